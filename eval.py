@@ -1,0 +1,193 @@
+"""Ask a model arithmetic questions and see how many it gets right, and where it fails.
+
+    python eval.py                                  # the paper's table, with the embedded model
+    python eval.py --ask "What is 397 x 4429?"      # one question, with its working checked
+    python eval.py --adapter out/lora/adapter --suite demo --show 5
+    python eval.py --base path/to/7B --adapter path/to/adapter --data questions.jsonl
+    python eval.py --compare out/a.json out/b.json
+"""
+
+import argparse
+import platform
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import goat
+from goat import checkpoint, device, lora, page, report, suites
+from goat.errors import UserError, run
+from goat.evaluate import evaluate
+from goat.model import Llama
+from goat.questions import Question, find_expression, fingerprint, read_questions
+from goat.run_folder import fingerprint as folder_hash
+from goat.tasks.arithmetic import work
+from goat.tokenizer import Tokenizer
+
+EMBEDDED = Path(goat.__file__).parent / "base"
+INTERRUPTED = 130  # exit code after Ctrl-C
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    group = parser.add_argument_group("model")
+    group.add_argument("--base", help="LLaMA folder, HF or Meta (default: the embedded model)")
+    group.add_argument("--adapter", help="LoRA folder in PEFT's format, or none (default: the "
+                       "embedded one if --base is not given, else none)")
+    group.add_argument("--merge", action="store_true", help="fold the adapter into the weights: "
+                       "faster, rounded a little differently")
+    group.add_argument("--int8", action="store_true", help="hold the base in 8 bits")
+    group.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default auto)")
+    group.add_argument("--dtype", default="auto", choices=("auto", *device.DTYPES),
+                       help="default auto: bf16 where the hardware has units for it")
+    group = parser.add_argument_group("questions")
+    group.add_argument("--ask", nargs="?", const="", metavar="QUESTION",
+                       help="answer one question; without QUESTION read them from the terminal")
+    group.add_argument("--suite", nargs="+", metavar="NAME",
+                       help=f"of {', '.join(suites.SUITES)} (default: bigbench large)")
+    group.add_argument("--data", help="file of questions: rows as generate_data.py writes them, "
+                       "BIG-bench JSON, or a question and its answer on every two lines")
+    group.add_argument("--limit", type=int, help="at most so many questions per cell, or of --data")
+    group.add_argument("--seed", type=int, default=0, help="of suites and sampling (default 0)")
+    group.add_argument("--wording", choices=suites.WORDINGS,
+                       help="ask all questions of suites in this way (default: the suite's own)")
+    group.add_argument("--bare", action="store_true", help="short for --wording bare: `a + b = `, "
+                       "the base's own notation, also for --ask")
+    group = parser.add_argument_group("decoding")
+    group.add_argument("--batch-size", type=int, default=128, help="rows at a time (default 128)")
+    group.add_argument("--max-new-tokens", type=int, default=512, help="per answer (default 512)")
+    group.add_argument("--beams", type=int, default=1, help="beam search (default 1: greedy)")
+    group.add_argument("--temperature", type=float, default=0.0,
+                       help="above 0: choose tokens at random (default 0)")
+    group.add_argument("--top-p", type=float, default=1.0,
+                       help="with a temperature: the share of likely tokens kept (default 1)")
+    group = parser.add_argument_group("report")
+    group.add_argument("--show", type=int, default=0, metavar="N",
+                       help="print N wrong workings with the first false step marked (default 0)")
+    group.add_argument("--out", default="out/results.json",
+                       help="results with every answer (default out/results.json; replaced)")
+    group.add_argument("--html", metavar="FILE", help="also write a page that shows the results")
+    group.add_argument("--compare", nargs="+", metavar="FILE",
+                       help="no model: put results files side by side")
+    args = parser.parse_args(argv)
+    if args.bare:
+        args.wording = "bare"
+    for flag in ("limit", "batch_size", "max_new_tokens", "beams"):
+        if getattr(args, flag) is not None and getattr(args, flag) < 1:
+            raise UserError(f"--{flag.replace('_', '-')} must be at least 1")
+    if args.beams > 1 and args.temperature > 0:
+        raise UserError("--beams and --temperature exclude each other: beam search is not random")
+    return args
+
+
+def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
+    """The base, with the adapter if there is one; sets args.base and args.adapter to what is used.
+
+    Raises UserError when the adapter does not fit the base, naming both.
+    """
+    if args.adapter is None and args.base is None and (EMBEDDED / "adapter").is_dir():
+        args.adapter = str(EMBEDDED / "adapter")
+    args.base = args.base or str(EMBEDDED)
+    where, dtype = device.pick(args.device, args.dtype)
+    args.device, args.dtype = str(where), str(dtype).removeprefix("torch.")
+    model = checkpoint.load_model(args.base, dtype=dtype, device=where, int8=args.int8)
+    tokenizer = Tokenizer(args.base)
+    if args.adapter in (None, "none"):
+        args.adapter = None
+        return model, tokenizer
+    try:
+        model = checkpoint.load_adapter(model, args.adapter)
+    except UserError as error:
+        raise UserError(f"cannot put the adapter {args.adapter} on the base {args.base}: {error}")
+    return (lora.merge(model) if args.merge else model), tokenizer
+
+
+def decoding(args: argparse.Namespace) -> dict:
+    """The keywords of `evaluate` that say how to decode."""
+    options = {"max_new_tokens": args.max_new_tokens, "batch_size": args.batch_size}
+    if args.beams > 1:
+        return {**options, "beams": args.beams}
+    return {**options, "temperature": args.temperature, "top_p": args.top_p, "seed": args.seed}
+
+
+def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace) -> None:
+    """Print the model's working for a question and what a check of it finds."""
+    operands = find_expression(text)
+    instruction, given = text, ""
+    if args.bare:
+        if operands is None:
+            raise UserError(f"--bare needs a question like 397 * 4429, not {text!r}")
+        instruction, given = "", "{} {} {} = ".format(*operands)
+    answer = work(*operands, steps=False)[1] if operands else ""
+    question = Question("ask", "ask", instruction, given, answer, operands=operands)
+    records, _ = evaluate(model, tokenizer, [question], **decoding(args))
+    if not records:
+        raise KeyboardInterrupt
+    print(records[0].working)
+    if operands is None:
+        print("(not checked: no question like 397 * 4429 could be read from the text)")
+    elif records[0].first_error:
+        right = "the answer is right all the same" if records[0].right else f"right is {answer}"
+        print(f"WRONG, {records[0].first_error}; {right}")
+    else:
+        print(f"answer: {records[0].given} (checked, every step is right)")
+
+
+def ask_in_turn(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace) -> None:
+    """Questions from the terminal until the end of input (Ctrl-D) or an empty line."""
+    print("Ask, for example: What is 397 x 4429?   (an empty line ends)")
+    while True:
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            return
+        if not text:
+            return
+        ask(model, tokenizer, text, args)
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    args = parse_args(argv)
+    if args.compare:
+        print(report.compare(args.compare))
+        return None
+    questions: list[Question] = []
+    if args.ask is None:  # before the model is loaded, so that bad input shows at once
+        questions = read_questions(args.data, args.limit) if args.data else []
+        if args.suite or not args.data:
+            names = args.suite or ["bigbench", "large"]
+            questions += suites.load(names, args.limit, seed=args.seed, wording=args.wording)
+    model, tokenizer = load(args)
+    print(f"base {args.base}, adapter {args.adapter or 'none'}, {args.dtype} on {args.device}")
+    if args.ask:
+        return ask(model, tokenizer, args.ask, args)
+    if args.ask is not None:
+        return ask_in_turn(model, tokenizer, args)
+    print(f"{len(questions):,} questions, fingerprint {fingerprint(questions)}")
+
+    began = time.time()
+    try:
+        records, complete = evaluate(model, tokenizer, questions, progress=True, **decoding(args))
+    except torch.OutOfMemoryError:
+        raise UserError(f"out of memory: lower --batch-size (now {args.batch_size})")
+    setting = {"command": [Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)],
+               "settings": vars(args), "complete": complete, "seconds": time.time() - began,
+               "fingerprint": fingerprint(questions), "questions": len(questions),
+               "base_hash": folder_hash(args.base),
+               "adapter_hash": folder_hash(args.adapter) if args.adapter else None,
+               "versions": {"torch": torch.__version__, "python": platform.python_version()}}
+    print(report.text_report(records, args.show))
+    if not complete:
+        print(f"interrupted: {len(records):,} of {len(questions):,} questions were answered")
+    report.write_json(args.out, setting, records)
+    print(f"every answer: {args.out}")
+    if args.html:
+        page.write(args.html, setting, records)
+        print(f"page: {args.html}")
+    return None if complete else INTERRUPTED
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,133 @@
+"""Write the training data, or verify a file of it.
+
+    python generate_data.py                                  the paper's data set, about 1 M rows
+    python generate_data.py --mixture notebook --order blocks --out published.json
+    python generate_data.py --mixture demo --rows 20000 --no-steps --out data/direct.jsonl
+    python generate_data.py --check data/arithmetic.jsonl    every equation of every row
+
+What is asked stands in goat/tasks/mixtures.py, how it is worded in goat/tasks/phrasing.py, and
+how it is solved in goat/tasks/arithmetic.py. The same seed gives the same questions in every
+variant of the workings, and the same bytes whatever the number of processes.
+"""
+
+import argparse
+import functools
+import json
+import os
+import sys
+import time
+
+from tqdm import tqdm
+
+from goat import suites
+from goat.errors import UserError, run
+from goat.tasks import audit, dataset, phrasing
+from goat.tasks.arithmetic import OMITTABLE
+from goat.tokenizer import Tokenizer
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_argument_group("what is asked")
+    what.add_argument("--task", choices=["arithmetic"], default="arithmetic",
+                      help="kind of question (default arithmetic)")
+    what.add_argument("--mixture", default="paper", metavar="NAME",
+                      help="paper, notebook (as published), demo (for the embedded base) or skills "
+                      "(what that base is pretrained on); default paper")
+    what.add_argument("--rows", type=int, metavar="N",
+                      help="scale the mixture to N rows, same proportions (default: its own size)")
+    what.add_argument("--seed", type=int, default=0, help="default 0")
+    what.add_argument("--max-digits", type=int, default=8, metavar="N",
+                      help="of the operands in skills (default 8)")
+    what.add_argument("--order", choices=["random", "blocks"], default="random",
+                      help="seeded random order, or cell after cell as published (default random)")
+    how = parser.add_argument_group("how it is worded and answered")
+    how.add_argument("--held-out", action="store_true",
+                     help="use the wordings that training never shows (default: the others)")
+    how.add_argument("--no-steps", action="store_true",
+                     help="no working: question = answer (default: with working)")
+    how.add_argument("--omit", action="append", default=[], metavar="STAGE",
+                     help=f"leave a stage out of the workings, {', '.join(OMITTABLE)}; may be "
+                     "repeated (default: none)")
+    how.add_argument("--bare", action="store_true",
+                     help="the expression, and the answer alone (default: worded and worked)")
+    where = parser.add_argument_group("output")
+    where.add_argument("--out", metavar="FILE",
+                       help="JSON lines; a .json file gets one list; - is standard output (default "
+                       "data/MIXTURE.jsonl, of paper data/arithmetic.jsonl)")
+    where.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N",
+                       help="processes (default: one for each core)")
+    where.add_argument("--tokenizer", metavar="PATH",
+                       help="count tokens with this tokenizer.model (default: count characters)")
+    where.add_argument("--check", metavar="FILE",
+                       help="write nothing; verify every row of FILE (default: off)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 1 when --check finds bad rows."""
+    args = parse_args(argv)
+    if args.workers < 1:
+        raise UserError(f"--workers {args.workers}: must be 1 or more")
+    if args.check:
+        return check(args.check, args.workers)
+    recipe = dataset.Recipe(
+        mixture=args.mixture, rows=args.rows, seed=args.seed, order=args.order,
+        steps=not args.no_steps, omit=tuple(args.omit), bare=args.bare, held_out=args.held_out,
+        max_digits=args.max_digits)
+    name = "arithmetic" if recipe.mixture == "paper" else recipe.mixture
+    out = args.out or f"data/{name}.jsonl"
+    count_tokens = None
+    if args.tokenizer:
+        count_tokens = functools.partial(row_tokens, Tokenizer(args.tokenizer))
+    started = time.perf_counter()
+    try:
+        report = dataset.write_rows(out, recipe, suites.reserved(), args.workers, count_tokens)
+    except BrokenPipeError:  # the reader of our standard output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    seconds = time.perf_counter() - started
+    unit = "tokens a row" if count_tokens else "characters of output"
+    print(table(report, unit, f"{out}: {recipe.size:,} rows in {seconds:.1f} s"),
+          file=sys.stderr if out == "-" else sys.stdout)
+    return 0
+
+
+def row_tokens(tokenizer: Tokenizer, row: dict[str, str]) -> int:
+    """Tokens of a training row: bos, prompt, output, eos."""
+    return len(tokenizer.encode_pair(phrasing.row_prompt(row), row["output"])[0])
+
+
+def table(report: dataset.Report, unit: str, title: str) -> str:
+    """Rows, mean and longest length of each task, the questions left out, and samples."""
+    lines = [title, "", f"{'task':16}{'rows':>12}{'mean':>9}{'longest':>9}   {unit}"]
+    for task, summary in sorted(report.tasks.items()):
+        mean = summary.total / summary.rows
+        lines.append(f"{task:16}{summary.rows:>12,}{mean:>9.1f}{summary.longest:>9,}")
+    lines += ["", f"{report.left_out:,} draws were questions of the evaluation suites and were "
+              f"drawn again; {report.kept:,} such rows stay, in cells too small to spare them."]
+    for task, summary in sorted(report.tasks.items()):
+        lines += ["", f"{task}:"]
+        for row in map(json.loads, summary.samples):
+            text = phrasing.row_prompt(row) + row["output"]
+            lines.append("    " + text.replace("\n", "\n    "))
+    return "\n".join(lines)
+
+
+def check(path: str, workers: int) -> int:
+    """Verify a file and print what is wrong; the exit code."""
+    started = time.perf_counter()
+    with tqdm(unit=" rows", unit_scale=True, leave=False, disable=None) as bar:
+        found = audit.audit_file(path, workers, progress=bar.update)
+    print(f"{path}: {found.rows:,} rows, {found.bad:,} bad "
+          f"({time.perf_counter() - started:.1f} s)")
+    for number, reason in found.first_bad:
+        print(f"  {found.unit} {number}: {reason}")
+    if found.bad > len(found.first_bad):
+        print(f"  … and {found.bad - len(found.first_bad):,} more")
+    return 1 if found.bad else 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,187 @@
+"""Rows to token batches: what is learnt (the answer), in which order, in which shapes.
+
+A *window* is what one optimizer step sees: `batch` rows drawn uniformly. Inside a window the rows
+are sorted by length and cut into micro-batches of few fixed shapes: padding is small, and a CPU's
+matrix library, which builds a kernel for every new shape, builds few. Windows are functions of
+(seed, step) alone, so a resumed run sees the very same ones.
+
+Labels are shifted here, once: the logits at position t are compared with `labels[:, t]`, the token
+at t + 1. They are IGNORE at the prompt and at padding; the answer and its EOS count.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterator
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from goat.errors import UserError
+from goat.tasks import skills
+from goat.tasks.phrasing import row_prompt
+from goat.tokenizer import Tokenizer
+
+IGNORE = -100
+LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)  # padded lengths
+
+
+class Batch(NamedTuple):
+    """tokens and labels (B, T) int64; `rows` are the row numbers, for messages."""
+
+    tokens: Tensor
+    labels: Tensor
+    rows: list[int]
+
+
+def read_rows(path: str | os.PathLike) -> Iterator[dict[str, str]]:
+    """The rows of a JSON-lines file, or of a single JSON list as in the published dataset.
+
+    Raises UserError with the line number for a line that is no JSON object or lacks the string
+    fields `instruction` and `output`.
+    """
+    with open(path, encoding="utf-8") as file:
+        is_list = file.read(1) == "["
+        file.seek(0)
+        try:
+            lines = json.load(file) if is_list else file
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {error.lineno}: the JSON list is broken: {error.msg}")
+        for number, line in enumerate(lines, 1):
+            try:
+                row = line if is_list else json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number}: not a JSON object ({error.msg})")
+            where = f"{path}, {'row' if is_list else 'line'} {number}"
+            yield checked_row(row, where)
+
+
+def checked_row(row, where: str) -> dict[str, str]:
+    """`row` if it has what training needs, else a UserError that begins with `where`."""
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: a row must be a JSON object with instruction and output")
+    row.setdefault("input", "")
+    for field in ("instruction", "input", "output"):
+        if not isinstance(row.get(field), str):
+            raise UserError(f"{where}: the field {field!r} must be a string")
+    if not row["instruction"] and not row["input"]:
+        raise UserError(f"{where}: instruction and input are both empty: there is no question")
+    return row
+
+
+class RowBatches:
+    """Windows over the rows of a file, encoded once and kept as flat arrays.
+
+    `batch` rows a window; `budget` is the largest number of tokens, padding included, in one
+    micro-batch; rows of more than `cutoff` tokens are left out and counted in `left_out`.
+    """
+
+    def __init__(self, path: str | os.PathLike, tokenizer: Tokenizer, batch: int, budget: int,
+                 cutoff: int, seed: int):
+        self.batch, self.budget, self.seed, self.left_out = batch, budget, seed, 0
+        self.pad_id = tokenizer.eos_id  # any id will do: padding is never looked at
+        ids, self.starts, self.prompts, self.numbers = [], [0], [], []
+        progress = tqdm(read_rows(path), desc=f"reading {path}", unit=" rows", leave=False)
+        for number, row in enumerate(progress, 1):
+            try:
+                row_ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
+            except UserError as error:
+                raise UserError(f"{path}, row {number}: {error}")
+            if len(row_ids) > cutoff + 1:  # a row of n ids gives n - 1 predictions
+                self.left_out += 1
+                continue
+            ids.append(np.asarray(row_ids, dtype=np.uint32))
+            self.starts.append(self.starts[-1] + len(row_ids))
+            self.prompts.append(n_prompt)
+            self.numbers.append(number)
+        if not ids:
+            raise UserError(f"{path}: no row of at most {cutoff} tokens (see --cutoff)")
+        self.ids = np.concatenate(ids)
+        with open(path, "rb") as file:
+            self.fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def window(self, step: int) -> list[Batch]:
+        """The micro-batches of a step, longest first."""
+        at = np.arange(step * self.batch, (step + 1) * self.batch)
+        rows = [int(self.order(epoch)[i]) for epoch, i in zip(at // len(self), at % len(self))]
+        rows.sort(key=lambda r: (self.starts[r] - self.starts[r + 1], r))  # longest first
+        batches = []
+        while rows:
+            length = padded_length(self.starts[rows[0] + 1] - self.starts[rows[0]] - 1)
+            count = min(max(1, self.budget // length), self.batch)
+            batches.append(self.collate(rows[:count], count, length))
+            rows = rows[count:]
+        return batches
+
+    def order(self, epoch: int) -> np.ndarray:
+        """A seeded permutation of the rows for each epoch (the last one is kept)."""
+        if getattr(self, "_order", (None,))[0] != epoch:
+            order = np.random.default_rng((self.seed, epoch)).permutation(len(self))
+            self._order = epoch, order
+        return self._order[1]
+
+    def collate(self, rows: list[int], count: int, length: int) -> Batch:
+        """Pad to (count, length): short rows at their end, a short batch by empty rows."""
+        tokens = np.full((count, length), self.pad_id, dtype=np.int64)
+        labels = np.full((count, length), IGNORE, dtype=np.int64)
+        for b, row in enumerate(rows):
+            ids = self.ids[self.starts[row]: self.starts[row + 1]].astype(np.int64)
+            put(tokens[b], labels[b], ids, self.prompts[row])
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(labels),
+                     [self.numbers[row] for row in rows])
+
+
+class SkillStream:
+    """Endless fresh rows of the mixture `skills`, packed, with a digit curriculum.
+
+    The largest digit count grows linearly from 2 to `max_digits` over the first half of `steps`.
+    A window is one batch of `budget` tokens: blocks of 256 tokens, at every sixteenth step
+    of 1,024, so that every position up to there is trained; rows follow one another in a block,
+    each with its own bos, and only their answers count. Questions in `reserved` never occur.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, budget: int, max_digits: int, steps: int, seed: int,
+                 reserved: Collection = ()):
+        self.tokenizer, self.budget, self.max_digits = tokenizer, budget, max_digits
+        self.steps, self.seed, self.reserved = steps, seed, reserved
+        self.fingerprint = f"skills of {max_digits} digits over {steps} steps"
+
+    def digits(self, step: int) -> int:
+        grown = 2 + (self.max_digits - 2) * step / max(1, self.steps / 2)
+        return min(self.max_digits, int(grown))
+
+    def window(self, step: int) -> list[Batch]:
+        length = 1024 if step % 16 == 15 else 256
+        rng, top = Random(f"{self.seed}/{step}"), self.digits(step)
+        blocks = max(1, self.budget // length)
+        tokens = np.full((blocks, length), self.tokenizer.eos_id, dtype=np.int64)
+        labels = np.full((blocks, length), IGNORE, dtype=np.int64)
+        for b in range(blocks):
+            used = 0
+            while used < length:
+                row = skills.sample(rng, top, self.reserved)
+                ids, n_prompt = self.tokenizer.encode_pair(row_prompt(row), row["output"])
+                if used + len(ids) - 1 > length:
+                    break
+                put(tokens[b, used:], labels[b, used:], np.asarray(ids), n_prompt)
+                used += len(ids) - 1
+        return [Batch(torch.from_numpy(tokens), torch.from_numpy(labels), [])]
+
+
+def put(tokens: np.ndarray, labels: np.ndarray, ids: np.ndarray, n_prompt: int) -> None:
+    """Write one row: inputs ids[:-1], labels ids[1:] from the first token of the answer on."""
+    n = len(ids) - 1
+    tokens[:n] = ids[:-1]
+    labels[n_prompt - 1: n] = ids[n_prompt:]
+
+
+def padded_length(length: int) -> int:
+    """The smallest of LENGTHS that holds `length` tokens (beyond them: multiples of 512)."""
+    return next((size for size in LENGTHS if size >= length), -(-length // 512) * 512)

@@ -1,0 +1,142 @@
+"""Decoding beside transformers' `generate`: new tokens per second, in one run.
+
+    python -m goat.bench decode [--base DIR] [--adapter DIR] [--batch-sizes 1 32 128]
+
+Both answer the same questions greedily with the same weights in the same number format, an adapter
+merged for both. Counted are the new tokens up to EOS, so that idle rows of a batch count nothing.
+Two kinds of work:
+
+    questions   as they come: of all four operations and of all sizes, each answered to its end.
+                transformers gets them in batches in the given order, padded on the left.
+    even        prompts of one length and exactly --even new tokens for each, EOS ignored: no row
+                waits for another, which is the best case for fixed batches.
+
+"same" is the share of questions that got the same text from both: in fp32 all, in bf16 nearly
+(the sums are rounded in another order). transformers is a peer to compare with, not needed to run.
+"""
+
+import argparse
+import random
+import tempfile
+import time
+
+import torch
+
+from goat import checkpoint, device, lora, suites
+from goat.errors import UserError
+from goat.generate import generate
+from goat.tokenizer import Tokenizer
+
+PROBLEMS = {1: 24, 32: 256}  # questions for a batch size; for others four batches
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m goat.bench decode", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="goat/base", help="LLaMA folder (default goat/base)")
+    parser.add_argument("--adapter", help="LoRA folder, merged for both (default: none)")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 32, 128],
+                        help="rows at a time (default 1 32 128)")
+    parser.add_argument("--max-new-tokens", type=int, default=256, help="default 256")
+    parser.add_argument("--even", type=int, default=64, help="new tokens of even work (default 64)")
+    parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default auto)")
+    parser.add_argument("--dtype", default="auto", choices=("auto", *device.DTYPES),
+                        help="default auto: bf16 where the hardware has units for it")
+    args = parser.parse_args(argv)
+    if min(args.batch_sizes + [args.max_new_tokens, args.even]) < 1:
+        raise UserError("--batch-sizes, --max-new-tokens and --even must be at least 1")
+    where, dtype = device.pick(args.device, args.dtype)
+    model = checkpoint.load_model(args.base, dtype=dtype, device=where)
+    if args.adapter:
+        model = lora.merge(checkpoint.load_adapter(model, args.adapter))
+    tokenizer = Tokenizer(args.base)
+    ours, peer = Ours(model, tokenizer), transformers_like(model, tokenizer)
+    prompts = [q.prompt for q in suites.load(["demo", "large"], 100)]
+    random.Random(0).shuffle(prompts)
+
+    print(f"{args.base}, adapter {args.adapter or 'none'}, {dtype} on {where}, "
+          f"{torch.get_num_threads()} threads")
+    print(f"{'work':11}{'batch':>6}{'problems':>10}{'ours tok/s':>13}"
+          f"{'transformers':>14}{'ratio':>8}{'same':>8}")
+    for size in args.batch_sizes:
+        some = prompts[:PROBLEMS.get(size, 4 * size)]
+        even = [some[0]] * size
+        for work, asked, tokens, ignore_eos in (("questions", some, args.max_new_tokens, False),
+                                                ("even", even, args.even, True)):
+            row = [timed(engine, asked, size, tokens, ignore_eos) for engine in (ours, peer)
+                   if engine]
+            print(f"{work:11}{size:>6}{len(asked):>10}" + figures(*row), flush=True)
+    if peer is None:
+        print("transformers is not installed: pip install -r tests/requirements.txt")
+
+
+def timed(engine, prompts: list[str], size: int, tokens: int,
+          ignore_eos: bool) -> tuple[float, list[list[int]]]:
+    """(new tokens per second, the new token ids of each prompt), after a short warm-up."""
+    engine(prompts[:size], size, 8, ignore_eos)
+    began = time.perf_counter()
+    answers = engine(prompts, size, tokens, ignore_eos)
+    return sum(map(len, answers)) / (time.perf_counter() - began), answers
+
+
+def figures(ours: tuple[float, list], peer: tuple[float, list] | None = None) -> str:
+    if peer is None:
+        return f"{ours[0]:>13,.0f}{'-':>14}{'-':>8}{'-':>8}"
+    same = sum(a == b for a, b in zip(ours[1], peer[1])) / len(ours[1])
+    return f"{ours[0]:>13,.0f}{peer[0]:>14,.0f}{ours[0] / peer[0]:>8.1f}{100 * same:>7.1f}%"
+
+
+class Recorder:
+    """A tokenizer that hands out the ids instead of text, so that tokens can be counted."""
+
+    def __init__(self, tokenizer: Tokenizer, eos_id: int):
+        self.tokenizer, self.eos_id = tokenizer, eos_id
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        return self.tokenizer.encode_prompt(prompt)
+
+    def decode_answer(self, prompt: str, ids: list[int]) -> list[int]:
+        return list(ids)
+
+
+class Ours:
+    def __init__(self, model, tokenizer: Tokenizer):
+        self.model, self.tokenizer = model, tokenizer
+
+    def __call__(self, prompts: list[str], size: int, tokens: int,
+                 ignore_eos: bool) -> list[list[int]]:
+        recorder = Recorder(self.tokenizer, -1 if ignore_eos else self.tokenizer.eos_id)
+        return generate(self.model, recorder, prompts, tokens, size)
+
+
+def transformers_like(model, tokenizer: Tokenizer):
+    """The same weights in transformers, as a function like `Ours`; None if it is not installed."""
+    try:
+        from transformers import LlamaForCausalLM
+    except ImportError:
+        return None
+    weight = model.model.embed_tokens.weight
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save_model(model, folder)
+        peer = LlamaForCausalLM.from_pretrained(folder, dtype=weight.dtype).to(weight.device)
+
+    def answer(prompts: list[str], size: int, tokens: int, ignore_eos: bool) -> list[list[int]]:
+        answers = []
+        for start in range(0, len(prompts), size):
+            some = [tokenizer.encode_prompt(prompt) for prompt in prompts[start:start + size]]
+            length = max(map(len, some))
+            ids = torch.tensor([[0] * (length - len(p)) + p for p in some], device=weight.device)
+            mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in some],
+                                device=weight.device)
+            end = None if ignore_eos else tokenizer.eos_id
+            out = peer.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=tokens,
+                                eos_token_id=end, pad_token_id=tokenizer.eos_id)
+            answers += [until(row, end) for row in out[:, length:].tolist()]
+        return answers
+
+    return answer
+
+
+def until(ids: list[int], end: int | None) -> list[int]:
+    """The ids before `end`."""
+    return ids[:ids.index(end)] if end in ids else ids

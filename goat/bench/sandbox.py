@@ -1,0 +1,49 @@
+"""How fast the sandbox runs short programs one after another, beside a plain subprocess for each.
+
+    python -m goat.bench sandbox [--snippets N] [--plain N]
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from goat import sandbox
+
+
+def measure(run: Callable[[str], object], count: int) -> list[float]:
+    """Seconds of each of `count` programs that differ in a number only."""
+    seconds = []
+    for i in range(count):
+        start = time.perf_counter()
+        run(f"total = {i} * 24\nprint(total // 6)")
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def plain(code: str) -> None:
+    """A new interpreter, with none of the walls."""
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], stdin=subprocess.DEVNULL,
+                   stdout=subprocess.PIPE, check=True)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m goat.bench sandbox",
+                                     description=__doc__.split("\n")[0])
+    parser.add_argument("--snippets", type=int, default=1000, help="for the sandbox (1000)")
+    parser.add_argument("--plain", type=int, default=50, help="for plain subprocesses (50)")
+    args = parser.parse_args(argv)
+    start = time.perf_counter()
+    sandbox.walls()
+    print(f"the server started in {(time.perf_counter() - start) * 1e3:.0f} ms, once per thread")
+    medians = {}
+    for name, run, count in (("sandbox", sandbox.run, args.snippets),
+                             ("plain subprocess", plain, args.plain)):
+        seconds = measure(run, count)
+        medians[name] = statistics.median(seconds)
+        print(f"{name:16}  {count / sum(seconds):7.1f} snippets/s   "
+              f"median {medians[name] * 1e3:6.2f} ms, slowest {max(seconds) * 1e3:6.1f} ms")
+    ratio = medians["plain subprocess"] / medians["sandbox"]
+    print(f"the sandbox is {ratio:.1f} x as fast, by medians")

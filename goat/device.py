@@ -1,0 +1,40 @@
+"""Which device and which number format to compute in."""
+
+import torch
+
+from goat.errors import UserError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 matrices in units of its own (not by emulation)."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8  # Ampere and later
+    if device.type == "cpu":
+        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, check, bool)() for check in checks)  # bool() is False
+    return False
+
+
+def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
+    """Resolve `--device auto|cuda|mps|cpu` and `--dtype auto|bf16|fp16|fp32`.
+
+    Device auto: CUDA, then MPS, then CPU. Dtype auto: bf16 where the hardware has units for it,
+    else fp16 on a GPU and fp32 on a CPU. Raises UserError for a device that is not there.
+    """
+    if device == "auto":
+        device = ("cuda" if torch.cuda.is_available()
+                  else "mps" if torch.backends.mps.is_available() else "cpu")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(),
+                 "mps": torch.backends.mps.is_available()}
+    kind = device.partition(":")[0]
+    if not available.get(kind, False):
+        there = ", ".join(name for name, yes in available.items() if yes)
+        raise UserError(f"--device {device} is not available here; there is: {there}")
+    chosen = torch.device(device)
+    if dtype != "auto":
+        return chosen, DTYPES[dtype]
+    if has_fast_bf16(chosen):
+        return chosen, torch.bfloat16
+    return chosen, torch.float32 if kind == "cpu" else torch.float16

@@ -1,0 +1,67 @@
+"""Several processes, one run: what `torchrun --nproc-per-node N train.py …` needs, and no more.
+
+Every process reads the same window and takes its share of each micro-batch's rows; losses are
+divided by the *global* count of answer tokens, so the plain sum of all gradients is the gradient
+of the whole window. One process alone (no torchrun) goes through the same calls, which then do
+nothing.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+
+from goat.batching import Batch
+
+
+class Group:
+    """This process among the others: `rank` of `size`; rank 0 writes and prints."""
+
+    def __init__(self, device: torch.device):
+        self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.device = device
+        if self.size > 1:
+            if device.type == "cuda":
+                self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+                torch.cuda.set_device(self.device)
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+    @property
+    def writer(self) -> bool:
+        return self.rank == 0
+
+    def share(self, batch: Batch) -> Batch:
+        """Every size-th row of the batch, from this process's rank on."""
+        mine = slice(self.rank, None, self.size)
+        return Batch(batch.tokens[mine], batch.labels[mine], batch.rows[mine])
+
+    def sum_gradients(self, params: list) -> None:
+        """Add up the gradients of all processes, in one message."""
+        if self.size == 1:
+            return
+        flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
+                          for p in params])
+        dist.all_reduce(flat)
+        for p, grad in zip(params, flat.split([p.numel() for p in params])):
+            p.grad = grad.view_as(p)
+
+    def total(self, value: float) -> float:
+        """The sum of everybody's `value`."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return tensor.item()
+
+    def agree(self, text: str) -> str:
+        """The writer's `text`, on every process."""
+        if self.size == 1:
+            return text
+        box = [text]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def close(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+            dist.destroy_process_group()

@@ -1,0 +1,93 @@
+"""Ask a model the questions, judge its answers, count them by cell."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from goat import scoring
+from goat.beam import beam_search
+from goat.generate import stream
+from goat.model import Llama
+from goat.questions import Question
+
+
+@dataclass(frozen=True)
+class Record:
+    """One question, its working and what is to be said about it (see `Question`, `Verdict`)."""
+
+    suite: str
+    cell: str
+    wording: str
+    small: bool
+    prompt: str
+    expression: str | None
+    answer: str
+    working: str  # what the model wrote; after a bare question, that question and what it wrote
+    given: str
+    right: bool
+    kind: str | None
+    first_error: str | None
+
+
+class Score(NamedTuple):
+    """The scores of a group of records, as shares; `low` and `high` bound `exact` (95 %)."""
+
+    n: int
+    right: int
+    exact: float
+    low: float
+    high: float
+    last_token: float
+    digits: float
+    errors: dict[str, int]  # first false steps of the wrong answers by kind, commonest first
+    small: bool
+
+
+def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: int = 1,
+             progress: bool = False, **decoding) -> tuple[list[Record], bool]:
+    """Records in the order of the questions, and whether all were answered.
+
+    `decoding` goes to `generate.stream` (or, with `beams` > 1, to `beam_search`). Ctrl-C ends the
+    work early: the records so far are returned, with False.
+    """
+    prompts = [question.prompt for question in questions]
+    if beams > 1:
+        rows = beam_search(model, tokenizer, prompts, beams=beams, **decoding)
+    else:
+        rows = stream(model, tokenizer, prompts, **decoding)
+    records: dict[int, Record] = {}
+    bar = tqdm(rows, total=len(prompts), unit="problem", disable=not progress)
+    try:
+        for row in bar:
+            records[row.problem] = record(questions[row.problem], row.text)
+    except KeyboardInterrupt:
+        bar.close()
+    return [records[i] for i in sorted(records)], len(records) == len(questions)
+
+
+def record(question: Question, output: str) -> Record:
+    """The judged output of one question."""
+    return Record(question.suite, question.cell, question.wording, question.small, question.prompt,
+                  question.expression, question.answer, question.working(output),
+                  *scoring.judge(question, output))
+
+
+def score(records: Sequence[Record]) -> Score:
+    """The scores of at least one record, all taken together."""
+    said, true = [r.given for r in records], [r.answer for r in records]
+    right = sum(r.right for r in records)
+    errors = Counter(r.kind or "answer" for r in records if not r.right)
+    return Score(len(records), right, right / len(records), *scoring.wilson(right, len(records)),
+                 scoring.last_token_match(said, true), scoring.digit_match(said, true),
+                 dict(errors.most_common()), any(r.small for r in records))
+
+
+def by_cell(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    """The records of each (suite, cell), in order of appearance."""
+    cells: dict[tuple[str, str], list[Record]] = {}
+    for r in records:
+        cells.setdefault((r.suite, r.cell), []).append(r)
+    return cells

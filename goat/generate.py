@@ -1,0 +1,249 @@
+"""Batched decoding with a KV cache: rows that finish leave, waiting ones take their place.
+
+A row is one prompt being continued. Prompts have unequal lengths, and none is padded on the left:
+a token's cache slot is its position (see `KVCache`), so every row sees exactly what it would see
+alone. A prompt is read in one pass (prefill), then all rows go on step by step. When an eighth of
+the rows has finished, that many waiting prompts are read and take their places; when nobody waits
+any more, the batch is halved as it empties. So no step is spent on many dead rows, and there are
+few different tensor shapes, which matters on a CPU, where the matrix library builds a kernel for
+each new shape: prefill batches have one size, and prefill lengths and the cache are rounded up.
+
+A small batch costs nearly as much as one several times its size: the time goes into reading the
+weights. So its rows guess their next tokens (`Lookup`: what followed the last time these words
+were written?) and read several at once. Where a guess differs from what the model then says,
+the rest is dropped, so the result is the same; it comes in half as many steps, because workings
+copy a lot (drafting by look-up: Saxena 2023, "prompt lookup decoding"). Dropping costs nothing: the slots of wrong guesses are simply written again.
+
+`generate` is greedy unless a temperature is given. In fp32 it gives token for token what
+transformers' `generate` gives (tests/test_generate.py). Beam search is in goat/beam.py.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from goat.errors import UserError
+from goat.model import KVCache, Llama
+from goat.next_token import Lookup, Row, Sampling
+
+PREFILL_STEP = 16  # prompt lengths are rounded up to a multiple of this
+SLOT_STEP = 32  # and so is the number of cache slots
+TOKENS_PER_STEP = 64  # rows times tokens read at once: beyond this, more tokens cost more time
+GUESSES = 7  # tokens guessed ahead at most
+
+
+class Batch:
+    """The rows that are being decoded, and their cache. A free place is None in `rows`."""
+
+    def __init__(self, model: Llama, size: int):
+        self.model = model
+        weight = model.model.embed_tokens.weight
+        self.device, self.dtype = weight.device, weight.dtype
+        self.rows: list[Row | None] = [None] * size
+        self.cache = self.new_cache(size, 0)
+
+    def new_cache(self, rows: int, slots: int) -> KVCache:
+        return KVCache(self.model.config, rows, slots, device=self.device, dtype=self.dtype)
+
+    def tensor(self, ids: list[list[int]]) -> Tensor:
+        return torch.tensor(ids, dtype=torch.long, device=self.device)
+
+    def free(self) -> list[int]:
+        return [i for i, row in enumerate(self.rows) if row is None]
+
+    def resize(self, slots: int) -> None:
+        """Give every row room for `slots` positions (rounded up), or less room than before.
+
+        Attention reads all slots, and reads them fastest when nothing lies between them.
+        """
+        slots, old = round_up(slots, SLOT_STEP), self.cache
+        if slots == old.span:
+            return
+        self.cache = self.new_cache(len(self.rows), slots)
+        both = min(slots, old.span)
+        for new, before in zip(self.cache.keys + self.cache.values, old.keys + old.values):
+            new[:, :, :both] = before[:, :, :both]
+
+    def admit(self, newcomers: list[Row], group: int) -> Tensor:
+        """Read the prompts of up to `group` rows into free places; logits (newcomers, V) behind.
+
+        The pass always has `group` rows, so that its shape varies in one direction only.
+        """
+        longest = max(len(row.ids) for row in newcomers)
+        length = round_up(longest, PREFILL_STEP)
+        prompts = [row.ids for row in newcomers] + [[0]] * (group - len(newcomers))
+        tokens = self.tensor([p + [0] * (length - len(p)) for p in prompts])
+        positions = torch.arange(length, device=self.device).expand(group, length)
+        read = self.new_cache(group, length)
+        hidden = self.model.hidden(tokens, positions, read)  # (group, length, C)
+        last = self.tensor([len(p) - 1 for p in prompts])
+        logits = self.model.lm_head(hidden[torch.arange(group, device=self.device), last])
+
+        self.resize(max(self.cache.span, longest))
+        n = len(newcomers)
+        places = self.free()[:n]
+        into = self.tensor(places)
+        for held, new in zip(self.cache.keys + self.cache.values, read.keys + read.values):
+            held[into, :, :longest] = new[:n, :, :longest]
+        for place, row in zip(places, newcomers):
+            self.rows[place] = row
+        return logits[:n]
+
+    def step(self, guesses: list[list[int]] | None = None) -> Tensor:
+        """Every row reads its last token and the tokens guessed to follow it, T in all.
+
+        Returns logits (B, T, V): what follows each of them. Free rows get nonsense.
+        """
+        guesses = guesses or [[] for _ in self.rows]
+        tokens = self.tensor([[row.new[-1] if row else 0, *some]
+                              for row, some in zip(self.rows, guesses)])
+        first = self.tensor([[row.position if row else 0] for row in self.rows])  # (B, 1)
+        positions = first + torch.arange(tokens.size(1), device=self.device)  # (B, T)
+        self.resize(1 + max(row.position for row in self.rows if row) + len(guesses[0]))
+        return self.model(tokens, positions, self.cache)
+
+    def shrink(self) -> None:
+        """Halve the batch as often as the live rows allow."""
+        live = [i for i, row in enumerate(self.rows) if row]
+        size = len(self.rows)
+        while len(live) <= size // 2:
+            size //= 2
+        if size == len(self.rows):
+            return
+        keep = self.tensor((live + self.free())[:size])
+        old, self.cache = self.cache, self.new_cache(size, 0)
+        self.cache.span = old.span
+        self.cache.keys = [k[keep] for k in old.keys]
+        self.cache.values = [v[keep] for v in old.values]
+        self.rows = [self.rows[i] for i in keep.tolist()]
+
+
+def round_up(n: int, step: int) -> int:
+    return -(-n // step) * step
+
+
+def finish(row: Row, tokenizer, stop: tuple[str, ...]) -> bool:
+    """Has the row ended: by EOS, by a stop string, or at its limit? If so, set its text."""
+    if row.new[-1] == tokenizer.eos_id:
+        row.text = tokenizer.decode_answer(row.prompt, row.new[:-1])
+        return True
+    if stop:
+        # A character is at most four byte tokens, so that many last tokens hold any stop string
+        # that has just been completed; the whole text is decoded only when one shows there.
+        tail = tokenizer.decode(row.new[-4 * max(map(len, stop)):])
+        if any(s in tail for s in stop):
+            text = tokenizer.decode_answer(row.prompt, row.new)
+            ends = [text.index(s) + len(s) for s in stop if s in text]
+            row.text = text[:min(ends)] if ends else None
+    if row.text is None and len(row.new) == row.limit:
+        row.text = tokenizer.decode_answer(row.prompt, row.new)
+    return row.text is not None
+
+
+def new_rows(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int,
+             samples: int = 1) -> list[Row]:
+    """One row for each sample of each prompt; new tokens are limited by the context too."""
+    room = model.config.max_positions
+    rows = []
+    for problem, prompt in enumerate(prompts):
+        ids = tokenizer.encode_prompt(prompt)
+        if len(ids) >= room:
+            raise UserError(f"prompt {problem + 1} has {len(ids)} tokens and leaves no room for an "
+                            f"answer in the model's context of {room}: shorten it")
+        limit = min(max_new_tokens, room - len(ids))
+        rows += [Row(problem, sample, prompt, ids, limit) for sample in range(samples)]
+    return rows
+
+
+@contextmanager
+def evaluating(model: Llama) -> Iterator[None]:
+    """Dropout off inside, and as it was before behind."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512,
+           batch_size: int = 128, *, samples: int = 1, temperature: float = 0.0,
+           top_p: float = 1.0, seed: int = 0, stop: tuple[str, ...] = ()) -> Iterator[Row]:
+    """Yield each finished row as soon as it is done, in any order; see `generate`."""
+    if max_new_tokens < 1 or batch_size < 1 or samples < 1:
+        raise UserError("max_new_tokens, batch_size and samples must be at least 1")
+    sampling = Sampling(temperature, top_p, seed)
+    rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples)
+    for row in rows:
+        row.uniforms = sampling.uniforms(row)
+    # The longest prompts first: neighbours are then padded little, and the rows that are likely
+    # to take longest do not start last.
+    waiting = deque(sorted(rows, key=lambda row: -len(row.ids)))
+    if not waiting:
+        return
+    size = min(batch_size, len(waiting))
+    group = max(1, size // 8)
+    batch = Batch(model, size)
+    with evaluating(model):
+        while waiting or any(batch.rows):
+            count = min(group, len(waiting))
+            guesses = None
+            with torch.no_grad():
+                if waiting and len(batch.free()) >= count:
+                    fresh = [waiting.popleft() for _ in range(count)]
+                    logits = batch.admit(fresh, group)[:, None]  # (count, 1, V)
+                else:
+                    if not waiting:
+                        batch.shrink()
+                    fresh = batch.rows
+                    guesses = guess(fresh)
+                    logits = batch.step(guesses)
+                chosen = sampling.choose(logits, fresh)
+            for i, row in enumerate(fresh):
+                if row:
+                    take(row, chosen[i], guesses[i] if guesses else [], tokenizer, stop)
+            for place, row in enumerate(batch.rows):
+                if row and row.text is not None:
+                    batch.rows[place] = None
+                    yield row
+
+
+def guess(rows: list[Row | None]) -> list[list[int]]:
+    """The same number of guesses for each row: none in large batches."""
+    count = min(GUESSES, TOKENS_PER_STEP // len(rows) - 1)
+    if count < 1:
+        return [[] for _ in rows]
+    for row in rows:
+        if row and row.lookup is None:
+            row.lookup = Lookup(row.ids + row.new)
+    return [row.lookup.guess(count) if row else [0] * count for row in rows]
+
+
+def take(row: Row, chosen: list[int], guessed: list[int], tokenizer,
+         stop: tuple[str, ...]) -> None:
+    """Add the chosen tokens to a row, up to its end or to the first that was guessed wrongly."""
+    for token, next_read in zip(chosen, [*guessed, None]):
+        row.add(token)
+        if finish(row, tokenizer, stop) or token != next_read:
+            return
+
+
+def generate(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512,
+             batch_size: int = 128, *, progress: bool = False, **options) -> list[str]:
+    """Continue every prompt; return the continuations only.
+
+    A continuation ends at EOS (not part of it), with one of the strings in `stop` (the last part
+    of it), after `max_new_tokens`, or where the model's context ends. `temperature`, `top_p` and
+    `seed` choose at random instead of greedily, see `Sampling`; `samples` = n returns n
+    continuations of each prompt, one after another. `progress` shows a bar in problems/s.
+    """
+    samples = options.get("samples", 1)
+    texts = [""] * (len(prompts) * samples)
+    rows = stream(model, tokenizer, prompts, max_new_tokens, batch_size, **options)
+    for row in tqdm(rows, total=len(texts), unit="problem", disable=not progress):
+        texts[row.problem * samples + row.sample] = row.text
+    return texts

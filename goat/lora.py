@@ -1,0 +1,146 @@
+"""LoRA by hand: a frozen linear layer plus a trained product of two thin matrices.
+
+Fine-tuning changes a weight W (out, in) by a matrix dW. LoRA (Hu et al. 2021, arXiv 2106.09685)
+supposes that dW may have a low rank R and trains only its two factors:
+
+    y = W x + (alpha / R) * B A dropout(x)        A (R, in), B (out, R)
+
+A starts random (Kaiming uniform with a = sqrt(5), as PEFT does) and B starts at zero, so that at
+step 0 the adapted model is the base model to the bit. Shapes, scaling and the place of the
+dropout are PEFT's, so adapters travel both ways without any rearranging.
+
+A worked number. in = out = 2, R = 1, alpha = 2, so the scaling is 2 / 1 = 2:
+
+    W = [[1, 0],   A = [[1, 2]]   B = [[3],   x = [1, 1]
+         [0, 1]]                       [0]]
+    W x = [1, 1];  A x = [3];  B A x = [9, 0];  y = [1, 1] + 2 * [9, 0] = [19, 1]
+    merged: W + 2 * B A = [[7, 12], [0, 1]], and [[7, 12], [0, 1]] x = [19, 1], the same.
+
+Parameter count: R * (in + out) for each wrapped layer. LLaMA-7B with R = 64 on q, k, v, o:
+64 * (4096 + 4096) * 4 * 32 = 67,108,864, about 1 % of the model.
+
+A and B stay in fp32 whatever the base's type (the optimizer's small steps would vanish in bf16);
+their products run in the type of the activations.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from goat.errors import UserError
+from goat.int8 import Int8Linear
+
+ATTENTION_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")  # the paper's choice
+ALL_TARGETS = ATTENTION_TARGETS + ("gate_proj", "up_proj", "down_proj")
+
+
+class LoRALinear(nn.Module):
+    """Wraps a frozen linear layer: base(x) + scaling * B(A(dropout(x))). (..., in) -> (..., out).
+
+    `scaling` is alpha / rank unless given. `base` is an `nn.Linear` without bias or an
+    `Int8Linear`.
+    """
+
+    def __init__(self, base: nn.Module, rank: int, alpha: float, dropout: float = 0.0,
+                 scaling: float | None = None, generator: torch.Generator | None = None):
+        super().__init__()
+        device = base.weight.device
+        self.base = base.requires_grad_(False)
+        self.rank, self.alpha, self.dropout = rank, alpha, dropout
+        self.scaling = alpha / rank if scaling is None else scaling
+        self.lora_A = nn.Parameter(torch.empty(rank, base.in_features))
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5), generator=generator)
+        self.to(device)
+        self.unmerged = None  # while merged: the base layer as it was before
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.base(x)
+        if self.unmerged is not None:
+            return y
+        h = F.linear(F.dropout(x, self.dropout, self.training), self.lora_A.to(x.dtype))
+        return y + F.linear(h, self.lora_B.to(x.dtype)) * self.scaling
+
+    def delta(self) -> Tensor:
+        """The learnt change of the weight, scaling * B A, (out, in) in fp32."""
+        return self.scaling * (self.lora_B @ self.lora_A)
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
+    """Every LoRA layer of the model by its module name."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, LoRALinear)}
+
+
+def add_lora(model: nn.Module, rank: int = 64, alpha: float | None = None, dropout: float = 0.05,
+             targets: tuple[str, ...] = ATTENTION_TARGETS, seed: int = 0,
+             scaling: float | None = None) -> nn.Module:
+    """Freeze the model and wrap every linear layer whose last name part is in `targets`.
+
+    `alpha` defaults to `rank` (scaling 1, as in Goat). A is drawn from a generator of its own
+    with `seed`, on the CPU, so that the same seed gives the same adapter on every device.
+    Returns the model. Raises UserError for a rank below 1, a dropout outside [0, 1), a target
+    that names no linear layer, and for a model that already carries LoRA.
+    """
+    if rank < 1:
+        raise UserError(f"LoRA rank must be at least 1, not {rank}: give --lora-r 1 or more")
+    if not 0 <= dropout < 1:
+        raise UserError(f"LoRA dropout must be in [0, 1), not {dropout}: see --lora-dropout")
+    if lora_layers(model):
+        raise UserError("the model carries LoRA layers already: merge them or load the bare base")
+    found = {name: m for name, m in model.named_modules()
+             if isinstance(m, (nn.Linear, Int8Linear)) and name.rpartition(".")[2] in targets}
+    known = sorted({name.rpartition(".")[2] for name, m in model.named_modules()
+                    if isinstance(m, (nn.Linear, Int8Linear))})
+    unknown = sorted(set(targets) - set(known))
+    if unknown or not targets:
+        raise UserError(f"LoRA target {', '.join(unknown) or '(none)'} is no linear layer of this "
+                        f"model; choose from {', '.join(known)}")
+    model.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    alpha = rank if alpha is None else alpha
+    for name, linear in found.items():
+        parent, _, child = name.rpartition(".")
+        layer = LoRALinear(linear, rank, alpha, dropout, scaling, generator)
+        setattr(model.get_submodule(parent), child, layer.train(model.training))
+    return model
+
+
+@torch.no_grad()
+def merge(model: nn.Module) -> nn.Module:
+    """Fold every adapter into its base weight, so that a forward pass costs no more than before.
+
+    The layer before the merge is kept, so `unmerge` restores the very bits. An int8 base becomes
+    a 16-bit layer (rounding the sum to 8 bits again would lose the small change): the message
+    says how many did. Merging a merged model changes nothing. Returns the model.
+    """
+    widened = 0
+    for layer in lora_layers(model).values():
+        if layer.unmerged is not None:
+            continue
+        layer.unmerged = layer.base
+        weight = layer.base.weight
+        if isinstance(layer.base, Int8Linear):
+            weight, widened = layer.base.dequantised(), widened + 1
+        dtype = torch.bfloat16 if isinstance(layer.unmerged, Int8Linear) else weight.dtype
+        out_features, in_features = weight.shape
+        layer.base = nn.Linear(in_features, out_features, bias=False, device="meta")
+        merged = (weight.float() + layer.delta()).to(dtype)
+        layer.base.weight = nn.Parameter(merged, requires_grad=False)
+    if widened:
+        print(f"merge: {widened} int8 layers are 16-bit now (bfloat16), which takes twice their memory")
+    return model
+
+
+def unmerge(model: nn.Module) -> nn.Module:
+    """Undo `merge`: the base layers are again, bit for bit, what they were. Returns the model."""
+    for layer in lora_layers(model).values():
+        if layer.unmerged is not None:
+            layer.base, layer.unmerged = layer.unmerged, None
+    return model
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that receive gradients: with LoRA exactly the A and B matrices."""
+    return [p for p in model.parameters() if p.requires_grad]

@@ -1,0 +1,257 @@
+"""What each byte of a training step is for, predicted before anything is loaded.
+
+`plan` adds up, from the dimensions alone, the weights, gradients and optimizer state (exact), the
+tensors that the backward pass needs (exact: what autograd saves, operation by operation, in
+goat/model.py, goat/lora.py and goat/int8.py) and the short-lived ones at the worst moment (an
+estimate). `Ledger.table` prints it, `largest` finds the largest micro-batch that fits.
+
+Why a linear layer is cheap under LoRA: its weight is frozen, and the gradient of its input,
+W^T G, does not need the input. So the block's big products save nothing; what remains is what
+the norms, the LoRA matrices, the attention and the gated MLP need. `block_saved` is that list.
+
+Units: GB = 1e9 bytes, GiB = 2^30 bytes = 1.074 GB.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from goat.lora import ALL_TARGETS, ATTENTION_TARGETS
+from goat.model import LlamaConfig
+
+GB, GIB = 10 ** 9, 2 ** 30
+CARD = int(21.5 * GIB)  # what a 24 GB card leaves after the driver's and the display's share
+LIBRARIES = 32 << 20  # the matrix library's own buffers on a GPU
+
+PRESETS = {  # the published dimensions, for plans without any weights
+    "llama-7b": LlamaConfig(),
+    "llama-13b": LlamaConfig(dim=5120, hidden_dim=13824, n_layers=40, n_heads=40, n_kv_heads=40),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a training step is made of. `rank` 0 means that every weight learns, without LoRA."""
+
+    rank: int = 64
+    targets: tuple[str, ...] = ATTENTION_TARGETS
+    dropout: float = 0.05
+    micro_batch: int = 16  # rows of one forward pass
+    length: int = 512  # tokens in each, padding included
+    answers: int | None = None  # positions that get logits; None: all of them, the worst case
+    int8: bool = False
+    checkpointing: bool = False  # recompute each block in the backward pass
+    dtype: torch.dtype = torch.bfloat16
+    fused: bool = True  # a GPU's attention and dropout, which save less than a CPU's
+
+    @property
+    def tokens(self) -> int:
+        return self.micro_batch * self.length
+
+    @property
+    def positions(self) -> int:
+        return self.tokens if self.answers is None else self.answers
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Bytes by purpose. `saved` holds what autograd keeps, `rest` everything else."""
+
+    config: LlamaConfig
+    setting: Setting
+    rest: dict[str, int]
+    saved: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.rest.values()) + sum(self.saved.values())
+
+    def fits(self, card: int = CARD) -> bool:
+        return self.total <= card
+
+    def table(self, card: int = CARD) -> str:
+        """The ledger in lines, with the headroom under `card` bytes and the largest that fits."""
+        s = self.setting
+        adapter = f"LoRA r {s.rank} on {', '.join(s.targets)}" if s.rank else "every weight learns"
+        lines = [f"{self.config.n_layers} layers of width {self.config.dim}; {adapter}; "
+                 f"{s.micro_batch} x {s.length} tokens a pass; "
+                 f"checkpointing {'on' if s.checkpointing else 'off'}"]
+        rows = {**self.rest, **self.saved, "total": self.total,
+                f"headroom under {card / GIB:.1f} GiB": card - self.total}
+        lines += [f"{name:<52}{bytes_ / GB:>9.3f} GB" for name, bytes_ in rows.items()]
+        for on in (False, True):
+            rows_fit = largest(self.config, card, **vars(replace(s, checkpointing=on)))
+            lines.append(f"largest that fits, checkpointing {'on: ' if on else 'off:'}"
+                         f" {rows_fit} x {s.length} tokens" if rows_fit else
+                         f"not even one row of {s.length} tokens fits, checkpointing "
+                         f"{'on' if on else 'off'}")
+        return "\n".join(lines)
+
+
+def plan(config: LlamaConfig, **settings) -> Ledger:
+    """The ledger of a training step; `settings` are the fields of `Setting`."""
+    s = Setting(**settings)
+    first = block_saved(config, s, grad_in=s.rank == 0)
+    later = block_saved(config, s, grad_in=True)
+    if s.checkpointing:
+        saved = checkpointed(config, s)
+    else:
+        saved = {f"saved: {name}": first[name] + (config.n_layers - 1) * later[name]
+                 for name in later}
+        if s.dtype == torch.float32:  # the rotary tables are shared by all blocks
+            saved["saved: attention"] += 2 * 4 * s.length * config.head_dim
+    saved["saved: final norm"] = norm_saved(config, s, grad_in=True)
+    saved[f"saved: logits of {s.positions:,} positions"] = head_saved(config, s)
+    rest = state(config, s)
+    if s.checkpointing:
+        rest["one block's activations while it is recomputed"] = sum(later.values())
+    rest["workspace (estimate)"] = workspace(config, s) + LIBRARIES * s.fused
+    return Ledger(config, s, rest, saved)
+
+
+def largest(config: LlamaConfig, card: int = CARD, **settings) -> int:
+    """The largest micro-batch (rows) that fits under `card` bytes; 0 if not even one row does."""
+    def fits(rows: int) -> bool:
+        return plan(config, **settings | {"micro_batch": rows, "answers": None}).fits(card)
+
+    low, high = 0, 1
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def layer_sizes(config: LlamaConfig) -> dict[str, tuple[int, int]]:
+    """(in, out) of each linear layer of a block."""
+    q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    return {"q_proj": (config.dim, q), "k_proj": (config.dim, kv), "v_proj": (config.dim, kv),
+            "o_proj": (q, config.dim), "gate_proj": (config.dim, config.hidden_dim),
+            "up_proj": (config.dim, config.hidden_dim), "down_proj": (config.hidden_dim, config.dim)}
+
+
+def state(config: LlamaConfig, s: Setting) -> dict[str, int]:
+    """Weights, gradients and optimizer state (AdamW: two fp32 moments for each learning weight)."""
+    layers, wide = config.n_layers, s.dtype.itemsize
+    sizes = layer_sizes(config)
+    linear = layers * sum(i * o for i, o in sizes.values())
+    tables = 1 if config.tie_embeddings else 2
+    others = tables * config.vocab_size * config.dim + (2 * layers + 1) * config.dim
+    adapter = layers * s.rank * sum(sum(sizes[target]) for target in s.targets)
+    kind = str(s.dtype).removeprefix("torch.")
+    rows = {f"weights of the blocks, {'int8' if s.int8 else kind}": linear * (1 if s.int8 else wide)}
+    if s.int8:
+        rows["their scales, float32"] = 4 * layers * sum(o for _, o in sizes.values())
+    rows[f"embedding, head and norms, {kind}"] = others * wide
+    learning = adapter if s.rank else linear + others
+    if s.rank:
+        rows["LoRA weights, float32"] = 4 * adapter
+    elif wide < 4:
+        rows["master copies of the weights, float32"] = 4 * learning
+        rows[f"gradients of one pass, {kind}"] = wide * learning
+    rows["gradients, float32"] = 4 * learning
+    rows["optimizer moments, float32"] = 8 * learning
+    return rows
+
+
+def norm_saved(config: LlamaConfig, s: Setting, grad_in: bool) -> int:
+    """An RMSNorm keeps its input in fp32 and 1 / rms; with a learning weight also x / rms."""
+    if not grad_in:
+        return 0
+    learns = s.rank == 0
+    return s.tokens * (4 * config.dim + 4 + learns * s.dtype.itemsize * config.dim)
+
+
+def lora_saved(config: LlamaConfig, s: Setting, target: str, grad_in: bool) -> int:
+    """One LoRA layer keeps its dropped-out input, the dropout's mask, the input of B, and, unless
+    the model computes in fp32, casts of A and B. (Without dropout the input is not counted here:
+    it may be shared with others.)"""
+    wide, (size_in, size_out) = s.dtype.itemsize, layer_sizes(config)[target]
+    saved = s.tokens * s.rank * wide
+    if wide < 4:
+        saved += s.rank * (size_out + grad_in * size_in) * wide  # A's cast serves x's gradient
+    if s.dropout > 0:
+        mask = 1 if s.fused else wide  # bytes for each entry of the input
+        saved += s.tokens * size_in * (wide + grad_in * mask)
+    return saved
+
+
+def block_saved(config: LlamaConfig, s: Setting, grad_in: bool) -> dict[str, int]:
+    """Bytes that autograd keeps for one block, by part. `grad_in`: its input needs a gradient.
+
+    (Under LoRA that is so for every block but the first, which reads the frozen embedding.)
+    """
+    wide, M, full = s.dtype.itemsize, s.tokens, s.rank == 0
+    on = {target: not full and target in s.targets for target in ALL_TARGETS}
+    learns = {target: full or on[target] for target in ALL_TARGETS}
+    # which of the block's values need a gradient
+    q, k, v = (grad_in or learns[target] for target in ("q_proj", "k_proj", "v_proj"))
+    middle = grad_in or any(learns[target] for target in ATTENTION_TARGETS)
+    gate, up = middle or learns["gate_proj"], middle or learns["up_proj"]
+    wants = {"q_proj": grad_in, "k_proj": grad_in, "v_proj": grad_in, "o_proj": q or k or v,
+             "gate_proj": middle, "up_proj": middle, "down_proj": gate or up}
+
+    adapters = sum(lora_saved(config, s, target, wants[target]) for target in ALL_TARGETS
+                   if on[target])
+    # inputs of layers that learn, each kept once however many layers read it; under LoRA with
+    # dropout every layer has a copy of its own instead (counted above)
+    q_out = config.n_heads * config.head_dim
+    if full or s.dropout == 0:
+        for targets, size in ((("q_proj", "k_proj", "v_proj"), config.dim), (("o_proj",), q_out),
+                              (("gate_proj", "up_proj"), config.dim),
+                              (("down_proj",), config.hidden_dim)):
+            shared = targets == ("o_proj",) and s.fused and (q or k or v)  # attention keeps it
+            adapters += any(learns[t] for t in targets) * (not shared) * M * size * wide
+    return {
+        "norms": norm_saved(config, s, grad_in) + norm_saved(config, s, middle),
+        "inputs of the layers that learn" if full else "LoRA": adapters,
+        "attention": attention_saved(config, s, q, k, v),
+        # silu keeps the gate; the product keeps both factors
+        "MLP": M * config.hidden_dim * wide * (gate + gate + up),
+    }
+
+
+def attention_saved(config: LlamaConfig, s: Setting, q: bool, k: bool, v: bool) -> int:
+    """Bytes for one block's attention; q, k, v say which of the three need a gradient."""
+    wide, M = s.dtype.itemsize, s.tokens
+    q_out, kv_out = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    saved = 0
+    if wide < 4:  # each turned tensor keeps a 16-bit cast of cosine and sine
+        saved += (q + k) * 2 * s.length * config.head_dim * wide
+    if s.fused:  # q, k, v, the output and one fp32 log-sum for each row of scores
+        if q or k or v:
+            saved += M * (2 * q_out + 2 * kv_out) * wide + 4 * M * config.n_heads
+        return saved
+    if k:
+        saved += M * q_out * wide  # the other factor of q k^T
+    if q:
+        saved += M * kv_out * wide
+    if q or k:
+        saved += M * kv_out * wide  # v
+    return saved + (q or k or v) * M * config.n_heads * s.length * wide  # the probabilities
+
+
+def checkpointed(config: LlamaConfig, s: Setting) -> dict[str, int]:
+    """With recomputation a block keeps its input only (and a CPU the one causal mask)."""
+    inputs = config.n_layers * s.tokens * config.dim * s.dtype.itemsize
+    mask = 0 if s.fused else s.length ** 2 * s.dtype.itemsize
+    return {"saved: inputs of the blocks": inputs + mask}
+
+
+def head_saved(config: LlamaConfig, s: Setting) -> int:
+    """log-softmax in fp32, the positions and labels, and, if all weights learn, what the head
+    and the embedding were given."""
+    saved = s.positions * (4 * config.vocab_size + 16) + 4
+    if s.rank == 0:
+        saved += s.positions * config.dim * s.dtype.itemsize + 8 * s.tokens
+    return saved
+
+
+def workspace(config: LlamaConfig, s: Setting) -> int:
+    """Short-lived tensors at the worst moment: in the loss, or in the last block's backward."""
+    wide = s.dtype.itemsize
+    loss = s.positions * config.vocab_size * 8  # two gradients in fp32
+    weight = max(i * o for i, o in layer_sizes(config).values()) * 2 if s.int8 else 0
+    block = s.tokens * wide * (4 * config.hidden_dim + 2 * config.dim) + weight
+    return max(loss, block)

@@ -1,0 +1,104 @@
+"""Which token comes next: the state of one row, the choice from logits, and guesses ahead."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from goat.errors import UserError
+
+
+class Lookup:
+    """The text so far, and where each one, two or three tokens of it last stood."""
+
+    def __init__(self, ids: list[int]):
+        self.ids: list[int] = []
+        self.behind: dict[tuple[int, ...], int] = {}  # some tokens -> the place behind them
+        for token in ids:
+            self.add(token)
+
+    def add(self, token: int) -> None:
+        for n in (1, 2, 3):
+            self.behind[tuple(self.ids[-n:])] = len(self.ids)
+        self.ids.append(token)
+
+    def guess(self, count: int) -> list[int]:
+        """`count` tokens that may come next: what followed the last three tokens before, else
+        the last two, else the last one (filled up with 0 where nothing is known)."""
+        places = (self.behind.get(tuple(self.ids[-n:])) for n in (3, 2, 1))
+        place = next((p for p in places if p is not None), len(self.ids))
+        found = self.ids[place:place + count]
+        return found + [0] * (count - len(found))
+
+
+@dataclass
+class Row:
+    """One continuation in the making: sample number `sample` of problem number `problem`."""
+
+    problem: int
+    sample: int
+    prompt: str
+    ids: list[int]  # the prompt's token ids
+    limit: int  # at most this many new tokens
+    new: list[int] = field(default_factory=list)
+    text: str | None = None  # set when the row has finished
+    uniforms: Tensor | None = None  # one random number in [0, 1) for each new token
+    lookup: Lookup | None = None  # where rows guess ahead
+
+    @property
+    def position(self) -> int:
+        """Where the last token of `new` stands: the place of the next token to be read."""
+        return len(self.ids) + len(self.new) - 1
+
+    def add(self, token: int) -> None:
+        self.new.append(token)
+        if self.lookup:
+            self.lookup.add(token)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose the next token: greedily at temperature 0, else at random.
+
+    Random choice: probabilities softmax(logits / temperature), cut to the smallest set of likely
+    tokens that holds at least the share `top_p`. Each row has its own random numbers, keyed by
+    (seed, problem, sample), so that neither the batch size nor the order of the prompts, nor how
+    many samples are drawn, changes them.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.temperature < 0:
+            raise UserError(f"temperature must be at least 0, not {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top-p must be in (0, 1], not {self.top_p}")
+
+    def uniforms(self, row: Row) -> Tensor | None:
+        if self.temperature == 0:
+            return None
+        key = hashlib.sha256(f"{self.seed}/{row.problem}/{row.sample}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
+        return torch.rand(row.limit, generator=generator)
+
+    def choose(self, logits: Tensor, rows: list[Row | None]) -> list[list[int]]:
+        """Token ids from logits (B, T, V): of each row (free ones too) the next T, if the tokens
+        it has read were right."""
+        if self.temperature == 0:
+            return logits.argmax(-1).tolist()
+        length = logits.size(1)
+        draws = torch.zeros(logits.shape[:2])  # (B, T)
+        for i, row in enumerate(rows):
+            if row:
+                some = row.uniforms[len(row.new):len(row.new) + length]
+                draws[i, :len(some)] = some
+        p, order = (logits.float() / self.temperature).softmax(-1).sort(dim=-1, descending=True)
+        before = p.cumsum(-1) - p  # the share of the likelier tokens
+        p = p.masked_fill(before >= self.top_p, 0.0)
+        total = p.cumsum(-1)  # (B, T, V), not normalised: the draw is stretched instead
+        draws = draws[..., None].to(p.device) * total[..., -1:]
+        pick = (total <= draws).sum(-1, keepdim=True).clamp(max=logits.size(-1) - 1)
+        return order.gather(-1, pick)[..., 0].tolist()

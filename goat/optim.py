@@ -1,0 +1,113 @@
+"""What moves the weights: fp32 master copies, Muon for matrices, the learning-rate schedule."""
+
+import torch
+from torch import Tensor, nn
+
+from goat.device import has_fast_bf16
+
+
+class MasterWeights:
+    """fp32 copies of trainable parameters that are kept in 16 bits for speed.
+
+    A step of 1e-3 of a weight's size is lost in bf16 (8 bits of precision), so the optimizer
+    works on the copies: `collect` adds each micro-batch's gradients to them in fp32, `publish`
+    rounds the stepped copies back into the model. A parameter that is fp32 already (LoRA's A and
+    B) is its own master.
+    """
+
+    def __init__(self, params: list[nn.Parameter]):
+        self.params = params
+        self.masters = [p if p.dtype == torch.float32 else nn.Parameter(p.detach().float())
+                        for p in params]
+
+    def collect(self) -> None:
+        for p, master in zip(self.params, self.masters):
+            if p is master or p.grad is None:
+                continue
+            master.grad = p.grad.float() if master.grad is None else master.grad.add_(p.grad)
+            p.grad = None
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        for p, master in zip(self.params, self.masters):
+            if p is not master:
+                p.copy_(master)
+
+
+def orthogonalise(update: Tensor) -> Tensor:
+    """Replace the singular values of each matrix by about 1: U S V^T -> U V^T.
+
+    Five Newton-Schulz steps of X -> aX + b(XX^T)X + c(XX^T)^2 X with Jordan's coefficients, which
+    trade exactness (values end in about 0.7 to 1.2) for speed. (N, out, in) -> the same shape.
+    """
+    dtype = torch.bfloat16 if has_fast_bf16(update.device) else torch.float32
+    x = update.to(dtype)
+    tall = x.size(1) > x.size(2)
+    if tall:
+        x = x.transpose(1, 2)
+    x = x / (x.float().norm(dim=(1, 2), keepdim=True).to(dtype) + 1e-7)
+    for _ in range(5):
+        gram = x @ x.transpose(1, 2)
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.transpose(1, 2) if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
+
+    For the matrices of the blocks only; embeddings, norms and head belong to AdamW. Matrices of
+    one shape are stepped as one batch. The step of an (out, in) matrix is scaled by
+    sqrt(max(1, out / in)).
+    """
+
+    def __init__(self, params, lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    by_shape.setdefault(p.shape, []).append(p)
+            for (rows, columns), params in by_shape.items():
+                updates = orthogonalise(torch.stack([self.nesterov(p, group) for p in params]))
+                scale = group["lr"] * max(1, rows / columns) ** 0.5
+                for p, update in zip(params, updates):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.add_(update.to(p.dtype), alpha=-scale)
+
+    def nesterov(self, p: nn.Parameter, group: dict) -> Tensor:
+        """The gradient mixed with its running mean, which takes it in first."""
+        state = self.state[p]
+        if not state:
+            state["momentum"] = torch.zeros_like(p)
+        mean = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+        return p.grad.lerp(mean, group["momentum"])
+
+
+def make_optimizers(model: nn.Module, masters: MasterWeights, *, lr: float, muon_lr: float,
+                    betas: tuple[float, float], weight_decay: float) -> list:
+    """AdamW for everything, or, with `muon_lr` above 0, Muon for the matrices of the blocks and
+    AdamW for the rest."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    muon, adam = [], []
+    for p, master in zip(masters.params, masters.masters):
+        in_block = muon_lr > 0 and p.dim() == 2 and ".layers." in names[id(p)]
+        (muon if in_block else adam).append(master)
+    optimizers = [torch.optim.AdamW(adam, lr=lr, betas=betas, weight_decay=weight_decay)]
+    return optimizers + ([Muon(muon, lr=muon_lr)] if muon else [])
+
+
+def schedule(step: int, steps: int, warmup: int, hold: float, final: float) -> float:
+    """The factor of the learning rate at `step` of `steps` (0-based).
+
+    Linear warm-up over `warmup` steps (the first step already moves), constant until `hold` of
+    the run, then linear down to `final` at its end.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    begin = max(warmup, hold * steps)
+    if step < begin:
+        return 1.0
+    return 1 - (1 - final) * (step + 1 - begin) / max(1, steps - begin)

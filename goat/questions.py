@@ -1,0 +1,175 @@
+"""A question with its answer, and files of them.
+
+`read_questions` takes three kinds of file, told apart by their content:
+  - rows as `generate_data.py` writes them: JSON lines, or one JSON list as published, with the
+    fields `instruction`, `input`, `answer` (and others, which are not looked at);
+  - a BIG-bench task: a JSON object with the list `examples` of {"input": …, "target": …};
+  - the DeepMind mathematics dataset: plain text, a question and its answer on every two lines.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from goat.errors import UserError
+from goat.tasks import phrasing
+from goat.tasks.arithmetic import parse_question
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a suite or of a file.
+
+    `wording` says how it is asked: "seen" or "held out" (of the training rows), "bare", "BIG-bench"
+    or, from a file, "given". `operands` is (a, op, b) where the question is arithmetic.
+    """
+
+    suite: str
+    cell: str  # the kind of question: results are counted by suite and cell
+    instruction: str  # empty for a bare question: `input` is then the whole prompt
+    input: str
+    answer: str
+    wording: str = "given"
+    operands: tuple[int, str, int] | None = None
+    small: bool = False  # one of so few possible questions that training may have shown it
+
+    @property
+    def prompt(self) -> str:
+        """What the model reads before its answer."""
+        return phrasing.prompt(self.instruction) if self.instruction else self.input
+
+    def working(self, output: str) -> str:
+        """The text that is judged: after a bare question, `a + b = `, that is its beginning."""
+        return output if self.instruction else self.input + output
+
+    @property
+    def expression(self) -> str | None:
+        """ "397 * 4429", or None where the question is not arithmetic."""
+        return "{} {} {}".format(*self.operands) if self.operands else None
+
+
+def fingerprint(questions: Iterable[Question]) -> str:
+    """Twelve hex digits that change with any prompt or answer: names exactly what was asked."""
+    digest = hashlib.sha256()
+    for question in questions:
+        digest.update(f"{question.prompt}\0{question.answer}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+_EXPRESSION = re.compile(r"(\d+) ?([-+*/xX×÷]|plus|minus|times|multiplied by|divided by) ?(\d+)")
+_SIGNS = {"plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/"}
+
+
+def find_expression(text: str) -> tuple[int, str, int] | None:
+    """The (a, op, b) that a text asks for: "What is 397 x 4429?" -> (397, "*", 4429).
+
+    None where a number or a sign is left over: "3 + 4 * 5", "-3 + 4" and "0.5 * 3" ask for more
+    than the two whole numbers that stand beside the operator.
+    """
+    match = _EXPRESSION.search(text)
+    if match is None or len(match[0]) > 2000:
+        return None
+    head, tail = text[:match.start()].rstrip(), text[match.end():]
+    left_over = set("0123456789+*/^%") & set(head + tail)
+    if left_over or head.endswith(("-", ".", ",")) or tail.startswith("!"):
+        return None
+    a, sign, b = match.groups()
+    return parse_question(f"{a} {_SIGNS.get(sign, sign)} {b}")
+
+
+def read_questions(path: str | os.PathLike, limit: int | None = None) -> list[Question]:
+    """The questions of a file (the first `limit` of them); its stem is the suite's name.
+
+    Raises UserError naming file and line (or row) for anything that cannot be used.
+    """
+    path = Path(path)
+    with open(path, encoding="utf-8") as file:
+        start = file.read(4096).lstrip()[:1]
+        file.seek(0)
+        try:
+            if start == "{":
+                records = _json_lines(path, file)
+            elif start == "[":
+                records = ((f"row {i}", row) for i, row in enumerate(json.load(file), 1))
+            else:
+                records = _line_pairs(path, file)
+            questions = [_question(path, where, row) for where, row in islice(records, limit)]
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {error.lineno}: this is not JSON ({error.msg})")
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: this is not a text file in UTF-8")
+    if not questions:
+        raise UserError(f"{path}: no questions in this file")
+    return questions
+
+
+def _json_lines(path: Path, file) -> Iterator[tuple[str, object]]:
+    """Rows of a JSON-lines file, or the examples of a BIG-bench task."""
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == 1:  # an object over several lines
+                file.seek(0)
+                row = json.load(file)
+            else:
+                raise UserError(f"{path}, line {number}: this is not JSON ({error.msg})")
+        if isinstance(row, dict) and isinstance(row.get("examples"), list):
+            for i, example in enumerate(row["examples"], 1):
+                yield f"example {i}", _bigbench_row(example)
+            return
+        yield f"line {number}", row
+
+
+def _bigbench_row(example: object) -> object:
+    """A BIG-bench example as a row; anything else is passed on, and refused later."""
+    if not isinstance(example, dict):
+        return example
+    target = example.get("target")
+    return {"instruction": example.get("input"),
+            "answer": target[0] if isinstance(target, list) and target else target}
+
+
+def _line_pairs(path: Path, file) -> Iterator[tuple[str, object]]:
+    lines = ((number, line.strip()) for number, line in enumerate(file, 1) if line.strip())
+    for number, question in lines:
+        _, answer = next(lines, (0, None))
+        if answer is None:
+            raise UserError(f"{path}, line {number}: the last question has no answer line (expected "
+                            "JSON rows, or a question and its answer on every two lines)")
+        yield f"line {number}", {"instruction": question, "answer": answer}
+
+
+def _question(path: Path, where: str, row: object) -> Question:
+    if not isinstance(row, dict):
+        raise UserError(f"{path}, {where}: a row must be an object with the fields instruction, "
+                        "input and answer")
+    texts = {key: row.get(key, "") for key in ("instruction", "input", "answer")}
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise UserError(f"{path}, {where}: the field {key!r} must be a string")
+    if not texts["answer"].strip():
+        raise UserError(f"{path}, {where}: the row has no answer; evaluation needs the field "
+                        "'answer' in every row")
+    if not (texts["instruction"] or texts["input"]):
+        raise UserError(f"{path}, {where}: the row has neither instruction nor input")
+    operands = find_expression(texts["input"]) or find_expression(texts["instruction"])
+    cell = row.get("task")
+    if operands:
+        a, op, b = operands
+        cell = cell_name(op, len(str(a)), len(str(b)))
+    return Question(path.stem, cell if isinstance(cell, str) else "all", **texts,
+                    operands=operands)
+
+
+def cell_name(op: str, digits_a: int, digits_b: int) -> str:
+    """The name of the cell of all questions of these sizes: "mul 3Dx4D"."""
+    name, sign = {"+": ("add", "+"), "-": ("sub", "-"), "*": ("mul", "x"), "/": ("div", "/")}[op]
+    return f"{name} {digits_a}D{sign}{digits_b}D"

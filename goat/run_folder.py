@@ -1,0 +1,167 @@
+"""The folder of a training run: its name, its log, and the state from which it resumes.
+
+    out/NAME/log.jsonl              a line of settings, then one JSON line per log step
+    out/NAME/checkpoint/state.pt    everything a resumed run needs, replaced as a whole
+    out/NAME/adapter/ or model/     the result
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from goat.errors import UserError
+
+# What may differ between a run and its continuation without changing a single number.
+FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "before_after")
+
+
+class RunFolder:
+    """`args.out`, or the first free of default, default-2, … (to resume: the last that is taken).
+
+    Only the writer of `group` touches the disk or prints. Raises UserError when an explicit
+    folder holds another run and --resume is not given.
+    """
+
+    def __init__(self, args: argparse.Namespace, default: str, group):
+        self.resume, self.writer = args.resume, group.writer
+        self.path = Path(group.agree(args.out or str(choose(default, args.resume))))
+        self.log_file, self.state_file = self.path / "log.jsonl", self.path / "checkpoint/state.pt"
+        if self.log_file.exists() and not args.resume:
+            raise UserError(f"{self.path} holds another run: give --resume to continue it, or "
+                            "another --out")
+
+    def say(self, text: str) -> None:
+        if self.writer:
+            print(text, flush=True)
+
+    def log(self, **record) -> None:
+        """Append one JSON line."""
+        if self.writer:
+            with open(self.log_file, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+    def save_state(self, state: dict) -> None:
+        """Write the state beside the old one, flush it to the disk, then take its place: a run
+        that is killed at any moment, or meets a full disk, leaves a whole state."""
+        if not self.writer:
+            return
+        temporary = self.state_file.with_suffix(".tmp")
+        try:
+            with open(temporary, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.state_file)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            raise UserError(f"{self.state_file}: could not be written ({error}); the checkpoint "
+                            "before it, if any, is kept")
+
+    def begin(self, settings: dict) -> dict | None:
+        """Create the folder, log the settings; when resuming, return the last state if any.
+
+        Raises UserError naming what differs when `settings` are not those of the run.
+        """
+        state = self.load_state(settings) if self.resume else None
+        if self.writer:
+            self.state_file.parent.mkdir(parents=True, exist_ok=True)
+            self.log(settings=settings, command=sys.argv, torch=torch.__version__,
+                     date=time.strftime("%Y-%m-%d %H:%M:%S"))
+        return state
+
+    def load_state(self, settings: dict) -> dict | None:
+        """The last state, checked against `settings`; None when nothing is saved yet."""
+        if not self.state_file.exists():
+            self.say(f"{self.path}: nothing is saved yet, starting from the beginning")
+            return None
+        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        before = json.loads(state["settings"])
+        after = json.loads(json.dumps(settings))
+        differ = [f"{key} was {before.get(key)!r}, is {after.get(key)!r}"
+                  for key in sorted(before.keys() | after.keys())
+                  if key not in FREE_SETTINGS and before.get(key) != after.get(key)]
+        if differ:
+            raise UserError(f"{self.path} was trained with other settings: {'; '.join(differ)}")
+        if state["step"] >= settings["steps"]:
+            self.say(f"{self.path}: all {state['step']} steps are done already")
+        else:
+            self.say(f"{self.path}: going on after step {state['step']}")
+        return state
+
+
+def choose(default: str, resume: bool) -> Path:
+    """`default`, `default-2`, …: the first that holds no run, or, to resume, the last that does."""
+    path, last, number = Path(default), None, 1
+    while (path / "log.jsonl").exists():
+        last, number = path, number + 1
+        path = Path(f"{default}-{number}")
+    return last if resume and last else path
+
+
+class StopSignal:
+    """`number` becomes that of SIGINT (Ctrl-C) or SIGTERM: the loop ends its step, saves, leaves.
+
+    `release` gives the signals back their former meaning.
+    """
+
+    def __init__(self):
+        self.number = 0
+        self.before = {which: signal.signal(which, self.note)
+                       for which in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(self, number: int, frame) -> None:
+        self.number = number
+
+    def release(self) -> None:
+        for which, handler in self.before.items():
+            signal.signal(which, handler)
+
+
+def snapshot(step: int, settings: dict, masters, optimizers: list) -> dict:
+    """The state after `step` steps. Random numbers need no place in it: they depend on the step."""
+    return {"step": step, "settings": json.dumps(settings),
+            "weights": [m.detach() for m in masters.masters],
+            "optimizers": [o.state_dict() for o in optimizers]}
+
+
+def restore(state: dict | None, masters, optimizers: list) -> int:
+    """Put a state back into weights and optimizers; returns how many steps it has behind it."""
+    if state is None:
+        return 0
+    with torch.no_grad():
+        for master, saved in zip(masters.masters, state["weights"], strict=True):
+            master.copy_(saved)
+    masters.publish()
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return state["step"]
+
+
+def fingerprint(folder: str | os.PathLike) -> str:
+    """A hash of a model folder's file names and sizes, and of what the small files hold: tells one
+    base from another without reading gigabytes."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).iterdir()):
+        if file.suffix in (".safetensors", ".bin", ".pth", ".model") or file.stem == "config":
+            size = file.stat().st_size
+            digest.update(f"{file.name} {size}".encode())
+            if size < 32e6:
+                digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def peak_memory(device: torch.device) -> str:
+    """The largest memory use so far, in GB = 1e9 bytes."""
+    if device.type == "cuda":
+        return (f"{torch.cuda.max_memory_allocated(device) / 1e9:.2f} GB allocated, "
+                f"{torch.cuda.max_memory_reserved(device) / 1e9:.2f} GB reserved")
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.2f} GB resident"

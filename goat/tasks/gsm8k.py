@@ -1,0 +1,238 @@
+"""GSM8K's calculator annotations as code-interpreter traces, and what cannot be made one.
+
+A worked answer of GSM8K is lines such as "Natalia sold 48/2 = <<48/2=24>>24 clips in May.", then
+"#### 72". Each calculation becomes one step: its expression is the code, the text without the
+result is the prose, so that nothing is written before the interpreter has said it. Nearly all
+lines that calculate carry an annotation; the others are searched for plain equations ("a total of
+7+6=13 chickens"), which count where they are exactly true. A trace is kept only if every output
+of the interpreter is the exact value and one of them is the gold answer; every other problem is
+returned with the reason. Only training problems are read: nothing here knows of the test file.
+
+Data: Cobbe et al. 2021, arXiv 2110.14168; `train.jsonl`, fields `question` and `answer`.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from goat.errors import UserError
+from goat.tasks.word_problems import (MAX_STEPS, TASK, Step, calculate, number, observation,
+                                      render, same_number)
+
+# Why a problem has no trace.
+NO_LABEL = "no number after '####'"
+NO_CALCULATION = "no calculation that can be read"
+MISSING = "the step to the answer is not written as a calculation"
+DISAGREE = "working and label disagree: one of them is suspected wrong"
+TOO_LONG = f"more than {MAX_STEPS - 1} calculations"
+WRONG_OUTPUT = "the interpreter gives another result"
+
+
+class Rejection(NamedTuple):
+    """A problem without a trace: which one, as in `train 17`, why, and its question."""
+
+    source: str
+    reason: str
+    question: str
+
+
+def gsm8k_rows(path: str | os.PathLike, run: Callable) -> Iterator[dict[str, str] | Rejection]:
+    """For each problem of `path` (train.jsonl or its folder) a row, or why there is none.
+
+    `run(code, history=[...])` is `goat.sandbox.run` or works like it. Raises UserError for a
+    missing file and for a line that is no problem.
+    """
+    path = Path(path)
+    path = path / "train.jsonl" if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the folder that holds GSM8K's train.jsonl")
+    with open(path, encoding="utf-8") as lines:
+        for count, line in enumerate(lines, 1):
+            try:
+                problem = json.loads(line)
+                question = problem["question"].strip()
+                worked, _, gold = problem["answer"].partition("####")
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise UserError(f"{path}, line {count}: not a GSM8K problem; each line is a JSON "
+                                "object with the texts 'question' and 'answer'")
+            source, gold = f"{path.stem} {count}", gold.strip().replace(",", "")
+            output, reason = trace(question, worked.strip(), gold, run)
+            if reason:
+                yield Rejection(source, reason, question)
+            else:
+                yield {"instruction": question, "input": "", "output": output, "answer": gold,
+                       "task": TASK, "source": source}
+
+
+def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, str]:
+    """(the tagged solution, "") of one problem, or ("", the reason why there is none)."""
+    target = number(gold)
+    if target is None:
+        return "", NO_LABEL
+    pieces = [piece for line in worked.splitlines() for piece in read_line(line)]
+    values = [piece.value for piece in pieces if piece.code]
+    if not values:
+        return "", NO_CALCULATION
+    steps, closing = plan(question, pieces)
+    if values[-1] != target:
+        extra = last_step(values[-1], target, question)
+        if extra:
+            steps, values = [*steps, extra], [*values, target]
+        elif target not in values or target not in numbers(closing):
+            end = pieces[-1].tail if pieces[-1].code else pieces[-1].prose
+            return "", MISSING if target in numbers(end) else DISAGREE
+    if len(steps) >= MAX_STEPS:
+        return "", TOO_LONG
+    outputs, history = [], []
+    for step, value in zip(steps, values):
+        outputs.append(observation(run(step.code, history=history)))
+        if not same_number(outputs[-1], str(value)):
+            return "", WRONG_OUTPUT
+        history.append(step.code)
+    steps = [step._replace(output=output) for step, output in zip(steps, outputs)]
+    return render(steps, gold, closing), ""
+
+
+# -------------------------------------------------------------------- from lines to calculations
+
+
+class Piece(NamedTuple):
+    """A part of a line: its text without the result; code and exact value, where it calculates."""
+
+    prose: str
+    code: str = ""
+    value: int | Fraction = 0
+    tail: str = ""  # what followed the result; part of `prose` too
+
+
+_VALUE = r"-?(?:\d[\d,]*\d|\d)?(?:\.\d+)?"
+_ANNOTATION = re.compile(r"\s*=?\s*[$€£¢]?\s*<<([^<>]*)=([^<>=]*)>>" + _VALUE)
+_MARK = re.compile(r"<<[^<>]*>>")  # left where an annotation calculates nothing: "x=<<5=5>>5"
+_OPERATOR = re.compile(r"[\d)]\s*[-+*/]")
+_RESULT = re.compile(r"\s*=\s*[$€£]?\s*([-−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+))(?![\d/])")
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+")
+
+
+def read_line(line: str) -> list[Piece]:
+    """The calculations of a line, each with the text up to it; the last has the rest as well.
+
+    A line that calculates nothing is one piece without code.
+    """
+    pieces, start = [], 0
+    for match, code, value in _annotated(line) or _equations(line):
+        prose = line[start:match.start()]
+        if _expression(prose, value) is None:  # "a total of <<5+3=8>>8 apples"
+            prose = f"{prose} {code}"
+        pieces.append(Piece(_MARK.sub("", prose).strip(), code, value))
+        start = match.end()
+    tail = _MARK.sub("", line[start:]).rstrip()
+    if not pieces:
+        return [Piece(tail.strip())] if tail.strip() else []
+    last = pieces[-1]
+    unit = re.search(r" \w+$", last.prose)  # "20 chairs - 2 chairs = 18 chairs": once is enough
+    text = last.prose + (tail.removeprefix(unit[0]) if unit else tail)
+    return [*pieces[:-1], last._replace(prose=text.strip(), tail=tail)]
+
+
+def _annotated(line: str) -> list[tuple[re.Match, str, int | Fraction]]:
+    """(where the result stands, code, value) of each annotation that calculates its value."""
+    found = []
+    for match in _ANNOTATION.finditer(line):
+        try:
+            code, value = calculate(match[1])
+        except ValueError:
+            continue
+        if value == number(match[2]) and _OPERATOR.search(code):
+            found.append((match, code, value))
+    return found
+
+
+def _equations(line: str) -> list[tuple[re.Match, str, int | Fraction]]:
+    """(where the result stands, code, value) of each plain equation that is exactly true."""
+    found, start = [], 0
+    for match in _RESULT.finditer(line):
+        value = number(match[1].rstrip(","))
+        code = _expression(line[start:match.start()], value)
+        if code:
+            found.append((match, code, value))
+        start = match.end()
+    return found
+
+
+_SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "[": "(", "]": ")",
+                        **dict.fromkeys("$€£¢%")})
+_TO_PYTHON = (  # applied in this order
+    (r"(?<=\d),(?=\d{3})", ""),  # 1,200
+    (r"(?<=[\d)])\s*[xX]\s*(?=[\d(.])", "*"),  # 2 x 3
+    (r"/\s*[A-Za-z]+|[A-Za-z]+", " "),  # 5 miles/hour
+    (r"(?<=[\d)])\s*(?=\()|(?<=\))\s*(?=\d)", "*"),  # 3(4 + 5)
+)
+
+
+def _expression(text: str, value: int | Fraction | None) -> str | None:
+    """The longest end of `text`, words and units apart, that is a calculation with this value.
+
+    "He runs 3 miles/hour * 2 hours" and 6 give "3 * 2"; per cents may count as hundredths. None
+    where there is no such end, as at the end of "He runs 6".
+    """
+    plain = text.translate(_SIGNS)
+    for pattern, replacement in _TO_PYTHON:
+        plain = re.sub(pattern, replacement, plain)
+    for begin in re.finditer(r"(?<![\d.])[-(]*\.?\d", plain):
+        end = plain[begin.start():]
+        if not _OPERATOR.search(end):
+            return None
+        for candidate in (end, f"({end}) / 100") if "%" in text else (end,):
+            try:
+                code, result = calculate(candidate)
+            except ValueError:
+                continue
+            if result == value:
+                return code
+    return None
+
+
+# -------------------------------------------------------------------------- from pieces to steps
+
+
+def numbers(text: str) -> set[Fraction]:
+    """The numbers that are written in digits in a text."""
+    return {Fraction(match.rstrip(",").replace(",", "")) for match in _NUMBER.findall(text)}
+
+
+def plan(question: str, pieces: list[Piece]) -> tuple[list[Step], str]:
+    """(steps whose outputs are still empty, the prose after the last calculation).
+
+    Lines without a calculation are prose of the step that follows. A result that its own line
+    tells in advance ("He ate 32 because 2 * 16 = 32") is masked by "?".
+    """
+    steps, prose, known = [], [], numbers(question)
+    for piece in pieces:
+        if not piece.code:
+            prose.append(piece.prose)
+            continue
+        hidden = {Fraction(piece.value)} - known - numbers(piece.code)
+        prose.append(_NUMBER.sub(lambda m: "?" if numbers(m[0]) & hidden else m[0], piece.prose))
+        steps.append(Step("\n".join(prose), f"print({piece.code})"))
+        prose = []
+        known.add(Fraction(piece.value))
+    return steps, "\n".join(prose)
+
+
+def last_step(value: int | Fraction, target: Fraction, question: str) -> Step | None:
+    """The step from the last result to the answer where it is a matter of form: dollars to cents,
+    a share to per cent, a fraction to the whole number above or below. Else None.
+    """
+    shown = value if isinstance(value, int) else float(value)
+    if value * 100 == target and re.search(r"cents|percent|%", question):
+        unit = "cents" if "cents" in question else "per cent"
+        return Step(f"This is asked for in {unit}.", f"print({shown} * 100)")
+    for function, word in ((math.ceil, "up"), (math.floor, "down")):
+        if function(value) == target != value:
+            return Step(f"Round {word}.", f"import math\nprint(math.{function.__name__}({shown}))")
+    return None

@@ -1,0 +1,213 @@
+"""The forms of a longhand demonstration: how a remainder is worked out, written down and checked.
+
+For 25736 and 144 (lines in the middle left out):
+
+    answer      104
+
+    table       25736 % 144                              the question, restated
+                count by 144, 9 times: 144 288 432 … 1296
+                2 , 5736 -> 25 , 736                     bring a digit down: what is left, the
+                25 , 736 -> 257 , 36                     digits to come -> both one digit further
+                257 - 144 = 113                          the largest multiple that fits
+                113 , 36 -> 1133 , 6
+                …
+                remainder = 104
+
+    pick        the same, with a line before each difference that copies all it depends on
+                largest of 144 288 432 … 1296 up to 1133: 1008
+
+    climb       instead, the multiples up to the first that is too large: many small decisions
+                up to 1133: 144 288 432 576 720 864 1008 1152 > 1133
+
+    subtract    no table; the divisor again and again, until it no longer goes in
+                257 - 144 = 113
+                113 < 144
+
+    grid        Recchia's own trace, see goat/tasks/grid.py; grid-quiet leaves out its narration
+
+The four lean forms are made of steps that goat/tasks/skills.py teaches the embedded base, in the
+same or nearly the same notation, with what a step needs close by. Every form ends in the remainder,
+the last number of the text.
+
+A working is a function of its question, each step following from those before it. So the first
+step that differs from the true working is the first false one: this is what `check` reports.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import zip_longest
+from typing import NamedTuple
+
+from goat.tasks import grid
+from goat.tasks.arithmetic import Check
+
+KINDS = {  # what the first error of a working can be
+    "copying": "a number was not carried over unchanged",
+    "multiple": "a multiple of the divisor is wrong",
+    "comparison": "the divisor goes in and was not taken, or was taken and does not go in",
+    "choice": "not the largest multiple that fits was taken",
+    "subtraction": "a difference is wrong",
+    "digit": "the wrong digit was brought down, or the digits to come are wrong",
+    "remainder": "the remainder is not what was left",
+    "look": "something was read off the grid that does not stand there",
+    "write": "something wrong was written into the grid, or in the wrong place",
+    "narration": "what is said about the grid is wrong",
+    "format": "the text does not follow the form",
+    "unfinished": "the text ends before the remainder",
+}
+
+# ------------------------------------------------------------------------------------- writing
+
+
+class Step(NamedTuple):
+    """One step of a working, with what an error in it is called (keys of KINDS).
+
+    `numbers` are the kinds of its numbers from the left, the last one standing for all that
+    follow; `other` is the kind of a difference that is not between two numbers.
+    """
+
+    text: str  # with the separator before it
+    numbers: tuple[str, ...]
+    other: str = "format"
+
+
+Steps = Callable[[int, int], Iterator[Step]]  # of a form: (dividend, divisor) -> the working
+
+
+def _answer(x: int, y: int) -> Iterator[Step]:
+    yield Step(str(x % y), ("remainder",))
+
+
+def _grid(x: int, y: int, narrate: bool) -> Iterator[Step]:
+    separator = ""
+    for action in grid.actions(x, y, narrate):
+        verb = action.partition(" ")[0]
+        kind = {"{": "narration", "clear": "format"}.get(verb, verb)
+        yield Step(separator + action, (kind,), kind)
+        separator = " "
+    yield Step(f"\nremainder = {x % y}", ("remainder",))
+
+
+def _divide(x: int, y: int, reduce: Callable[[int, int], Iterator[Step]],
+            multiples: int = 0) -> Iterator[Step]:
+    """Long division in lines; `reduce(left, y)` writes how `left` becomes `left % y`."""
+    yield Step(f"{x} % {y}", ("copying",))
+    if multiples:
+        yield Step(f"\ncount by {y}, {multiples} times: {_multiples(y, multiples)}",
+                   ("copying", "format", "multiple"))
+    left, rest = int(str(x)[0]), str(x)[1:]
+    while True:
+        yield from reduce(left, y)
+        left %= y
+        if not rest:
+            yield Step(f"\nremainder = {left}", ("remainder",))
+            return
+        digit, after = rest[0], rest[1:]
+        longer = 10 * left + int(digit)
+        yield Step(f"\n{left} , {rest} -> {longer}{' , ' * bool(after)}{after}",
+                   ("copying", "copying", "digit"), "comparison")
+        left, rest = longer, after
+
+
+def _multiples(y: int, times: int) -> str:
+    return " ".join(str(y * k) for k in range(1, times + 1))
+
+
+def _take(left: int, y: int, multiple: str = "choice") -> Iterator[Step]:
+    if left >= y:
+        yield Step(f"\n{left} - {left - left % y} = {left % y}",
+                   ("copying", multiple, "subtraction"), "comparison")
+
+
+def _pick(left: int, y: int) -> Iterator[Step]:
+    if left >= y:
+        yield Step(f"\nlargest of {_multiples(y, 9)} up to {left}: {left - left % y}",
+                   ("copying",) * 10 + ("choice",), "comparison")
+    yield from _take(left, y, "copying")
+
+
+def _climb(left: int, y: int) -> Iterator[Step]:
+    yield Step(f"\nup to {left}: {_multiples(y, left // y + 1)} > {left}", ("copying",), "choice")
+    yield from _take(left, y, "copying")
+
+
+def _subtract(left: int, y: int) -> Iterator[Step]:
+    while left >= y:
+        yield Step(f"\n{left} - {y} = {left - y}", ("copying", "copying", "subtraction"),
+                   "comparison")
+        left -= y
+    yield Step(f"\n{left} < {y}", ("copying",), "comparison")
+
+
+def _write(steps: Steps, x: int, y: int) -> str:
+    return "".join(step.text for step in steps(x, y))
+
+
+# ------------------------------------------------------------------------------------ checking
+
+_NUMBER = re.compile(r"\d+")
+_TOKEN = re.compile(r"\d+|\D")
+_BREAK = re.compile(r"(?=\n| (?:look|write|clear|\{))")  # where a step begins, in any form
+
+
+def extract_answer(text: str) -> str:
+    """The remainder that a working states: its last number; "" where there is none."""
+    numbers = _NUMBER.findall(text)
+    return numbers[-1] if numbers else ""
+
+
+def _first_error(steps: list[Step], text: str, unit: str) -> tuple[str, str] | None:
+    """(kind, reason) of the first step of `text` that is not the true one."""
+    found = _BREAK.split(text)
+    for number, (step, have) in enumerate(zip_longest(steps, found), 1):
+        if step is None:
+            return "format", f"{unit} {number}: the text goes on after the remainder"
+        if have == step.text:
+            continue
+        have = have or ""
+        stated = number == len(steps) and have[-1:].isdigit()  # a remainder, if too short a one
+        if number >= len(found) and step.text.startswith(have) and not stated:
+            return "unfinished", f"{unit} {number}: the text ends before {step.text.strip()!r}"
+        return (_kind(step, have), f"{unit} {number}: should be {step.text.strip()!r}, "
+                                   f"not {have.strip()[:200]!r}")
+    return None
+
+
+def _kind(step: Step, have: str) -> str:
+    """What the first difference between a step and its false version is called."""
+    want, got = _TOKEN.findall(step.text), _TOKEN.findall(have)
+    place = next(i for i, (a, b) in enumerate(zip_longest(want, got)) if a != b)
+    if not (want[place:] and got[place:] and want[place].isdigit() and got[place].isdigit()):
+        return step.other
+    numbers = sum(token.isdigit() for token in want[:place])
+    return step.numbers[min(numbers, len(step.numbers) - 1)]
+
+
+def _check(steps: Steps, unit: str, x: int, y: int, text: str) -> Check:
+    text = text.strip()
+    kind, reason = _first_error(list(steps(x, y)), text, unit) or (None, None)
+    return Check(reason is None, extract_answer(text), reason, kind)
+
+
+# ------------------------------------------------------------------------------------ the forms
+
+
+class Form(NamedTuple):
+    write: Callable[[int, int], str]  # (dividend, divisor) -> the working
+    check: Callable[[int, int, str], Check]  # (dividend, divisor, text) -> what is wrong with it
+
+
+def _form(steps: Steps, unit: str = "line") -> Form:
+    return Form(partial(_write, steps), partial(_check, steps, unit))
+
+
+FORMS = {
+    "answer": _form(_answer),
+    "table": _form(partial(_divide, reduce=_take, multiples=9)),
+    "pick": _form(partial(_divide, reduce=_pick, multiples=9)),
+    "climb": _form(partial(_divide, reduce=_climb, multiples=10)),
+    "subtract": _form(partial(_divide, reduce=_subtract)),
+    "grid": _form(partial(_grid, narrate=True), "step"),
+    "grid-quiet": _form(partial(_grid, narrate=False), "step"),
+}

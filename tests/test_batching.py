@@ -1,0 +1,127 @@
+"""Rows to batches: which tokens are learnt, every row once, few shapes, clear errors.
+
+Run: python -m pytest tests/test_batching.py
+"""
+
+import json
+from collections import Counter
+
+import pytest
+from conftest import BASE
+
+from goat.batching import IGNORE, LENGTHS, RowBatches, SkillStream, read_rows
+from goat.errors import UserError
+from goat.tasks.phrasing import row_prompt
+from goat.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(BASE)
+
+
+@pytest.fixture
+def rows_file(tmp_path):
+    rows = [{"instruction": f"What is {a} + {10**b}?", "input": f"{a} + {10**b}",
+             "output": f"{a} + {10**b} = {a + 10**b}", "answer": str(a + 10**b)}
+            for a in range(20) for b in range(5)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path, rows
+
+
+def learnt(batch, b, tokenizer):
+    """The text of the labels of one row of a batch."""
+    ids = [i for i in batch.labels[b].tolist() if i != IGNORE]
+    return ids, tokenizer.decode(ids)
+
+
+def test_answer_and_eos_are_learnt_and_nothing_else(rows_file, tokenizer):
+    path, rows = rows_file
+    data = RowBatches(path, tokenizer, batch=10, budget=512, cutoff=100, seed=0)
+    seen = 0
+    for batch in data.window(0):
+        for b, number in enumerate(batch.rows):
+            row = rows[number - 1]
+            ids, text = learnt(batch, b, tokenizer)
+            assert text.removeprefix(" ") == row["output"] and ids[-1] == tokenizer.eos_id
+            prompt = tokenizer.encode_prompt(row_prompt(row))
+            first = (batch.labels[b] != IGNORE).nonzero()[0].item()
+            assert batch.tokens[b, : first + 1].tolist() == prompt  # shifted by exactly one
+            assert tokenizer.decode(batch.tokens[b, : first + 1].tolist()) == \
+                row_prompt(row).rstrip(" ")
+            seen += 1
+        for b in range(len(batch.rows), len(batch.tokens)):  # rows that only fill the shape
+            assert (batch.labels[b] == IGNORE).all()
+    assert seen == 10
+
+
+def test_each_row_once_an_epoch_and_the_order_is_the_seeds(rows_file, tokenizer):
+    path, rows = rows_file
+    data = RowBatches(path, tokenizer, batch=32, budget=512, cutoff=100, seed=3)
+    again = RowBatches(path, tokenizer, batch=32, budget=512, cutoff=100, seed=3)
+    other = RowBatches(path, tokenizer, batch=32, budget=512, cutoff=100, seed=4)
+
+    def numbers(data, step):
+        return [row for batch in data.window(step) for row in batch.rows]
+
+    steps = range(25)  # 800 rows: eight epochs of 100, with windows across their borders
+    assert set(Counter(r for s in steps for r in numbers(data, s)).values()) == {8}
+    assert [numbers(again, s) for s in reversed(steps)] == \
+        [numbers(data, s) for s in reversed(steps)]
+    assert numbers(other, 0) != numbers(data, 0)
+
+
+def test_shapes_are_few_and_within_the_budget(rows_file, tokenizer):
+    path, _ = rows_file
+    data = RowBatches(path, tokenizer, batch=50, budget=320, cutoff=100, seed=0)
+    shapes = {tuple(batch.tokens.shape) for step in range(20) for batch in data.window(step)}
+    assert all(length in LENGTHS and count * length <= 320 for count, length in shapes)
+    assert len(shapes) == len({length for _, length in shapes})  # one batch size per length
+    window = [batch.tokens.size(1) for batch in data.window(0)]
+    assert window == sorted(window, reverse=True)  # longest first
+
+
+def test_long_rows_are_left_out_and_counted(rows_file, tokenizer):
+    path, rows = rows_file
+    whole = RowBatches(path, tokenizer, batch=8, budget=512, cutoff=100, seed=0)
+    lengths = [whole.starts[i + 1] - whole.starts[i] - 1 for i in range(len(whole))]
+    cut = RowBatches(path, tokenizer, batch=8, budget=512, cutoff=min(lengths), seed=0)
+    assert cut.left_out == sum(n > min(lengths) for n in lengths) > 0
+    with pytest.raises(UserError, match="--cutoff"):
+        RowBatches(path, tokenizer, batch=8, budget=512, cutoff=3, seed=0)
+
+
+@pytest.mark.parametrize("line, message", [
+    ("{broken", "line 2: not a JSON object"), ("[1]", "line 2: a row must be a JSON object"),
+    ('{"instruction": "a"}', "line 2: the field 'output' must be a string"),
+    ('{"instruction": "a", "output": 5}', "line 2: the field 'output' must be a string"),
+    ('{"instruction": "", "output": "5"}', "line 2: instruction and input are both empty")])
+def test_bad_lines_are_named(tmp_path, line, message):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"instruction": "a", "output": "b"}\n' + line + "\n")
+    with pytest.raises(UserError, match=message):
+        list(read_rows(path))
+
+
+def test_a_single_list_is_read_too(rows_file, tmp_path):
+    path, rows = rows_file
+    (tmp_path / "list.json").write_text(json.dumps(rows, indent=4))
+    assert list(read_rows(tmp_path / "list.json")) == list(read_rows(path)) == rows
+
+
+def test_packed_skills_learn_answers_at_every_position(tokenizer):
+    stream = SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0)
+    assert [stream.digits(s) for s in (0, 25, 50, 99)] == [2, 4, 6, 6]
+    short, long = stream.window(0)[0], stream.window(15)[0]
+    assert short.tokens.shape == (8, 256) and long.tokens.shape == (2, 1024)
+    for batch in (short, long):
+        learnt = batch.labels != IGNORE
+        # a label is the next token, except at a row's last one, where the next row's bos follows
+        inside = learnt[:, :-1] & (batch.tokens[:, 1:] != tokenizer.bos_id)
+        assert (batch.tokens[:, 1:][inside] == batch.labels[:, :-1][inside]).all()
+        ends = learnt[:, :-1] & (batch.tokens[:, 1:] == tokenizer.bos_id)
+        assert (batch.labels[:, :-1][ends] == tokenizer.eos_id).all() and ends.sum() > 20
+    assert (long.labels[:, 900:] != IGNORE).any()
+    again = SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0)
+    assert (again.window(15)[0].tokens == long.tokens).all()

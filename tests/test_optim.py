@@ -1,0 +1,83 @@
+"""Optimizers and schedule: Muon against torch's own, master weights, the learning rate's shape.
+
+Run: python -m pytest tests/test_optim.py
+"""
+
+import pytest
+import torch
+from torch import nn
+
+from goat import optim
+
+
+def matrices(seed: int, dtype=torch.float32) -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(seed)
+    return [nn.Parameter(torch.randn(shape, generator=generator).to(dtype))
+            for shape in ((8, 24), (24, 8), (8, 24))]
+
+
+def test_orthogonalised_singular_values_are_near_one():
+    update = torch.randn(3, 16, 40, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(optim.orthogonalise(update).float())
+    assert values.min() > 0.6 and values.max() < 1.3
+    tall = optim.orthogonalise(update.transpose(1, 2)).float()
+    assert torch.allclose(tall.transpose(1, 2), optim.orthogonalise(update).float(), atol=0.05)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with 2.9")
+def test_muon_steps_like_torchs():
+    ours, theirs = matrices(0), matrices(0)
+    a, b = optim.Muon(ours, lr=0.02), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.01)
+    for step in range(5):
+        for p, q, g in zip(ours, theirs, matrices(step + 1)):
+            p.grad, q.grad = g.detach().clone(), g.detach().clone()
+        a.step()
+        b.step()
+    for p, q in zip(ours, theirs):
+        assert torch.allclose(p, q, atol=2e-3)  # the inner products run in bf16 in both
+        assert not torch.allclose(p, matrices(0)[0] if p.shape == (8, 24) else matrices(0)[1],
+                                  atol=2e-3)
+
+
+def test_small_steps_survive_in_the_masters():
+    """1000 steps of 1e-4 move a bf16 weight of 1.0 by 0.1, though each alone would be lost."""
+    p = nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    masters = optim.MasterWeights([p])
+    sgd = torch.optim.SGD(masters.masters, lr=1e-4)
+    for _ in range(1000):
+        (p * 1).sum().backward()
+        masters.collect()
+        assert p.grad is None
+        sgd.step()
+        sgd.zero_grad()
+        masters.publish()
+    assert torch.allclose(masters.masters[0], torch.full((4,), 0.9), atol=1e-3)
+    assert torch.equal(p, masters.masters[0].bfloat16())
+
+
+def test_gradients_of_micro_batches_add_up_in_fp32():
+    p = nn.Parameter(torch.ones(1, dtype=torch.bfloat16))
+    masters = optim.MasterWeights([p])
+    for scale in (256.0, *[0.5] * 16):  # in bf16, 256 + 0.5 is 256
+        (p * scale).backward()
+        masters.collect()
+    assert masters.masters[0].grad.item() == 264.0
+
+
+def test_an_fp32_parameter_is_its_own_master():
+    p = nn.Parameter(torch.ones(3))
+    assert optim.MasterWeights([p]).masters[0] is p
+
+
+@pytest.mark.parametrize("warmup, hold, final", [(100, 0, 0), (20, 0.5, 0.02), (0, 0, 0)])
+def test_schedule(warmup, hold, final):
+    steps = 1000
+    rates = [optim.schedule(s, steps, warmup, hold, final) for s in range(steps)]
+    assert rates[0] > 0 and max(rates) <= 1  # the first step already moves
+    assert rates[-1] == pytest.approx(final, abs=1e-9)
+    if warmup:
+        assert rates[warmup - 1] == 1 and rates[0] == pytest.approx(1 / warmup)
+    begin = max(warmup, int(hold * steps))
+    assert all(r == 1 for r in rates[max(warmup - 1, 0): begin])
+    falls = [a - b for a, b in zip(rates[begin:], rates[begin + 1:])]
+    assert max(falls) - min(falls) < 1e-9 and min(falls) > 0  # a straight line

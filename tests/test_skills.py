@@ -1,0 +1,132 @@
+"""The base's pretraining rows: every equation true, and nothing in them that fine-tuning is to
+teach (multi-digit products, multi-digit divisions, remainders of longer divisors).
+
+Run: python -m pytest tests/test_skills.py
+"""
+
+import re
+from random import Random
+
+import pytest
+
+from goat import suites
+from goat.tasks import phrasing, skills
+
+EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (-?\d+)(?: R (\d+))?(?![\d+*/-]| [-+*/])")
+PRODUCT = re.compile(r"(\d+) ?(?:\*|x|/|divided by|times|multiplied by) ?(\d+)")
+ROWS = 20_000
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = Random(7)
+    return [skills.sample(rng, 8) for _ in range(ROWS)]
+
+
+def is_single_step(n: str) -> bool:
+    return len(n.rstrip("0")) <= 1
+
+
+def test_all_kinds_occur(rows):
+    assert {row["task"] for row in rows} == {kind.__name__ for kind in skills.KINDS}
+
+
+def test_every_equation_is_true(rows):
+    checked = 0
+    for row in (row for row in rows if row["task"] != "copy"):  # copies join unrelated items by =
+        for a, op, b, value, rest in EQUATION.findall(row["input"] + row["output"]):
+            a, b, value = int(a), int(b), int(value)
+            right = {"+": a + b, "-": a - b, "*": a * b, "/": a // b if b else None}[op]
+            assert value == right, row
+            assert int(rest or 0) == (a % b if op == "/" else 0), row
+            checked += 1
+    assert checked > ROWS
+
+
+def test_chains_are_true(rows):
+    """`a + b * 30 = …`: all parts of a chain of equal signs have one value."""
+    for row in rows:
+        if row["task"] in ("running", "sum_of_products", "product_first"):
+            values = {eval(part) for part in (row["input"] + row["output"]).split(" = ")}
+            assert len(values) == 1, row
+
+
+def test_other_skills_are_right(rows):
+    """Sort, compare, split, append, count and copy, each by a rule of its own."""
+    seen = set()
+    for row in rows:
+        numbers = list(map(int, re.findall(r"\d+", row["input"])))
+        said = list(map(int, re.findall(r"\d+", row["output"])))
+        if row["input"].startswith("sort"):
+            assert said == sorted(numbers)
+        elif row["input"].startswith("largest") and " up to " in row["input"]:
+            *items, bound = numbers
+            assert said == [max(x for x in items if x <= bound)] if said else min(items) > bound
+        elif row["input"].startswith("largest"):
+            assert said == [max(numbers)]
+        elif row["task"] == "compare":
+            a, sign, b = row["output"].split()
+            assert {"<": int(a) < int(b), ">": int(a) > int(b), "=": a == b}[sign]
+            assert said == numbers
+        elif row["task"] == "split" and "digits" not in row["input"]:
+            assert sum(said) == numbers[0] and all(is_single_step(str(x)) for x in said)
+        elif row["task"] == "count_by":
+            assert said == [numbers[0] * k for k in range(1, numbers[1] + 1)]
+        elif row["task"] == "copy":
+            assert row["output"] in row["input"]
+        elif row["task"] == "append_digit":
+            n = str(numbers[0])
+            for digit, line in zip(numbers[1:], row["output"].split("\n"), strict=True):
+                assert line == f"{int(n)} , {digit} -> {int(n + str(digit))}"
+                n += str(digit)
+        else:
+            continue
+        seen.add(row["task"])
+    assert {"order", "compare", "split", "count_by", "copy", "append_digit"} <= seen
+
+
+def test_no_composite_operation_is_ever_solved(rows):
+    """Products and quotients have a factor of one non-zero digit, except where a question is only
+    restated: there the output is the expression alone."""
+    for row in rows:
+        restated = row["input"].endswith(skills.EXPRESSION)
+        if restated:
+            assert "=" not in row["output"] and not re.search(r"\bR\b", row["output"])
+            continue
+        for match in PRODUCT.finditer(row["input"] + row["output"]):
+            a, b = match[1], match[2]
+            if "*" in match[0] or "x" in match[0] or "ti" in match[0]:
+                assert is_single_step(a) or is_single_step(b), row
+            else:
+                assert len(b) == 1, row
+        assert "remainder when" not in row["input"]
+
+
+def test_no_product_is_distributed_over_a_split_factor(rows):
+    """38 * 60 + 38 * 2 would be half of a long multiplication."""
+    for row in rows:
+        factors = re.findall(r"(\d+) \* \d+", row["input"] if " + " in row["input"] else "")
+        if row["task"] == "sum_of_products":
+            assert len(set(factors)) == len(factors), row
+
+
+def test_no_subtraction_of_a_product(rows):
+    """`left - divisor * part` is the line of a long division."""
+    for row in rows:
+        assert not re.search(r"\d - \d+ \* \d", row["input"] + row["output"]), row
+
+
+def test_wordings_kept_for_evaluation_never_occur():
+    rng = Random(0)
+    held = {phrasing.phrase(12, "+", 34, rng, held_out=True) for _ in range(2000)}
+    seen = {phrasing.phrase(12, "+", 34, rng) for _ in range(5000)}
+    assert held and not held & seen
+
+
+def test_reserved_questions_never_occur():
+    reserved = suites.reserved()
+    small = frozenset((a, "+", b) for a in range(10, 60) for b in range(100))
+    rng = Random(1)
+    for row in (skills.sample(rng, 2, small | reserved) for _ in range(3000)):
+        for a, op, b in skills.STEP.findall(row["input"] + "\n" + row["output"]):
+            assert (int(a), op, int(b)) not in small

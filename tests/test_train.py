@@ -1,0 +1,317 @@
+"""The training script: it learns, it is the same twice, it resumes to the bit, it refuses clearly.
+
+Run: python -m pytest tests/test_train.py
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import BASE, ROOT
+from safetensors.torch import load_file
+
+import train
+from goat import checkpoint, lora
+from goat.batching import IGNORE, RowBatches
+from goat.errors import UserError
+from goat.run_folder import RunFolder
+from goat.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory) -> Path:
+    """96 sums of two digits, some with a chain behind them so that lengths differ."""
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    with open(path, "w") as file:
+        for i in range(96):
+            a, b = 10 + i * 37 % 90, 10 + i * 53 % 90
+            tail = f" = {b} + {a}" * (i % 4)
+            file.write(json.dumps({"instruction": f"{a} + {b}", "input": f"{a} + {b}",
+                                   "output": f"{a} + {b} = {a + b}{tail}",
+                                   "answer": str(a + b)}) + "\n")
+    return path
+
+
+def flags(base, rows, out, *more) -> list[str]:
+    return ["--base", str(base), "--data", str(rows), "--out", str(out), "--dtype", "fp32",
+            "--device", "cpu", "--lora-r", "4", "--batch", "16", "--micro-tokens", "256",
+            "--max-steps", "6", "--lr", "1e-2", "--warmup", "2", "--log-every", "1", *more]
+
+
+def run_script(arguments: list[str], **more) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "train.py", *arguments], cwd=ROOT, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)
+
+
+def log(out) -> list[dict]:
+    path = Path(out) / "log.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [record for record in map(json.loads, lines) if "loss" in record]
+
+
+def adapter(out) -> bytes:
+    return (Path(out) / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def straight(tiny_base, rows, tmp_path_factory) -> Path:
+    """A run of six steps without interruption."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    assert train.main(flags(tiny_base, rows, out)) is None
+    return out
+
+
+def test_same_command_gives_the_same_bytes(tiny_base, rows, straight, tmp_path):
+    train.main(flags(tiny_base, rows, tmp_path / "again"))
+    assert adapter(tmp_path / "again") == adapter(straight)
+    train.main(flags(tiny_base, rows, tmp_path / "other", "--seed", "1"))
+    assert adapter(tmp_path / "other") != adapter(straight)
+    assert [r["step"] for r in log(straight)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_only_the_adapter_learns(tiny_base, rows):
+    args = train.parse_args(flags(tiny_base, rows, "unused"))
+    model = train.load_model(args, torch.device("cpu"), torch.float32).train()
+    learning = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert learning and all(".lora_A" in name or ".lora_B" in name for name in learning)
+    frozen = {n: p.clone() for n, p in model.named_parameters() if n not in learning}
+    data = train.load_data(args, Tokenizer(tiny_base))
+    optimizer = torch.optim.AdamW(lora.trainable(model), lr=0.01)
+    train.answer_loss(model, data.window(0)[0], torch.device("cpu")).backward()
+    optimizer.step()
+    assert all(torch.equal(p, frozen[n]) for n, p in model.named_parameters() if n in frozen)
+    assert all(p.grad is not None for n, p in model.named_parameters() if n in learning)
+
+
+EVERY_LAYER = ",".join((*lora.ALL_TARGETS, "lm_head"))
+
+
+@pytest.mark.parametrize("mode", [["--full"], ["--lora-targets", EVERY_LAYER],
+                                  ["--lora-targets", EVERY_LAYER, "--int8"]])
+def test_it_learns_sixteen_rows_by_heart(tiny_base, rows, tmp_path, mode):
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(rows.read_text().splitlines(keepends=True)[:16]))
+    more = ["--max-steps", "120", "--lora-r", "16", "--lora-dropout", "0", "--log-every", "120",
+            "--save-every", "120", "--micro-tokens", "1024", *mode]
+    train.main(flags(tiny_base, few, tmp_path / "run", *more))
+    assert log(tmp_path / "run")[-1]["loss"] < 0.1
+
+
+def test_loss_of_a_window_is_that_of_one_big_batch(tiny_base, rows):
+    """Micro-batches of unequal numbers of answer tokens: sums over the window's total, not a mean
+    of means; and the gradients are those of the one big batch."""
+    tokenizer, model = Tokenizer(tiny_base), checkpoint.load_model(tiny_base).requires_grad_(True)
+    gradients, losses = [], []
+    for budget in (128, 100_000):
+        window = RowBatches(rows, tokenizer, 24, budget, 200, seed=0).window(0)
+        answers = sum(int((b.labels != IGNORE).sum()) for b in window)
+        parts = [train.answer_loss(model, b, torch.device("cpu")) / answers for b in window]
+        model.zero_grad()
+        sum(parts).backward()
+        losses.append(sum(parts).item())
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
+        assert len(window) > 3 or budget > 128
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    for name, g in gradients[0].items():
+        assert torch.allclose(g, gradients[1][name], atol=1e-6), name
+    batch = window[0]  # against a loss written out here
+    logits = model(batch.tokens).log_softmax(-1)
+    learnt = batch.labels != IGNORE
+    right = logits[learnt].gather(1, batch.labels[learnt][:, None])
+    assert losses[1] == pytest.approx(-right.mean().item(), abs=1e-5)
+
+
+# ------------------------------------------------------------------------------------- resuming
+
+def test_kill_and_resume_gives_the_very_bytes(tiny_base, rows, straight, tmp_path):
+    out = tmp_path / "run"
+    process = run_script(flags(tiny_base, rows, out, "--save-every", "3"))
+    deadline = time.time() + 60
+    while len(log(out)) < 4 and time.time() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    logged = len(log(out))
+    assert logged >= 4
+    if not (out / "adapter").exists():
+        train.main(flags(tiny_base, rows, out, "--save-every", "3", "--resume"))
+        assert len(log(out)) - logged <= 6 - 3  # never repeats more than --save-every steps
+    assert adapter(out) == adapter(straight)
+
+
+@pytest.mark.parametrize("attempt", range(30 if os.environ.get("GOAT_SLOW") else 2))
+def test_kills_at_random_moments_lose_nothing(tiny_base, rows, straight, tmp_path, attempt):
+    rng, out = random.Random(attempt), tmp_path / "run"
+    process = run_script(flags(tiny_base, rows, out, "--save-every", "1"))
+    while not log(out) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(rng.random() * 0.4)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    saved = torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"] \
+        if (out / "checkpoint" / "state.pt").exists() else 0
+    assert saved >= len(log(out)) - 1
+    train.main(flags(tiny_base, rows, out, "--save-every", "1", "--resume"))
+    assert adapter(out) == adapter(straight)
+
+
+def test_full_training_with_muon_resumes_to_the_bit(tiny_base, tmp_path, capsys):
+    base = ["--base", str(tiny_base), "--full", "--scratch", "--skills", "3", "--dtype", "bf16",
+            "--device", "cpu", "--micro-tokens", "512", "--max-steps", "4", "--muon-lr", "0.01",
+            "--warmup", "1", "--log-every", "1", "--save-every", "2"]
+    train.main([*base, "--out", str(tmp_path / "a")])
+    train.main([*base, "--out", str(tmp_path / "b")])
+    state = tmp_path / "b" / "checkpoint" / "state.pt"
+    first_half = RunFolder.save_state
+    try:  # the same run, ended after its checkpoint of step 2
+        RunFolder.save_state = stop_after_first(first_half)
+        with pytest.raises(KeyboardInterrupt):
+            train.main([*base, "--out", str(tmp_path / "c")])
+    finally:
+        RunFolder.save_state = first_half
+    assert torch.load(tmp_path / "c" / "checkpoint" / "state.pt", weights_only=True)["step"] == 2
+    train.main([*base, "--out", str(tmp_path / "c"), "--resume"])
+    models = [load_file(tmp_path / x / "model" / "model.safetensors") for x in "abc"]
+    for name in models[0]:
+        assert torch.equal(models[0][name], models[1][name])
+        assert torch.equal(models[0][name], models[2][name]), name
+    assert state.exists()
+
+
+def stop_after_first(save):
+    def saving(self, state):
+        save(self, state)
+        raise KeyboardInterrupt
+    return saving
+
+
+def test_resume_with_nothing_saved_and_on_a_finished_run(tiny_base, rows, straight, tmp_path,
+                                                          capsys):
+    train.main(flags(tiny_base, rows, tmp_path / "new", "--resume"))
+    assert "nothing is saved yet" in capsys.readouterr().out
+    before = adapter(straight)
+    assert train.main(flags(tiny_base, rows, straight, "--resume")) is None
+    assert "all 6 steps are done already" in capsys.readouterr().out
+    assert adapter(straight) == before
+
+
+@pytest.mark.parametrize("change, named", [
+    (["--lr", "1e-3"], "lr was 0.01, is 0.001"), (["--lora-r", "8"], "lora_r was 4, is 8"),
+    (["--max-steps", "9"], "max_steps was 6, is 9"), (["--seed", "5"], "seed was 0, is 5")])
+def test_resume_with_other_settings_names_them(tiny_base, rows, straight, change, named):
+    with pytest.raises(UserError, match=named):
+        train.main(flags(tiny_base, rows, straight, "--resume", *change))
+
+
+def test_resume_with_other_data_says_so(tiny_base, rows, straight, tmp_path):
+    other = tmp_path / "rows.jsonl"
+    other.write_text(rows.read_text().replace("+", "-"))
+    with pytest.raises(UserError, match="data_hash was"):
+        train.main(flags(tiny_base, other, straight, "--resume"))
+
+
+@pytest.mark.parametrize("which, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_finish_the_step_and_save(tiny_base, rows, tmp_path, which, code):
+    out = tmp_path / "run"
+    process = run_script(flags(tiny_base, rows, out, "--max-steps", "100000"))
+    while not log(out) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(which)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == code and "go on with --resume" in said
+    saved = torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"]
+    assert saved == log(out)[-1]["step"]
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tiny_base, rows, tmp_path, monkeypatch):
+    out, save, saves = tmp_path / "run", torch.save, []
+
+    def second_save_fails(state, file):
+        saves.append(state["step"])
+        if len(saves) == 2:
+            file.write(b"half a checkp")
+            raise OSError(28, "No space left on device")
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", second_save_fails)
+    with pytest.raises(UserError, match="No space left on device"):
+        train.main(flags(tiny_base, rows, out, "--save-every", "2"))
+    assert torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"] == 2
+    assert os.listdir(out / "checkpoint") == ["state.pt"]
+
+
+# ---------------------------------------------------------------------------------- bad input
+
+@pytest.mark.parametrize("more, message", [
+    (["--lora-r", "0"], "rank must be at least 1"),
+    (["--lora-targets", "q_proj,query"], "query is no linear layer"),
+    (["--lora-dropout", "1.5"], "dropout must be in"), (["--batch", "0"], "--batch must be above"),
+    (["--scratch"], "add --full"), (["--skills", "3", "--full"], None),
+    (["--base", "/no/such/folder"], "/no/such/folder"), (["--data", "/no/rows"], "/no/rows")])
+def test_bad_input_is_one_line_and_leaves_nothing(tiny_base, rows, tmp_path, more, message):
+    out = tmp_path / "run"
+    if message is None:  # allowed together: max-steps is given
+        assert train.parse_args(flags(tiny_base, rows, out, *more)).skills == 3
+        return
+    with pytest.raises((UserError, FileNotFoundError), match=message) as error:
+        train.main(flags(tiny_base, rows, out, *more))
+    assert "\n" not in str(error.value)
+    assert not out.exists()
+
+
+def test_another_runs_folder_is_refused_and_untouched(tiny_base, rows, straight):
+    before = {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="holds another run: give --resume"):
+        train.main(flags(tiny_base, rows, straight))
+    assert before == {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()}
+
+
+def test_exit_code_two_and_no_traceback(tiny_base, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"instruction": "1 + 1", "output": "2"}\nnonsense\n')
+    process = run_script(flags(tiny_base, bad, tmp_path / "run"))
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 2
+    assert f"error: {bad}, line 2: not a JSON object" in said and "Traceback" not in said
+
+
+def test_without_base_the_recipe_gives_the_defaults():
+    recipe = json.loads((BASE / "recipe.json").read_text())["train"]
+    args = vars(train.parse_args([]))
+    assert {name: args[name] for name in recipe} == recipe
+    assert train.parse_args(["--lr", "0.5"]).lr == 0.5
+    paper = train.parse_args(["--base", "x"])
+    assert (paper.lr, paper.batch, paper.lora_r, paper.lora_dropout, paper.warmup, paper.cutoff,
+            paper.epochs) == (3e-4, 128, 64, 0.05, 100, 512, 1)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_rows(tiny_base, rows, tmp_path):
+    with pytest.raises(UserError, match=r"gradient norm.*The step's rows: \[\d+, "):
+        train.main(flags(tiny_base, rows, tmp_path / "run", "--lr", "1e30", "--clip", "1e30",
+                         "--lora-targets", "all"))
+
+
+# ------------------------------------------------------------------------------ more than one
+
+def test_two_processes_train_like_one(tiny_base, rows, tmp_path):
+    """Same losses with the same global batch, to 1e-5, in fp32 without dropout."""
+    same = ("--lora-dropout", "0")
+    train.main(flags(tiny_base, rows, tmp_path / "one", *same))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+               "--master-port", str(20000 + os.getpid() % 20000), "train.py",
+               *flags(tiny_base, rows, tmp_path / "two", *same)]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=120,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = ([r["loss"] for r in log(tmp_path / x)] for x in ("one", "two"))
+    assert one == pytest.approx(two, abs=1.5e-5)  # the log rounds to 1e-5
+    a, b = (load_file(tmp_path / x / "adapter" / "adapter_model.safetensors")
+            for x in ("one", "two"))
+    assert all(torch.allclose(a[n], b[n], atol=1e-4) for n in a)
