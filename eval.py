@@ -15,17 +15,16 @@ from pathlib import Path
 
 import torch
 
-import goat
 from goat import checkpoint, device, lora, page, report, suites
 from goat.errors import UserError, run
 from goat.evaluate import evaluate
+from goat.flags import EMBEDDED
 from goat.model import Llama
 from goat.questions import Question, find_expression, fingerprint, read_questions
 from goat.run_folder import fingerprint as folder_hash
 from goat.tasks.arithmetic import work
 from goat.tokenizer import Tokenizer
 
-EMBEDDED = Path(goat.__file__).parent / "base"
 INTERRUPTED = 130  # exit code after Ctrl-C
 
 
@@ -94,6 +93,7 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
     args.device, args.dtype = str(where), str(dtype).removeprefix("torch.")
     model = checkpoint.load_model(args.base, dtype=dtype, device=where, int8=args.int8)
     tokenizer = Tokenizer(args.base)
+    checkpoint.check_tokenizer(model.config, tokenizer)
     if args.adapter in (None, "none"):
         args.adapter = None
         return model, tokenizer

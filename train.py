@@ -7,11 +7,11 @@ Read main() first. It goes: settings, model, data, optimizer, loop, result.
 """
 
 import argparse
-import json
 import math
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,90 +19,45 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from goat import checkpoint, device, lora, optim, probe, suites
+from goat import checkpoint, device, lora, memory, optim, probe, suites
 from goat.batching import IGNORE, Batch, RowBatches, SkillStream
 from goat.distributed import Group
 from goat.errors import UserError, run
-from goat.model import Llama
+from goat.flags import EMBEDDED, parse_args
+from goat.model import Llama, LlamaConfig
 from goat.run_folder import RunFolder, StopSignal, fingerprint, peak_memory, restore, snapshot
 from goat.tasks import dataset
 from goat.tokenizer import Tokenizer
 
-EMBEDDED = Path(__file__).parent / "goat" / "base"
+
+def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:
+    names = args.lora_targets
+    return lora.ALL_TARGETS if names == "all" else tuple(names.replace(" ", "").split(","))
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    """The flags. Defaults are the paper's; without --base, those of goat/base/recipe.json."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    group = parser.add_argument_group("model")
-    add = group.add_argument
-    add("--base", help="LLaMA folder, HF or Meta (default: the embedded goat/base)")
-    add("--full", action="store_true", help="train every weight instead of LoRA")
-    add("--scratch", action="store_true",
-        help="with --full: take config and tokenizer of the base, but random weights")
-    add("--int8", action="store_true", help="hold the frozen base in 8 bits")
-    add("--device", default="auto", help="auto, cuda, mps or cpu (default auto)")
-    add("--dtype", default="auto", choices=("auto", *device.DTYPES),
-        help="of the products (default auto: bf16 where the hardware has units for it)")
-    group = parser.add_argument_group("LoRA")
-    add = group.add_argument
-    add("--lora-r", type=int, default=64, help="rank (default %(default)s)")
-    add("--lora-alpha", type=float, help="scaling is alpha / rank (default: the rank)")
-    add("--lora-dropout", type=float, default=0.05,
-        help="dropout on the input of A (default %(default)s)")
-    add("--lora-targets", default=",".join(lora.ATTENTION_TARGETS),
-        help="last name parts of the wrapped layers, or `all` (default %(default)s)")
-    group = parser.add_argument_group("data")
-    add = group.add_argument
-    add("--data", help="rows file (default: data/demo.jsonl for the embedded base, else "
-                       "data/arithmetic.jsonl; written first if missing)")
-    add("--rows", type=int, help="size of a rows file that is written (default: the mixture's)")
-    add("--skills", type=int, metavar="DIGITS",
-        help="no file, but an endless stream of `skills` rows that grow to so many digits")
-    add("--cutoff", type=int, default=512, help="longest row in tokens (default %(default)s)")
-    add("--seed", type=int, default=0, help="of everything random (default %(default)s)")
-    group = parser.add_argument_group("optimization")
-    add = group.add_argument
-    add("--batch", type=int, default=128, help="rows per step (default %(default)s)")
-    add("--micro-tokens", type=int, default=8192,
-        help="tokens, padding included, of a forward pass (default %(default)s)")
-    add("--epochs", type=float, default=1.0, help="passes over the rows (default %(default)s)")
-    add("--max-steps", type=int, help="steps, whatever --epochs says")
-    add("--lr", type=float, default=3e-4, help="AdamW's learning rate (default %(default)s)")
-    add("--muon-lr", type=float, default=0.0,
-        help="above 0: Muon at this rate for the matrices of the blocks (default %(default)s)")
-    add("--beta2", type=float, default=0.999, help="AdamW's second beta (default %(default)s)")
-    add("--weight-decay", type=float, default=0.0, help="AdamW's (default %(default)s)")
-    add("--warmup", type=int, default=100, help="steps of linear warm-up (default %(default)s)")
-    add("--hold", type=float, default=0.0,
-        help="share of the run before the linear decay begins (default %(default)s)")
-    add("--final-lr", type=float, default=0.0,
-        help="factor of the learning rate at the end (default %(default)s)")
-    add("--clip", type=float, default=1.0, help="largest gradient norm (default %(default)s)")
-    group = parser.add_argument_group("run")
-    add = group.add_argument
-    add("--out", help="run folder (default: the first free of out/lora, out/lora-2, …)")
-    add("--resume", action="store_true", help="go on from the last checkpoint")
-    add("--save-every", type=int, default=200, help="steps per checkpoint (default %(default)s)")
-    add("--log-every", type=int, default=10, help="steps per log line (default %(default)s)")
-    add("--eval-every", type=int, default=0,
-        help="steps between exact-match checks by generation, 0 = never (default %(default)s)")
-    add("--before-after", action="store_true",
-        help="ask the suite `demo` before and after, and print the table")
-    if parser.parse_known_args(argv)[0].base is None:
-        parser.set_defaults(**json.loads((EMBEDDED / "recipe.json").read_text())["train"])
-    args = parser.parse_args(argv)
-    positive = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "lr",
-                "max_steps", "skills", "rows")
-    for name in positive:
-        if getattr(args, name) is not None and getattr(args, name) <= 0:
-            raise UserError(f"--{name.replace('_', '-')} must be above 0")
-    if args.scratch and not args.full:
-        raise UserError("--scratch starts from random weights, all of which must learn: add --full")
-    if args.skills and not args.max_steps:
-        raise UserError("--skills is an endless stream: say how long with --max-steps")
-    return args
+def fit(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
+        dtype: torch.dtype) -> memory.Setting:
+    """Decide what is left to be decided by memory (args.int8, args.checkpointing), and return what
+    a pass over the longest possible rows is made of. A plan without a GPU assumes a 24 GB card."""
+    card = memory.CARD
+    if where.type == "cuda":
+        card = torch.cuda.mem_get_info(where)[1]
+    gpu = where.type == "cuda" or args.plan is not None
+    if args.plan and where.type == "cpu":
+        dtype = device.DTYPES.get(args.dtype, torch.bfloat16)
+    setting = memory.Setting(
+        rank=0 if args.full else args.lora_r, targets=lora_targets(args),
+        dropout=args.lora_dropout, micro_batch=max(1, args.micro_tokens // args.cutoff),
+        length=args.cutoff, dtype=dtype, fused=gpu, checkpointing=args.checkpointing == "on")
+    if args.int8 is None:
+        blocks = next(iter(memory.state(config, setting).values()))
+        args.int8 = gpu and not args.full and blocks > card / 2
+    setting = replace(setting, int8=args.int8)
+    if args.checkpointing == "auto":
+        needed = gpu and not memory.plan(config, **vars(setting)).fits(card)
+        setting = replace(setting, checkpointing=needed)
+    args.checkpointing = "on" if setting.checkpointing else "off"
+    return setting
 
 
 def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype) -> Llama:
@@ -115,17 +70,15 @@ def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype
     model = checkpoint.load_model(base, dtype=dtype, device=where, int8=args.int8)
     if args.full:
         return model.requires_grad_(True)
-    names = args.lora_targets
-    targets = lora.ALL_TARGETS if names == "all" else tuple(names.replace(" ", "").split(","))
-    return lora.add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout, targets,
-                         seed=args.seed)
+    return lora.add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout,
+                         lora_targets(args), seed=args.seed)
 
 
 def load_data(args: argparse.Namespace, tokenizer: Tokenizer) -> RowBatches | SkillStream:
     """Windows of rows as functions of (seed, step); a missing default file is written first."""
     if args.skills:
         return SkillStream(tokenizer, args.micro_tokens, args.skills, args.max_steps, args.seed,
-                           suites.reserved())
+                           suites.reserved(), args.skills_even)
     path = args.data or ("data/arithmetic.jsonl" if args.base else "data/demo.jsonl")
     if args.data is None and not Path(path).exists():
         recipe = dataset.Recipe(mixture="paper" if args.base else "demo", rows=args.rows)
@@ -153,10 +106,26 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device) -> Tensor:
     return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
 
 
+def longest_batch_first(model: Llama, data: RowBatches | SkillStream, where: torch.device) -> None:
+    """A forward and backward pass that learns nothing, over the batch that needs most memory, so
+    that a run which does not fit fails now and not hours later."""
+    try:
+        answer_loss(model, data.largest(), where).backward()
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise UserError("out of memory at the longest batch: lower --micro-tokens or --cutoff, "
+                        f"hold the base in 8 bits with --int8, or lower --lora-r ({error})")
+    model.zero_grad(set_to_none=True)
+
+
 def main(argv: list[str] | None = None) -> int | None:
     # settings: everything that can be refused is refused before anything is loaded
     args = parse_args(sys.argv[1:] if argv is None else argv)
     where, dtype = device.pick(args.device, args.dtype)
+    config = memory.PRESETS.get(args.plan) or checkpoint.read_config(args.base or EMBEDDED)
+    setting = fit(args, config, where, dtype)
+    if args.plan:
+        print(memory.plan(config, **vars(setting)).table())
+        return
     group = Group(where)
     where = group.device
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
@@ -167,6 +136,7 @@ def main(argv: list[str] | None = None) -> int | None:
     # model: a frozen base and its adapter, or all weights with fp32 master copies
     torch.manual_seed(args.seed)
     model = load_model(args, where, dtype).train()
+    model.checkpointing = setting.checkpointing
     tokenizer = Tokenizer(args.base or EMBEDDED)
     masters = optim.MasterWeights(lora.trainable(model))
     learning, total = (sum(p.numel() for p in ps) for ps in (masters.params, model.parameters()))
@@ -182,11 +152,15 @@ def main(argv: list[str] | None = None) -> int | None:
     rates = [g["lr"] for o in optimizers for g in o.param_groups]
     settings = {**vars(args), "steps": steps, "data_hash": data.fingerprint,
                 "base_hash": fingerprint(args.base or EMBEDDED)}
-    first = restore(folder.begin(settings), masters, optimizers)
-    before = probe.probe(model, tokenizer) if args.before_after and group.writer else None
+    state = folder.begin(settings)
+    finished = state is not None and state["step"] >= steps
+    ask = args.before_after and group.writer and not finished
+    before = probe.probe(model, tokenizer) if ask else None  # a fresh adapter changes nothing yet
+    first = restore(state, masters, optimizers)
 
     # loop: one window, one optimizer step
-    began, seen, stop = time.time(), 0, StopSignal()
+    longest_batch_first(model, data, where)
+    began, seen, bad_steps, stop = time.time(), 0, 0, StopSignal()
     progress = tqdm(range(first, steps), initial=first, total=steps, unit="step",
                     disable=not group.writer)
     for step in progress:
@@ -204,15 +178,21 @@ def main(argv: list[str] | None = None) -> int | None:
         group.sum_gradients(masters.masters)
         loss = group.total(loss)
         norm = torch.nn.utils.clip_grad_norm_(masters.masters, args.clip).item()
-        if not math.isfinite(loss + norm):
-            rows = [row for batch in window for row in batch.rows]
-            raise UserError(f"step {step}: loss {loss}, gradient norm {norm}; lower --lr or try "
-                            f"--dtype fp32. The step's rows: {rows}")
         factor = optim.schedule(step, steps, args.warmup, args.hold, args.final_lr)
         for param_group, rate in zip((g for o in optimizers for g in o.param_groups), rates):
             param_group["lr"] = rate * factor
+        if math.isfinite(loss + norm):
+            for optimizer in optimizers:
+                optimizer.step()
+        else:
+            bad_steps += 1
+            folder.log(step=step + 1, loss=loss, norm=norm,
+                       rows=[row for batch in window for row in batch.rows])
+            if bad_steps > args.skip_bad_steps:
+                raise UserError(f"step {step + 1}: loss {loss}, gradient norm {norm}: lower --lr, "
+                                "try --dtype fp32, or let some steps pass by --skip-bad-steps N. "
+                                f"The rows of the step stand in {folder.log_file}")
         for optimizer in optimizers:
-            optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         masters.publish()
 
@@ -241,17 +221,24 @@ def main(argv: list[str] | None = None) -> int | None:
     if group.writer:
         model.eval()
         say(f"{steps - first} steps in {seconds:.0f} s, "
-            f"{(steps - first) * args.batch / seconds:.1f} rows/s, peak memory {peak_memory(where)}")
-        if before:
-            say(probe.table(before, probe.probe(model, tokenizer)))
+            f"{(steps - first) * args.batch / max(seconds, 1e-9):.1f} rows/s, "
+            f"peak memory {peak_memory(where)}")
+        rows, length = data.largest().tokens.shape
+        predicted = memory.plan(config, **vars(replace(setting, micro_batch=rows, length=length)))
+        say(f"predicted for the tensors of the largest batch, {rows} x {length}: "
+            f"{predicted.total / memory.GB:.2f} GB (python train.py --plan shows them)")
         if args.full:
+            result = f"--base {folder.path / 'model'}"
             checkpoint.save_model(model, folder.path / "model")
             shutil.copy(tokenizer.path, folder.path / "model" / "tokenizer.model")
-            say(f"evaluate it:  python eval.py --base {folder.path / 'model'}")
         else:
+            base = f"--base {args.base} " if args.base else ""
+            result = f"{base}--adapter {folder.path / 'adapter'}"
             checkpoint.save_adapter(model, folder.path / "adapter", args.base or EMBEDDED)
-            base = f" --base {args.base}" if args.base else ""
-            say(f"evaluate it:  python eval.py{base} --adapter {folder.path / 'adapter'}")
+        if before:
+            say(probe.table(before, probe.probe(model, tokenizer)))
+        say(f"ask it:       python eval.py {result} --ask \"What is 397 x 429?\"\n"
+            f"evaluate it:  python eval.py {result} --suite demo")
     group.close()
 
 

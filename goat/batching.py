@@ -28,6 +28,7 @@ from goat.tokenizer import Tokenizer
 
 IGNORE = -100
 LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)  # padded lengths
+ROWS = 8  # rows of a micro-batch come in multiples of this; shorter rows fill it up
 
 
 class Batch(NamedTuple):
@@ -91,7 +92,7 @@ class RowBatches:
                 row_ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
             except UserError as error:
                 raise UserError(f"{path}, row {number}: {error}")
-            if len(row_ids) > cutoff + 1:  # a row of n ids gives n - 1 predictions
+            if len(row_ids) > cutoff + 1:
                 self.left_out += 1
                 continue
             ids.append(np.asarray(row_ids, dtype=np.uint32))
@@ -114,11 +115,25 @@ class RowBatches:
         rows.sort(key=lambda r: (self.starts[r] - self.starts[r + 1], r))  # longest first
         batches = []
         while rows:
-            length = padded_length(self.starts[rows[0] + 1] - self.starts[rows[0]] - 1)
-            count = min(max(1, self.budget // length), self.batch)
+            length = self.padded(rows[0])
+            fitting = max(1, self.budget // length)
+            multiple = min(ROWS, fitting)
+            same = sum(self.padded(row) == length for row in rows)
+            count = min(-(-same // multiple), fitting // multiple) * multiple
             batches.append(self.collate(rows[:count], count, length))
             rows = rows[count:]
         return batches
+
+    def largest(self) -> Batch:
+        """The micro-batch that needs the most memory: as many of the longest rows as fit."""
+        rows = sorted(range(len(self)), key=lambda r: self.starts[r] - self.starts[r + 1])
+        length = self.padded(rows[0])
+        count = min(max(1, self.budget // length), self.batch)
+        return self.collate((rows * count)[:count], count, length)
+
+    def padded(self, row: int) -> int:
+        """The padded length of a row: a row of n ids gives n - 1 predictions."""
+        return padded_length(self.starts[row + 1] - self.starts[row] - 1)
 
     def order(self, epoch: int) -> np.ndarray:
         """A seeded permutation of the rows for each epoch (the last one is kept)."""
@@ -141,21 +156,28 @@ class RowBatches:
 class SkillStream:
     """Endless fresh rows of the mixture `skills`, packed, with a digit curriculum.
 
-    The largest digit count grows linearly from 2 to `max_digits` over the first half of `steps`.
+    The largest digit count grows linearly from 2 to `max_digits` over the first half of `steps`;
+    with `even` there is no growth, and all sizes are drawn alike.
     A window is one batch of `budget` tokens: blocks of 256 tokens, at every sixteenth step
     of 1,024, so that every position up to there is trained; rows follow one another in a block,
     each with its own bos, and only their answers count. Questions in `reserved` never occur.
     """
 
     def __init__(self, tokenizer: Tokenizer, budget: int, max_digits: int, steps: int, seed: int,
-                 reserved: Collection = ()):
+                 reserved: Collection = (), even: bool = False):
         self.tokenizer, self.budget, self.max_digits = tokenizer, budget, max_digits
-        self.steps, self.seed, self.reserved = steps, seed, reserved
-        self.fingerprint = f"skills of {max_digits} digits over {steps} steps"
+        self.steps, self.seed, self.reserved, self.even = steps, seed, reserved, even
+        self.fingerprint = f"skills of {max_digits} digits over {steps} steps, even: {even}"
 
     def digits(self, step: int) -> int:
+        if self.even:
+            return self.max_digits
         grown = 2 + (self.max_digits - 2) * step / max(1, self.steps / 2)
         return min(self.max_digits, int(grown))
+
+    def largest(self) -> Batch:
+        """The micro-batch that needs the most memory: one of the long blocks."""
+        return self.window(15)[0]
 
     def window(self, step: int) -> list[Batch]:
         length = 1024 if step % 16 == 15 else 256
@@ -166,7 +188,7 @@ class SkillStream:
         for b in range(blocks):
             used = 0
             while used < length:
-                row = skills.sample(rng, top, self.reserved)
+                row = skills.sample(rng, top, self.reserved, self.even)
                 ids, n_prompt = self.tokenizer.encode_pair(row_prompt(row), row["output"])
                 if used + len(ids) - 1 > length:
                     break

@@ -83,7 +83,8 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
                     searches += fresh
                 else:
                     fresh = list(searches)
-                    logits = batch.step()[[place for s in fresh for place in s.places], 0]
+                    logits = batch.step([[] for _ in batch.rows])[:, 0]  # (B, V)
+                    logits = logits[[place for s in fresh for place in s.places]]
                 advance(batch, fresh, logits, beams, tokenizer.eos_id)
             for search in [s for s in fresh if s.done()]:
                 searches.remove(search)

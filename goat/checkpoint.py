@@ -119,8 +119,11 @@ def open_model(folder: Path) -> tuple[LlamaConfig, Readers]:
 
 
 def read_config(path: str | Path) -> LlamaConfig:
-    """The dimensions of the model in a folder, without reading its weights."""
-    return open_model(Path(path))[0]
+    """The dimensions of the model in a folder; an HF folder needs no weights for that."""
+    folder = Path(path)
+    if (folder / "config.json").is_file():
+        return hf_config(folder / "config.json")
+    return open_model(folder)[0]
 
 
 def check_tokenizer(config: LlamaConfig, tokenizer) -> None:

@@ -8,11 +8,12 @@ any more, the batch is halved as it empties. So no step is spent on many dead ro
 few different tensor shapes, which matters on a CPU, where the matrix library builds a kernel for
 each new shape: prefill batches have one size, and prefill lengths and the cache are rounded up.
 
-A small batch costs nearly as much as one several times its size: the time goes into reading the
-weights. So its rows guess their next tokens (`Lookup`: what followed the last time these words
-were written?) and read several at once. Where a guess differs from what the model then says,
-the rest is dropped, so the result is the same; it comes in half as many steps, because workings
-copy a lot (drafting by look-up: Saxena 2023, "prompt lookup decoding"). Dropping costs nothing: the slots of wrong guesses are simply written again.
+To read two tokens at once costs little more than to read one: the time goes into fetching weights
+and cache from memory. So rows guess their next tokens (`Lookup`: what followed the last time these
+words were written?) and read them too: one in a large batch, seven in a small one. Where a guess
+differs from what the model then says, the rest is dropped, so the result is the same; it comes in
+down to half as many steps, because workings copy a lot (drafting by look-up: Saxena 2023, "prompt
+lookup decoding"). Dropping costs nothing: the slots of wrong guesses are simply written again.
 
 `generate` is greedy unless a temperature is given. In fp32 it gives token for token what
 transformers' `generate` gives (tests/test_generate.py). Beam search is in goat/beam.py.
@@ -30,10 +31,10 @@ from goat.errors import UserError
 from goat.model import KVCache, Llama
 from goat.next_token import Lookup, Row, Sampling
 
-PREFILL_STEP = 16  # prompt lengths are rounded up to a multiple of this
+PREFILL_STEP = 8  # prompt lengths are rounded up to a multiple of this
 SLOT_STEP = 32  # and so is the number of cache slots
-TOKENS_PER_STEP = 64  # rows times tokens read at once: beyond this, more tokens cost more time
-GUESSES = 7  # tokens guessed ahead at most
+GUESSES = 7  # tokens guessed ahead at most, in the smallest batches
+TOKENS_PER_STEP = 32  # beyond so many in all, a single guess per row is best
 
 
 class Batch:
@@ -93,12 +94,11 @@ class Batch:
             self.rows[place] = row
         return logits[:n]
 
-    def step(self, guesses: list[list[int]] | None = None) -> Tensor:
+    def step(self, guesses: list[list[int]]) -> Tensor:
         """Every row reads its last token and the tokens guessed to follow it, T in all.
 
         Returns logits (B, T, V): what follows each of them. Free rows get nonsense.
         """
-        guesses = guesses or [[] for _ in self.rows]
         tokens = self.tensor([[row.new[-1] if row else 0, *some]
                               for row, some in zip(self.rows, guesses)])
         first = self.tensor([[row.position if row else 0] for row in self.rows])  # (B, 1)
@@ -191,10 +191,10 @@ def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 51
     with evaluating(model):
         while waiting or any(batch.rows):
             count = min(group, len(waiting))
-            guesses = None
             with torch.no_grad():
                 if waiting and len(batch.free()) >= count:
                     fresh = [waiting.popleft() for _ in range(count)]
+                    guesses = [[] for _ in fresh]
                     logits = batch.admit(fresh, group)[:, None]  # (count, 1, V)
                 else:
                     if not waiting:
@@ -203,9 +203,9 @@ def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 51
                     guesses = guess(fresh)
                     logits = batch.step(guesses)
                 chosen = sampling.choose(logits, fresh)
-            for i, row in enumerate(fresh):
+            for row, tokens, guessed in zip(fresh, chosen, guesses):
                 if row:
-                    take(row, chosen[i], guesses[i] if guesses else [], tokenizer, stop)
+                    take(row, tokens, guessed, tokenizer, stop)
             for place, row in enumerate(batch.rows):
                 if row and row.text is not None:
                     batch.rows[place] = None
@@ -213,10 +213,8 @@ def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 51
 
 
 def guess(rows: list[Row | None]) -> list[list[int]]:
-    """The same number of guesses for each row: none in large batches."""
-    count = min(GUESSES, TOKENS_PER_STEP // len(rows) - 1)
-    if count < 1:
-        return [[] for _ in rows]
+    """The same number of guesses for each row."""
+    count = min(GUESSES, max(1, TOKENS_PER_STEP // len(rows) - 1))
     for row in rows:
         if row and row.lookup is None:
             row.lookup = Lookup(row.ids + row.new)

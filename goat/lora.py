@@ -129,7 +129,7 @@ def merge(model: nn.Module) -> nn.Module:
         merged = (weight.float() + layer.delta()).to(dtype)
         layer.base.weight = nn.Parameter(merged, requires_grad=False)
     if widened:
-        print(f"merge: {widened} int8 layers are 16-bit now (bfloat16), which takes twice their memory")
+        print(f"merge: {widened} int8 layers are 16-bit now (bfloat16), which takes twice the memory")
     return model
 
 

@@ -2,8 +2,8 @@
 
 `plan` adds up, from the dimensions alone, the weights, gradients and optimizer state (exact), the
 tensors that the backward pass needs (exact: what autograd saves, operation by operation, in
-goat/model.py, goat/lora.py and goat/int8.py) and the short-lived ones at the worst moment (an
-estimate). `Ledger.table` prints it, `largest` finds the largest micro-batch that fits.
+goat/model.py, goat/lora.py, goat/int8.py and train.py) and the short-lived ones at the worst
+moment (an estimate). `Ledger.table` prints it, `largest` finds the largest micro-batch that fits.
 
 Why a linear layer is cheap under LoRA: its weight is frozen, and the gradient of its input,
 W^T G, does not need the input. So the block's big products save nothing; what remains is what
@@ -12,6 +12,7 @@ the norms, the LoRA matrices, the attention and the gated MLP need. `block_saved
 Units: GB = 1e9 bytes, GiB = 2^30 bytes = 1.074 GB.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -38,7 +39,7 @@ class Setting:
     dropout: float = 0.05
     micro_batch: int = 16  # rows of one forward pass
     length: int = 512  # tokens in each, padding included
-    answers: int | None = None  # positions that get logits; None: all of them, the worst case
+    answer_share: float = 1.0  # of the positions: the head is applied to answer tokens only
     int8: bool = False
     checkpointing: bool = False  # recompute each block in the backward pass
     dtype: torch.dtype = torch.bfloat16
@@ -50,21 +51,27 @@ class Setting:
 
     @property
     def positions(self) -> int:
-        return self.tokens if self.answers is None else self.answers
+        """How many positions get logits, padded as train.py pads them."""
+        return 256 * math.ceil(self.tokens * self.answer_share / 256)
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Bytes by purpose. `saved` holds what autograd keeps, `rest` everything else."""
+    """Bytes by purpose: what stays for the whole run, what autograd saves, what comes and goes."""
 
     config: LlamaConfig
     setting: Setting
-    rest: dict[str, int]
+    state: dict[str, int]
     saved: dict[str, int]
+    passing: dict[str, int]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return {**self.state, **self.saved, **self.passing}
 
     @property
     def total(self) -> int:
-        return sum(self.rest.values()) + sum(self.saved.values())
+        return sum(self.rows.values())
 
     def fits(self, card: int = CARD) -> bool:
         return self.total <= card
@@ -76,9 +83,9 @@ class Ledger:
         lines = [f"{self.config.n_layers} layers of width {self.config.dim}; {adapter}; "
                  f"{s.micro_batch} x {s.length} tokens a pass; "
                  f"checkpointing {'on' if s.checkpointing else 'off'}"]
-        rows = {**self.rest, **self.saved, "total": self.total,
-                f"headroom under {card / GIB:.1f} GiB": card - self.total}
-        lines += [f"{name:<52}{bytes_ / GB:>9.3f} GB" for name, bytes_ in rows.items()]
+        rows = self.rows | {"total": self.total,
+                            f"headroom under {card / GIB:.1f} GiB": card - self.total}
+        lines += [f"{name:<52}{n / GB:>9.3f} GB" for name, n in rows.items()]
         for on in (False, True):
             rows_fit = largest(self.config, card, **vars(replace(s, checkpointing=on)))
             lines.append(f"largest that fits, checkpointing {'on: ' if on else 'off:'}"
@@ -102,17 +109,16 @@ def plan(config: LlamaConfig, **settings) -> Ledger:
             saved["saved: attention"] += 2 * 4 * s.length * config.head_dim
     saved["saved: final norm"] = norm_saved(config, s, grad_in=True)
     saved[f"saved: logits of {s.positions:,} positions"] = head_saved(config, s)
-    rest = state(config, s)
-    if s.checkpointing:
-        rest["one block's activations while it is recomputed"] = sum(later.values())
-    rest["workspace (estimate)"] = workspace(config, s) + LIBRARIES * s.fused
-    return Ledger(config, s, rest, saved)
+    recomputed = sum(later.values()) if s.checkpointing else 0
+    return Ledger(config, s, state(config, s), saved, {
+        "short-lived tensors at the worst moment (estimate)": worst_moment(config, s, recomputed),
+        "the matrix library's workspace (estimate)": LIBRARIES if s.fused else 0})
 
 
 def largest(config: LlamaConfig, card: int = CARD, **settings) -> int:
     """The largest micro-batch (rows) that fits under `card` bytes; 0 if not even one row does."""
     def fits(rows: int) -> bool:
-        return plan(config, **settings | {"micro_batch": rows, "answers": None}).fits(card)
+        return plan(config, **settings | {"micro_batch": rows}).fits(card)
 
     low, high = 0, 1
     while fits(high):
@@ -219,9 +225,9 @@ def attention_saved(config: LlamaConfig, s: Setting, q: bool, k: bool, v: bool) 
     saved = 0
     if wide < 4:  # each turned tensor keeps a 16-bit cast of cosine and sine
         saved += (q + k) * 2 * s.length * config.head_dim * wide
-    if s.fused:  # q, k, v, the output and one fp32 log-sum for each row of scores
+    if s.fused:  # q, k, v, the output, one fp32 log-sum for each row of scores, 24 bytes of state
         if q or k or v:
-            saved += M * (2 * q_out + 2 * kv_out) * wide + 4 * M * config.n_heads
+            saved += M * (2 * q_out + 2 * kv_out) * wide + 4 * M * config.n_heads + 24
         return saved
     if k:
         saved += M * q_out * wide  # the other factor of q k^T
@@ -248,10 +254,18 @@ def head_saved(config: LlamaConfig, s: Setting) -> int:
     return saved
 
 
-def workspace(config: LlamaConfig, s: Setting) -> int:
-    """Short-lived tensors at the worst moment: in the loss, or in the last block's backward."""
-    wide = s.dtype.itemsize
-    loss = s.positions * config.vocab_size * 8  # two gradients in fp32
-    weight = max(i * o for i, o in layer_sizes(config).values()) * 2 if s.int8 else 0
-    block = s.tokens * wide * (4 * config.hidden_dim + 2 * config.dim) + weight
-    return max(loss, block)
+def worst_moment(config: LlamaConfig, s: Setting, recomputed: int) -> int:
+    """The most that short-lived tensors add to all that is saved, as measured by following every
+    tensor of a step (tests/test_memory.py). There are three candidates for the worst moment.
+
+    In the loss: two fp32 gradients of the logits. Once these and what the loss saved are gone: in
+    the backward of the last norm, five fp32 tensors; and in the last block, which holds its
+    `recomputed` activations under checkpointing, the gradients around the MLP, with int8 also the
+    16-bit copy of its largest weight.
+    """
+    wide, M, C, hidden = s.dtype.itemsize, s.tokens, config.dim, config.hidden_dim
+    loss = 8 * s.positions * config.vocab_size
+    last_norm = 20 * M * C
+    copy = wide * max(i * o for i, o in layer_sizes(config).values()) if s.int8 else 0
+    block = recomputed + max(3 * M * hidden * wide, 12 * M * C, copy + M * (hidden + 2 * C) * wide)
+    return max(loss, max(last_norm, block) - head_saved(config, s))

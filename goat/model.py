@@ -233,4 +233,5 @@ class Llama(nn.Module):
                 continue
             into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
             std = 0.02 / (2 * self.config.n_layers) ** 0.5 if into_residual else 0.02
-            p.copy_(torch.empty(p.shape, dtype=torch.float32).normal_(0.0, std, generator=generator))
+            drawn = torch.empty(p.shape, dtype=torch.float32)
+            p.copy_(drawn.normal_(0.0, std, generator=generator))

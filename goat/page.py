@@ -1,21 +1,21 @@
 """Results as one HTML page that needs nothing else: no scripts, no fonts, no files beside it.
 
 Coloured cells run from orange (0 %) to blue (100 %) by a CSS variable, `--v`, so that light and
-dark mode can each have their own two colours. Every text that comes from a model or from a file
-is escaped.
+dark mode can each have their own two colours. It is the square of the share, which sets 90 % and
+100 % apart. Every text that comes from a model or from a file is escaped.
 """
 
 import os
-import re
 from collections.abc import Sequence
 from html import escape
 
 from goat.evaluate import Record, Score
-from goat.report import (COLUMNS, OPERATIONS, PAPER, find, paper_figures, percent, scores_of,
-                         write_text)
+from goat.report import (COLUMNS, OPERATIONS, PAPER, find, grid_shares, paper_figures, percent,
+                         scores_of, write_text, wrong_by_turns)
 from goat.scoring import locate
 
-WORKINGS = 12  # wrong workings shown, of different cells as far as there are
+WORKINGS = 12  # wrong workings shown, of different cells
+LONG_TABLE = 60  # rows: a longer table of cells is shown on a click only
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --page: #fff; --soft: #6b7280; --line: #d9dde3;
@@ -30,9 +30,13 @@ p, .note { margin: .3rem 0; } .note { color: var(--soft); font-size: .9rem; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .5rem; border: 1px solid var(--line); text-align: right;
          white-space: nowrap; }
-th { font-weight: 600; } th:first-child, td:first-child { text-align: left; }
+th { font-weight: 600; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
+                                 background: var(--page); }
 td.v { background: color-mix(in oklab, var(--good) calc(var(--v) * 100%), var(--bad)); }
-td small { display: block; color: inherit; opacity: .75; }
+td small { display: block; opacity: .75; }
+h3 { font-size: 1rem; margin: 1rem 0 .2rem; overflow-wrap: anywhere; }
+summary { cursor: pointer; font-size: 1.15rem; font-weight: 600; margin: 2rem 0 .4rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .6rem; margin: .3rem 0;
       border: 1px solid var(--line); border-radius: .4rem; font-size: .85rem; }
 mark { background: var(--mark); color: inherit; padding: 0 .1em; border-radius: .2em; }
@@ -77,7 +81,7 @@ def plain(text: object) -> str:
 def coloured(share: float, text: str, small: str = "") -> str:
     """A cell whose colour says `share` (0 to 1)."""
     below = f"<small>{escape(small)}</small>" if small else ""
-    return f'<td class="v" style="--v:{share:.3f}">{escape(text)}{below}</td>'
+    return f'<td class="v" style="--v:{share * share:.3f}">{escape(text)}{below}</td>'
 
 
 def paper_section(scores: dict[tuple[str, str], Score]) -> str:
@@ -109,11 +113,7 @@ def heat_maps(scores: dict[tuple[str, str], Score]) -> str:
     """For each operation of the suite `grid`: digits of a (down) by digits of b (across)."""
     parts = []
     for operation in OPERATIONS:
-        shares = {}
-        for (suite, cell), s in scores.items():
-            match = re.fullmatch(operation + r" (\d+)D.(\d+)D", cell)
-            if suite == "grid" and match:
-                shares[int(match[1]), int(match[2])] = s.exact
+        shares = grid_shares(scores, operation)
         if not shares:
             continue
         across = sorted({b for _, b in shares})
@@ -136,34 +136,28 @@ def cells_section(scores: dict[tuple[str, str], Score]) -> str:
     rows = []
     for (suite, cell), s in scores.items():
         wrong = s.n - s.right
-        rows.append([plain(suite), plain(cell + "*" * s.small), plain(f"{s.n:,}"), score_cell(s),
+        rows.append([plain(cell + "*" * s.small), plain(suite), plain(f"{s.n:,}"), score_cell(s),
                      plain(percent(s.last_token)), plain(wrong)]
                     + [plain(s.errors.get(kind, "")) for kind in kinds])
     note = ("<p class=\"note\">Right of “wrong”: how many wrong answers had their first false step "
             "in copying, splitting, a product and so on. * so few questions are possible that "
             "training may have shown some of these.</p>")
-    return "<h2>Every cell</h2>\n" + note + "\n" + table(
-        ["suite", "cell", "n", "exact/digits", "last word", "wrong", *kinds], rows)
+    shown = " open" if len(rows) <= LONG_TABLE else ""
+    return f"<details{shown}>\n<summary>Every cell</summary>\n{note}\n" + table(
+        ["cell", "suite", "n", "exact/digits", "last word", "wrong", *kinds], rows) + "\n</details>"
 
 
 def workings(records: Sequence[Record]) -> str:
-    """Some wrong workings, one for each cell first, with the first false step marked."""
-    wrong = [r for r in records if not r.right]
-    seen: set[tuple[str, str]] = set()
-    first, others = [], []
-    for r in wrong:
-        (others if (r.suite, r.cell) in seen else first).append(r)
-        seen.add((r.suite, r.cell))
+    """Some wrong workings, from the cells with most of them, with the first false step marked."""
     parts = []
-    for r in (first + others)[:WORKINGS]:
-        text = r.working
-        start, end = locate(text, r.first_error)
-        shown = escape(text[:start])
-        if end:
-            shown += f"<mark>{escape(text[start:end])}</mark>"
+    for r in wrong_by_turns(records)[:WORKINGS]:
+        start, end = locate(r.working, r.first_error)
+        shown = escape(r.working[:start])
+        if r.first_error:
+            shown += f"<mark>{escape(r.working[start:end])}</mark>"
         reason = r.first_error or "wrong answer"
         parts.append(f"<h3>{escape(r.cell)}: {escape(r.prompt.partition(chr(10))[0])}</h3>\n"
-                     f"<pre>{shown}{escape(text[end:])}</pre>\n<p class=\"note\">"
+                     f"<pre>{shown}{escape(r.working[end:])}</pre>\n<p class=\"note\">"
                      f"{escape(reason)}; right is {escape(r.answer)}</p>")
     if not parts:
         return ""

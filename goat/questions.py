@@ -41,11 +41,11 @@ class Question:
     @property
     def prompt(self) -> str:
         """What the model reads before its answer."""
-        return phrasing.prompt(self.instruction) if self.instruction else self.input
+        return phrasing.row_prompt({"instruction": self.instruction, "input": self.input})
 
     def working(self, output: str) -> str:
-        """The text that is judged: after a bare question, `a + b = `, that is its beginning."""
-        return output if self.instruction else self.input + output
+        """The text that is judged: after a bare expression, `a + b = `, that is its beginning."""
+        return output if self.instruction or not self.operands else self.input + output
 
     @property
     def expression(self) -> str | None:
@@ -132,8 +132,8 @@ def _bigbench_row(example: object) -> object:
     """A BIG-bench example as a row; anything else is passed on, and refused later."""
     if not isinstance(example, dict):
         return example
-    target = example.get("target")
-    return {"instruction": example.get("input"),
+    target = example.get("target", "")
+    return {"instruction": example.get("input", ""),
             "answer": target[0] if isinstance(target, list) and target else target}
 
 

@@ -3,8 +3,11 @@ file `results.json`, which holds everything that was asked, answered and set."""
 
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 
 from goat.errors import UserError
@@ -72,8 +75,48 @@ def paper_table(scores: Scores) -> str:
     return "\n".join(lines) if len(lines) > 1 else ""
 
 
+def grid_shares(scores: Scores, operation: str) -> dict[tuple[int, int], float]:
+    """Exact match of the suite `grid`: {(digits of a, digits of b): share}."""
+    found = {}
+    for (suite, cell), s in scores.items():
+        match = re.fullmatch(operation + r" (\d+)D.(\d+)D", cell)
+        if suite == "grid" and match:
+            found[int(match[1]), int(match[2])] = s.exact
+    return found
+
+
+def grid_tables(scores: Scores) -> str:
+    """The suite `grid` as a table for each operation, digits of a down, of b across."""
+    lines = []
+    for operation, title in OPERATIONS.items():
+        shares = grid_shares(scores, operation)
+        across = sorted({b for _, b in shares})
+        lines += ["", f"{title}, exact match in % by digits of the first (down) and the second "
+                      "number (across)", " " * 5 + "".join(f"{b:>4}D" for b in across)
+                  ] if shares else []
+        for a in sorted({a for a, _ in shares}):
+            cells = [f"{100 * shares[a, b]:.0f}" if (a, b) in shares else "" for b in across]
+            lines.append(f"{a:>4}D" + "".join(f"{text:>5}" for text in cells).rstrip())
+    errors = sum((Counter(s.errors) for (suite, _), s in scores.items() if suite == "grid"),
+                 Counter())
+    if errors:
+        lines += ["", "grid, first false step of the wrong ones: " + listing(errors)]
+    return "\n".join(lines[1:])
+
+
+def listing(errors: dict[str, int]) -> str:
+    """"sum 30, copying 2", commonest first."""
+    return ", ".join(f"{kind} {n}" for kind, n in Counter(errors).most_common())
+
+
 def cell_table(scores: Scores) -> str:
-    """A line for each cell: exact match with its interval, the other scores, what went wrong."""
+    """A line for each cell: exact match with its interval, the other scores, what went wrong.
+
+    The many cells of the suite `grid` are left to `grid_tables`.
+    """
+    scores = {key: s for key, s in scores.items() if key[0] != "grid"}
+    if not scores:
+        return ""
     width = max(len(cell) for _, cell in scores) + 2
     lines = []
     last_suite = None
@@ -83,9 +126,9 @@ def cell_table(scores: Scores) -> str:
                       f"{'last word':>9}{'digits':>8}   first false step of the wrong ones"]
             last_suite = suite
         range_text = f"{percent(s.low)} - {percent(s.high)}"
-        errors = ", ".join(f"{kind} {count}" for kind, count in s.errors.items())
         lines.append(f"{cell + '*' * s.small:{width}}{s.n:>6}{percent(s.exact):>8}   "
-                     f"{range_text:13}{percent(s.last_token):>9}{percent(s.digits):>8}   {errors}")
+                     f"{range_text:13}{percent(s.last_token):>9}{percent(s.digits):>8}   "
+                     f"{listing(s.errors)}".rstrip())
     if any(s.small for s in scores.values()):
         lines += ["", "* so few questions are possible that training may have shown some of these"]
     return "\n".join(lines[1:])
@@ -109,10 +152,16 @@ def wording_lines(records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
+def wrong_by_turns(records: Sequence[Record]) -> list[Record]:
+    """The wrong ones, one of each cell after another, beginning with the cell that has most."""
+    cells = sorted(by_cell(r for r in records if not r.right).values(), key=len, reverse=True)
+    return [r for group in zip_longest(*cells) for r in group if r]
+
+
 def mistakes(records: Sequence[Record], count: int) -> str:
-    """The first `count` wrong workings, with the first false step between >>> and <<<."""
+    """Some wrong workings, with the first false step between >>> and <<<."""
     lines = []
-    for r in [r for r in records if not r.right][:count]:
+    for r in wrong_by_turns(records)[:count]:
         start, end = locate(r.working, r.first_error)
         before, step, behind = r.working[:start], r.working[start:end], r.working[end:]
         marked = f"{before}>>>{step}<<<{behind}" if r.first_error else r.working
@@ -126,8 +175,8 @@ def text_report(records: Sequence[Record], show: int = 0) -> str:
     if not records:
         return "no question was answered"
     scores = scores_of(records)
-    parts = [paper_table(scores), cell_table(scores), wording_lines(records),
-             mistakes(records, show)]
+    parts = [paper_table(scores), cell_table(scores), grid_tables(scores),
+             wording_lines(records), mistakes(records, show)]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -8,6 +8,7 @@
 import argparse
 import hashlib
 import json
+import math
 import os
 import resource
 import signal
@@ -43,8 +44,10 @@ class RunFolder:
             print(text, flush=True)
 
     def log(self, **record) -> None:
-        """Append one JSON line."""
+        """Append one JSON line; numbers that are not finite become strings."""
         if self.writer:
+            record = {key: str(value) if isinstance(value, float) and not math.isfinite(value)
+                      else value for key, value in record.items()}
             with open(self.log_file, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
@@ -98,7 +101,7 @@ class RunFolder:
 
 
 def choose(default: str, resume: bool) -> Path:
-    """`default`, `default-2`, …: the first that holds no run, or, to resume, the last that does."""
+    """`default`, `default-2`, …: the first without a run, or, to resume, the last that has one."""
     path, last, number = Path(default), None, 1
     while (path / "log.jsonl").exists():
         last, number = path, number + 1

@@ -112,7 +112,7 @@ class Verdict(NamedTuple):
 
     given: str  # the answer it states
     right: bool  # whether that is the whole true answer
-    kind: str | None  # the class of its first false step, one of arithmetic.KINDS
+    kind: str | None  # the class of its first false step, a key of goat.tasks.verify.KINDS
     first_error: str | None  # which step that is, and why it is false
 
 
@@ -131,7 +131,7 @@ def judge(question: Question, output: str) -> Verdict:
     return Verdict(given, right, found.kind, found.first_error)
 
 
-_PLACE = re.compile(r"(equation|line) (\d+):")
+_PLACE = re.compile(r"(equation|line) (\d+)\b")
 
 
 def locate(text: str, first_error: str | None) -> tuple[int, int]:

@@ -10,6 +10,7 @@ twice; a cell with no more possible questions than asked for is listed whole, in
     grid           digits of a against digits of b, for heat maps
     extrapolation  sizes beyond those of the training rows
     demo           a small set for a look before and after a few minutes of training
+    skills         the kinds of rows that the embedded base is pretrained on
 
 The questions of `RESERVED_SUITES` must not be trained on: `reserved()` gives them to the data
 generator. Cells with fewer than 10,000 possible questions are excepted (training has to see most of
@@ -25,8 +26,8 @@ from itertools import product
 
 from goat.errors import UserError
 from goat.questions import Question, cell_name
-from goat.tasks import phrasing
-from goat.tasks.arithmetic import one_digit, work
+from goat.tasks import phrasing, skills
+from goat.tasks.arithmetic import extract_answer, one_digit, work
 
 SMALL_CELL = 10_000  # fewer possible questions than this: trained on, and marked
 RESERVED_SUITES = ("bigbench", "large", "grid", "demo")
@@ -168,7 +169,8 @@ def demo_cells() -> Iterator[Cell]:
 
 CELLS = {"bigbench": bigbench_cells, "large": large_cells, "grid": grid_cells,
          "extrapolation": extrapolation_cells, "demo": demo_cells}
-SIZES = {"bigbench": 1000, "large": 1000, "grid": 100, "extrapolation": 1000, "demo": 500}
+SIZES = {"bigbench": 1000, "large": 1000, "grid": 100, "extrapolation": 1000, "demo": 500,
+         "skills": 200}
 
 
 def arithmetic_suite(name: str, size: int | dict[str, int] | None = None, seed: int = 0,
@@ -202,9 +204,22 @@ def ask(a: int, op: str, b: int, wording: str, rng: random.Random) -> tuple[str,
     return phrasing.phrase(a, op, b, rng, held_out=wording == "held out"), f"{a} {op} {b}", answer
 
 
+def skills_suite(size: int | None = None, seed: int = 0,
+                 wording: str | None = None) -> Iterator[Question]:
+    """What the embedded base is pretrained on, `size` rows (default: SIZES) of each kind.
+
+    Always in the base's own notation. The answer is what follows the last "=" of the row.
+    """
+    for kind in skills.KINDS:
+        rng = random.Random(f"skills/{kind.__name__}/{seed}")
+        for _ in range(size or SIZES["skills"]):
+            prompt, output = kind(rng, 8)
+            yield Question("skills", kind.__name__, "", prompt, extract_answer(output), "bare")
+
+
 # Every suite by its name: a function (size=None, seed=0, wording=None) -> questions.
 SUITES: dict[str, Callable[..., Iterable[Question]]] = {
-    name: partial(arithmetic_suite, name) for name in CELLS}
+    name: partial(arithmetic_suite, name) for name in CELLS} | {"skills": skills_suite}
 
 
 def load(names: Iterable[str], limit: int | None = None, **options) -> list[Question]:

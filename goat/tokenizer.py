@@ -24,10 +24,8 @@ from pathlib import Path
 import sentencepiece
 
 from goat.errors import UserError, run
+from goat.tasks.word_problems import TAGS
 
-# Of the code-interpreter solutions (MARIO); one token each in our own vocabulary.
-TAGS = ("<question>", "</question>", "<step>", "</step>", "<p>", "</p>", "<code>", "</code>",
-        "<output>", "</output>")
 TEXT_FIELDS = ("question", "instruction", "input", "output", "answer")  # of rows and of GSM8K
 ANNOTATION = re.compile(r"<<.*?>>|####")  # GSM8K's calculator marks are no words of English
 
@@ -110,7 +108,7 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> bytes:
     """A byte-pair vocabulary with LLaMA's settings; returns the bytes of a `tokenizer.model`.
 
     Digits apart, byte fallback, identity normaliser, white space kept, unk/bos/eos 0/1/2. A
-    newline, `print(` and each tag are pieces of their own.
+    newline, `print(` and each tag of the code-interpreter format are pieces of their own.
     """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(

@@ -110,6 +110,11 @@ def test_old_and_new_spellings_of_the_config(folder, changes, remove, expected):
     assert read_config(folder) == tiny_config(**expected)
 
 
+def test_the_config_is_read_without_weights(folder):
+    (folder / "model.safetensors").unlink()
+    assert read_config(folder) == GROUPED
+
+
 def test_heads_default_to_as_many_key_heads_and_llama_7b_is_the_default(folder):
     edit_config(folder, num_key_value_heads=None)
     assert read_config(folder).n_kv_heads == 4

@@ -119,6 +119,16 @@ def test_a_dead_server_is_replaced():
     assert run("1").output == "1\n"
 
 
+def test_a_server_that_does_not_answer_is_replaced(monkeypatch):
+    run("1")
+    monkeypatch.setattr(sandbox, "GRACE", 0.2)
+    server = sandbox._server().process.pid
+    os.kill(server, signal.SIGSTOP)
+    assert run("1", timeout=0.2).error.startswith("SandboxError")
+    monkeypatch.undo()
+    assert run("1").output == "1\n" and not alive(server)
+
+
 def test_nothing_is_left_when_the_parent_is_killed():
     code = ("import sys, threading\nfrom goat import sandbox\nsandbox.walls()\n"
             "print(sandbox._server().process.pid, flush=True)\n"

@@ -11,7 +11,8 @@ from conftest import BASE
 
 from goat.errors import UserError
 from goat.tasks import phrasing
-from goat.tokenizer import TAGS, Tokenizer, main
+from goat.tasks.word_problems import TAGS
+from goat.tokenizer import Tokenizer, main
 
 ANSWERS = ["5", "-5", "(30 + 2)", "Therefore", "<p>\nCount.\n</p>", "  indented", "é", "0 R 7"]
 

@@ -29,7 +29,7 @@ from goat.tasks.arithmetic import work
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m goat.bench data", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=300_000, help="rows to write (default 300000)")
+    parser.add_argument("--rows", type=int, default=600_000, help="rows to write (default 600000)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(),
                         help="our processes (default: one for each core)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each (default 3)")

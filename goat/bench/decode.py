@@ -24,6 +24,7 @@ import torch
 
 from goat import checkpoint, device, lora, suites
 from goat.errors import UserError
+from goat.flags import EMBEDDED
 from goat.generate import generate
 from goat.tokenizer import Tokenizer
 
@@ -33,8 +34,9 @@ PROBLEMS = {1: 24, 32: 256}  # questions for a batch size; for others four batch
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m goat.bench decode", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", default="goat/base", help="LLaMA folder (default goat/base)")
-    parser.add_argument("--adapter", help="LoRA folder, merged for both (default: none)")
+    parser.add_argument("--base", help="LLaMA folder (default: the embedded model)")
+    parser.add_argument("--adapter", help="LoRA folder, merged for both (default: the embedded one "
+                        "if --base is not given and it is there, else none)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 32, 128],
                         help="rows at a time (default 1 32 128)")
     parser.add_argument("--max-new-tokens", type=int, default=256, help="default 256")
@@ -46,6 +48,9 @@ def main(argv: list[str] | None = None) -> None:
     if min(args.batch_sizes + [args.max_new_tokens, args.even]) < 1:
         raise UserError("--batch-sizes, --max-new-tokens and --even must be at least 1")
     where, dtype = device.pick(args.device, args.dtype)
+    if not (args.adapter or args.base) and (EMBEDDED / "adapter").is_dir():
+        args.adapter = EMBEDDED / "adapter"
+    args.base = args.base or EMBEDDED
     model = checkpoint.load_model(args.base, dtype=dtype, device=where)
     if args.adapter:
         model = lora.merge(checkpoint.load_adapter(model, args.adapter))

@@ -90,8 +90,8 @@ def actions(x: int, y: int, narrate: bool = True) -> list[str]:
         sheet.look(*window)
         _compare(sheet, _cells(0, size, 2), window)
     while True:
-        multiple = _climb(sheet, str(y), window)
-        _subtract(sheet, window[:high - low + 1], multiple)
+        multiple = _climb(sheet, str(y), window, (high, 1))
+        _subtract(sheet, _cells(low, high, row), multiple)
         row += 2
         low = _strip(sheet, low, row)
         sheet.say("read the answer")
@@ -143,9 +143,9 @@ def _compare(sheet: Sheet, first: list[Cell], second: list[Cell]) -> int:
     return 0
 
 
-def _climb(sheet: Sheet, divisor: str, window: list[Cell]) -> list[Cell]:
-    """Add the divisor until the sum exceeds the window; the cells of the last sum that fits."""
-    quotient = (max(c for c, _ in window if sheet.at((c, window[0][1])).isdigit()), 1)
+def _climb(sheet: Sheet, divisor: str, window: list[Cell], quotient: Cell) -> Cell:
+    """Add the divisor until the sum exceeds the window, counting in the cell `quotient`; returns
+    where the last sum that fits begins, one cell before or at its first digit."""
     size = len(divisor)
     right = SCRATCH + size
     sheet.write((quotient, "0"))
@@ -158,7 +158,7 @@ def _climb(sheet: Sheet, divisor: str, window: list[Cell]) -> list[Cell]:
         _add(sheet, plus, right, top)
         top += 2
         if _compare(sheet, _cells(plus, right + 1, top), window) < 0:
-            return _cells(plus, right, top - 2)
+            return plus, top - 2
         sheet.look(quotient)
         count = sheet.digit(quotient) + 1
         sheet.say(f"{sheet.show(quotient)} + 1 = {count}")
@@ -189,9 +189,10 @@ def _add(sheet: Sheet, plus: int, right: int, top: int) -> None:
         sheet.write(((plus, top + 2), "1"))
 
 
-def _subtract(sheet: Sheet, window: list[Cell], multiple: list[Cell]) -> None:
-    """Write a multiple under the window and subtract it, from the right, with borrowing."""
-    read = multiple[:1]
+def _subtract(sheet: Sheet, window: list[Cell], multiple: Cell) -> None:
+    """Read the multiple that begins at a cell, write it under the window and subtract it there,
+    from the right, with borrowing."""
+    read = [multiple]
     while sheet.at(read[-1]) != "_" or len(read) == 1:
         read.append((read[-1][0] + 1, read[-1][1]))
     sheet.look(*read)

@@ -44,8 +44,8 @@ class Rejection(NamedTuple):
 def gsm8k_rows(path: str | os.PathLike, run: Callable) -> Iterator[dict[str, str] | Rejection]:
     """For each problem of `path` (train.jsonl or its folder) a row, or why there is none.
 
-    `run(code, history=[...])` is `goat.sandbox.run` or works like it. Raises UserError for a
-    missing file and for a line that is no problem.
+    `run(code, history=[...])` is `goat.sandbox.run`, or returns something with the fields `output`
+    and `error` as that does. Raises UserError for a missing file and for a line that is no problem.
     """
     path = Path(path)
     path = path / "train.jsonl" if path.is_dir() else path
@@ -79,23 +79,21 @@ def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, st
     if not values:
         return "", NO_CALCULATION
     steps, closing = plan(question, pieces)
-    if values[-1] != target:
+    if values[-1] != target and not (target in values and target in numbers(closing)):
         extra = last_step(values[-1], target, question)
-        if extra:
-            steps, values = [*steps, extra], [*values, target]
-        elif target not in values or target not in numbers(closing):
+        if extra is None:
             end = pieces[-1].tail if pieces[-1].code else pieces[-1].prose
             return "", MISSING if target in numbers(end) else DISAGREE
+        steps, values = [*steps, extra], [*values, target]
     if len(steps) >= MAX_STEPS:
         return "", TOO_LONG
-    outputs, history = [], []
+    done = []
     for step, value in zip(steps, values):
-        outputs.append(observation(run(step.code, history=history)))
-        if not same_number(outputs[-1], str(value)):
+        result = run(step.code, history=[earlier.code for earlier in done])
+        if result.error or not same_number(observation(result), str(value)):
             return "", WRONG_OUTPUT
-        history.append(step.code)
-    steps = [step._replace(output=output) for step, output in zip(steps, outputs)]
-    return render(steps, gold, closing), ""
+        done.append(step._replace(output=observation(result)))
+    return render(done, gold, closing), ""
 
 
 # -------------------------------------------------------------------- from lines to calculations
@@ -168,7 +166,7 @@ _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-",
                         **dict.fromkeys("$€£¢%")})
 _TO_PYTHON = (  # applied in this order
     (r"(?<=\d),(?=\d{3})", ""),  # 1,200
-    (r"(?<=[\d)])\s*[xX]\s*(?=[\d(.])", "*"),  # 2 x 3
+    (r"(?<![A-Za-z])[xX](?=\s*[\d(.])", "*"),  # 2 x 3
     (r"/\s*[A-Za-z]+|[A-Za-z]+", " "),  # 5 miles/hour
     (r"(?<=[\d)])\s*(?=\()|(?<=\))\s*(?=\d)", "*"),  # 3(4 + 5)
 )

@@ -22,12 +22,11 @@ code, and what the interpreter printed; the last one states the answer:
 
 The model writes prose and code, the interpreter what stands in <output>. Source: Liao et al. 2024
 (MARIO, arXiv 2401.08190), in the tags of the authors' later Super_MARIO. MARIO's data was never
-released; here traces are built from the calculator annotations of GSM8K (Cobbe et al. 2021, arXiv
-2110.14168): of "48/2 = <<48/2=24>>24 clips" the expression becomes code, the sentence without its
-results becomes the prose, so that no number is written before it was computed.
+released: ours are built from GSM8K's calculator annotations (gsm8k.py) and from templates
+(word_templates.py).
 
-Pure Python. What runs the code is passed in: `run(code, history=[...])` returns something with
-the fields `output` and `error`, as `goat.sandbox.run` does.
+This file says how a solution is written and read, when two answers are the same number, and what
+an arithmetic expression is worth exactly. Pure Python, which runs nobody's code.
 """
 
 import ast
@@ -81,24 +80,24 @@ def final_answer(text: str) -> str | None:
 # ---------------------------------------------------------------------------------- numbers
 
 _NUMBER = re.compile(
-    r"(?P<sign>[-+]?)[$€£]?(?P<sign2>[-+]?)"
-    r"(?:(?P<whole>\d+) (?=\d+/))?"  # of a mixed number: 3 1/2
+    r"(?P<sign>[-+]?)(?:(?P<whole>\d+) (?=\d+/))?"  # the 3 of 3 1/2
     r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d+/\d+|\d+\.?\d*(?:e[-+]?\d{1,2})?|\.\d+)"
-    r"\s*(?:%|[^\W\d_][^\d]*)?\.?", re.IGNORECASE)
-MAX_NUMBER = 100  # characters; longer texts are no answers, and costly to convert
+    r" *(?:%|[^\W\d_][^\d\n]*)?\.?", re.IGNORECASE)
+LONGEST_NUMBER = 100  # characters; longer texts are no answers, and costly to convert
 
 
 def number(text: str) -> Fraction | None:
     """The exact value of "$1,234.50", "18 eggs", "25%" (25), "3 1/2" or "1.5e3"; else None."""
-    text = text.strip().replace("−", "-").replace("$ ", "$")
-    match = _NUMBER.fullmatch(text) if len(text) <= MAX_NUMBER else None
-    if match is None or (match["sign"] and match["sign2"]):
+    if len(text) > LONGEST_NUMBER:
+        return None
+    match = _NUMBER.fullmatch(re.sub(r"[$€£] *", "", text.strip()).replace("−", "-"))
+    if match is None:
         return None
     try:
         value = Fraction(match["digits"].replace(",", "")) + int(match["whole"] or 0)
     except ZeroDivisionError:
         return None
-    return -value if "-" in match["sign"] + match["sign2"] else value
+    return -value if match["sign"] == "-" else value
 
 
 def same_number(given: str, gold: str) -> bool:

@@ -1,0 +1,321 @@
+"""LLaMA-7B on one 24 GB card: speed and memory beside transformers + peft.
+
+    python -m goat.bench gpu            # needs a CUDA GPU, of any size: the process is capped
+    python -m goat.bench gpu --toy      # the same code in miniature, on any machine
+
+Builds a model of LLaMA-7B's dimensions with random weights and trains LoRA r = 64 on q, k, v, o
+over rows of Goat's dataset, 128 a step, under a cap of 21.5 GiB, which is what a 24 GB card
+leaves. Ours comes with a 16-bit base, with int8 weights, and with int8 weights and inputs, each
+with and without recomputation (`ckpt`) and torch.compile, in micro-batches as large as the ledger
+(goat/memory.py) says. peft trains on the same rows, padded as its users do (rows in random order)
+and grouped by length; its micro-batch is halved until it fits.
+
+Columns. real tok/s: tokens without padding. alloc, reserved, predicted: peak memory in GB = 1e9
+bytes. share: 4 FLOP for each parameter and real token (forward 2, gradient of the inputs 2) over
+the rate at which this device multiplies large matrices, measured at the start; with `ckpt` the
+share that counts the recomputed forward pass too, 6 FLOP, stands behind it.
+"""
+
+import argparse
+import copy
+import gc
+import importlib.util
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from goat import device, lora, memory, suites
+from goat.batching import IGNORE, Batch, RowBatches
+from goat.bench.train import stepper
+from goat.checkpoint import blank_model
+from goat.errors import UserError
+from goat.int8 import Int8Linear, to_int8, use_int8_inputs
+from goat.model import Llama, LlamaConfig
+from goat.tasks import dataset
+from goat.tokenizer import Tokenizer
+
+BASE = Path(__file__).parent.parent / "base"
+CUTOFF = 512  # tokens of the longest row
+TOY = LlamaConfig(vocab_size=1536, dim=64, hidden_dim=176, n_layers=2, n_heads=4, n_kv_heads=4,
+                  head_dim=16)
+
+
+@dataclass(frozen=True)
+class Contender:
+    name: str
+    build: Callable  # () -> one optimizer step over a list of micro-batches
+    windows: list[Callable]  # step number -> list of micro-batches; the first that fits counts
+    checkpointing: bool
+    predicted: int | None = None  # bytes
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    where, dtype = device.pick("cpu" if args.toy else args.device)
+    if not args.toy and where.type != "cuda":
+        raise UserError("this benchmark needs a CUDA GPU; see it run in miniature with --toy")
+    config = TOY if args.toy else LlamaConfig()
+    cap = int(args.cap * memory.GIB)
+    if where.type == "cuda":
+        whole = torch.cuda.get_device_properties(where).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, cap / whole), where)
+    rate = product_rate(where, dtype, 512 if args.toy else 8192)
+    parameters = sum(p.numel() for p in blank_model(config).parameters())
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
+    print(f"{name}, torch {torch.__version__}, {str(dtype)[6:]}: {rate / 1e12:.2f} TFLOP/s in large "
+          f"products; {parameters / 1e9:.2f} G parameters; cap {args.cap} GiB; {args.steps} steps "
+          f"of {args.batch} rows")
+    print(f"\n{'':42}{'rows/s':>8}{'real tok/s':>12}{'padded':>10}{'alloc':>8}{'reserved':>10}"
+          f"{'predicted':>11}{'share':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        data = goat_rows(Path(folder) / "rows.jsonl", args)
+        speeds = {}
+        for contender in [*ours(config, data, where, dtype, cap, args),
+                          *peers(config, data, where, dtype, args)]:
+            speeds[contender.name] = measure(contender, data, where, rate / parameters, args)
+    best = {who: max((speed for name, speed in speeds.items() if name.startswith(who)), default=0)
+            for who in ("goat, int8 weights", "peft")}
+    if min(best.values()) > 0:
+        ratio = best["goat, int8 weights"] / best["peft"]
+        print(f"\nint8 weights, the best, against peft, the best: {ratio:.2f} times the real tok/s")
+    if args.toy:
+        print("a toy: every path has run, but its figures mean nothing")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m goat.bench gpu", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--toy", action="store_true", help="a tiny model on the CPU")
+    parser.add_argument("--device", default="auto", help="default auto")
+    parser.add_argument("--cap", type=float, default=memory.CARD / memory.GIB,
+                        help="GiB that this process may take (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=4, help="timed steps (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=128, help="rows a step (default %(default)s)")
+    parser.add_argument("--micro-tokens", type=int, default=8192,
+                        help="most tokens of a forward pass (default %(default)s)")
+    parser.add_argument("--threshold", type=float, default=6.0,
+                        help="of outliers in int8 inputs, 0 = none apart (default %(default)s)")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    args = parser.parse_args(argv)
+    if min(args.cap, args.steps, args.batch, args.micro_tokens) <= 0:
+        raise UserError("--cap, --steps, --batch and --micro-tokens must be above 0")
+    return args
+
+
+def goat_rows(file: Path, args: argparse.Namespace) -> RowBatches:
+    """Rows of the paper's mixture. Their tokens are those of the embedded tokenizer, which writes
+    digits as LLaMA's does, so that the lengths are alike; which ids they are does not matter."""
+    recipe = dataset.Recipe("paper", rows=args.batch * (args.steps + 1))
+    dataset.write_rows(file, recipe, suites.reserved(), progress=False)
+    return RowBatches(file, Tokenizer(BASE), args.batch, args.micro_tokens, CUTOFF, seed=0)
+
+
+def product_rate(where: torch.device, dtype: torch.dtype, size: int) -> float:
+    """FLOP/s of multiplying two (size, size) matrices, the best of five turns of ten."""
+    a, b = (torch.randn(size, size, device=where).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(5):
+        began = now(where)
+        for _ in range(10):
+            a @ b
+        seconds.append(now(where) - began)
+    return 10 * 2 * size ** 3 / min(seconds)
+
+
+def now(where: torch.device) -> float:
+    """Seconds, read when the device has done all it was given."""
+    if where.type == "cuda":
+        torch.cuda.synchronize(where)
+    return time.perf_counter()
+
+
+# ---- ours ----------------------------------------------------------------------------------------
+
+def ours(config: LlamaConfig, data: RowBatches, where, dtype, cap: int, args) -> list[Contender]:
+    """Base in three forms x checkpointing x compile, in micro-batches that the ledger allows."""
+    contenders = []
+    for base in ("plain base", "int8 weights", "int8 weights and inputs"):
+        for checkpointing in (False, True):
+            settings = dict(int8=base.startswith("int8"), checkpointing=checkpointing, dtype=dtype,
+                            fused=where.type == "cuda")
+            rows = memory.largest(config, cap, length=CUTOFF, **settings)
+            mine = copy.copy(data)
+            mine.budget = min(args.micro_tokens, max(1, rows) * CUTOFF)
+            shapes = [batch for step in range(args.steps) for batch in mine.window(step)]
+            predicted = max(memory.plan(config, micro_batch=len(b.tokens), length=b.tokens.size(1),
+                                        answer_share=answer_share(b), **settings).total
+                            for b in shapes)
+            for compiled in (False, True)[:1 if args.no_compile or args.toy else 2]:
+                name = f"goat, {base}{', ckpt' * checkpointing}{', compile' * compiled}"
+                contenders.append(Contender(name, our_step(config, where, base, compiled, args,
+                                                           dtype, checkpointing),
+                                            [mine.window], checkpointing, predicted))
+    return contenders
+
+
+def answer_share(batch: Batch) -> float:
+    return (batch.labels != IGNORE).float().mean().item()
+
+
+def our_step(config, where, base: str, compiled: bool, args, dtype, checkpointing) -> Callable:
+    def build() -> Callable:
+        import train  # the script at the top level, whose loss this is
+
+        model = random_model(config, where, dtype, int8=base.startswith("int8"))
+        if base.endswith("inputs"):
+            use_int8_inputs(model, args.threshold)
+        lora.add_lora(model, 64).train()
+        model.checkpointing = checkpointing
+        if compiled:
+            for block in model.model.layers:
+                block.compile(dynamic=True)
+        return stepper(lora.trainable(model), lambda batch: train.answer_loss(model, batch, where))
+    return build
+
+
+@torch.no_grad()
+def random_model(config: LlamaConfig, where, dtype, int8: bool) -> Llama:
+    """Random weights, made where they are to be used."""
+    model = blank_model(config).to(dtype)
+    if int8:
+        to_int8(model)
+    model.to_empty(device=where)
+    generator = torch.Generator(where).manual_seed(0)
+    for p in model.parameters():
+        p.fill_(1.0) if p.dim() == 1 else p.normal_(0, 0.02, generator=generator)
+    for layer in model.modules():
+        if isinstance(layer, Int8Linear):
+            layer.weight.random_(-127, 128, generator=generator)
+            layer.scale.fill_(3 * 0.02 / 127)  # a row's largest is about three deviations
+    return model
+
+
+# ---- peft ----------------------------------------------------------------------------------------
+
+def peers(config: LlamaConfig, data: RowBatches, where, dtype, args) -> list[Contender]:
+    """transformers + peft, with bitsandbytes too where it is installed."""
+    if not all(importlib.util.find_spec(name) for name in ("transformers", "peft")):
+        print("peft is not compared: pip install -r tests/requirements.txt")
+        return []
+    bases = ["plain base"] + ["int8 by bitsandbytes"] * bool(
+        importlib.util.find_spec("bitsandbytes"))
+    size = max(1, args.micro_tokens // CUTOFF)
+    sizes = [size >> halvings for halvings in range(size.bit_length())]  # 16, 8, 4, 2, 1
+    return [Contender(f"peft, {base}{', ckpt' * checkpointing}, {'grouped' if group else 'padded'}",
+                      peer_step(config, where, dtype, base, checkpointing),
+                      [partial(by_rows, data, size=size, group=group) for size in sizes],
+                      checkpointing)
+            for base in bases for checkpointing in (False, True) for group in (False, True)]
+
+
+def by_rows(data: RowBatches, step: int, size: int, group: bool) -> list[Batch]:
+    """The window's rows, `size` a micro-batch, padded to the longest (a multiple of 8): in random
+    order, or sorted by length."""
+    numbers = {number: row for row, number in enumerate(data.numbers)}
+    rows = sorted(numbers[n] for batch in data.window(step) for n in batch.rows)
+    length = {row: int(data.starts[row + 1] - data.starts[row]) - 1 for row in rows}
+    if group:
+        rows.sort(key=length.get, reverse=True)
+    parts = [rows[i:i + size] for i in range(0, len(rows), size)]
+    return [data.collate(part, len(part), 8 * math.ceil(max(map(length.get, part)) / 8))
+            for part in parts]
+
+
+def peer_step(config: LlamaConfig, where, dtype, base: str, checkpointing: bool) -> Callable:
+    def build() -> Callable:
+        import peft
+        import transformers
+        settings = transformers.LlamaConfig(
+            vocab_size=config.vocab_size, hidden_size=config.dim,
+            intermediate_size=config.hidden_dim, num_hidden_layers=config.n_layers,
+            num_attention_heads=config.n_heads, num_key_value_heads=config.n_kv_heads,
+            max_position_embeddings=config.max_positions, use_cache=False)
+        with torch.device("cpu" if "int8" in base else where):
+            model = transformers.AutoModelForCausalLM.from_config(settings, dtype=dtype)
+        if "int8" in base:
+            to_bitsandbytes(model, where)
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model = peft.get_peft_model(model, peft.LoraConfig(
+            r=64, lora_alpha=64, lora_dropout=0.05, task_type="CAUSAL_LM",
+            target_modules=list(lora.ATTENTION_TARGETS))).train()
+
+        def loss(batch: Batch):
+            labels = batch.labels.to(where)
+            mask = (batch.labels != IGNORE).flip(1).cumsum(1).flip(1) > 0  # up to the answer's end
+            logits = model(input_ids=batch.tokens.to(where), attention_mask=mask.to(where)).logits
+            return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(),
+                                   ignore_index=IGNORE, reduction="sum")
+        return stepper([p for p in model.parameters() if p.requires_grad], loss)
+    return build
+
+
+def to_bitsandbytes(model: nn.Module, where: torch.device) -> None:
+    """Swap the blocks' linear layers for LLM.int8() ones, as transformers' load_in_8bit does."""
+    import bitsandbytes
+    for name, linear in list(model.named_modules()):
+        if isinstance(linear, nn.Linear) and name != "lm_head":
+            layer = bitsandbytes.nn.Linear8bitLt(linear.in_features, linear.out_features,
+                                                 bias=False, has_fp16_weights=False, threshold=6.0)
+            layer.weight = bitsandbytes.nn.Int8Params(linear.weight.data, requires_grad=False,
+                                                      has_fp16_weights=False)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer.to(where))
+    model.to(where)
+    model.is_loaded_in_8bit = True
+
+
+# ---- the stop-watch ------------------------------------------------------------------------------
+
+def measure(contender: Contender, data: RowBatches, where, flops: float, args) -> float:
+    """Run one contender, print its line, and return its real tokens/s (0 if it did not run).
+
+    `flops` is the measured FLOP/s for each parameter of the model.
+    """
+    for window in contender.windows:
+        try:
+            seconds = timed(contender, window, where, args)
+            break
+        except torch.OutOfMemoryError:
+            reason = "out of memory"
+        except RuntimeError as error:  # what a compiler or a kernel raises
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
+        finally:
+            gc.collect()
+            if where.type == "cuda":
+                torch.cuda.empty_cache()
+    else:
+        print(f"{contender.name:42} {reason}", flush=True)
+        return 0.0
+    batches = [batch for number in range(args.steps) for batch in window(number)]
+    real = sum(int((b.tokens != data.pad_id).sum()) for b in batches) / seconds
+    padded = sum(b.tokens.numel() for b in batches) / seconds
+    peaks = [torch.cuda.max_memory_allocated(where), torch.cuda.max_memory_reserved(where)] \
+        if where.type == "cuda" else [None, None]
+    gb = [f"{n / memory.GB:.2f}" if n else "-" for n in (*peaks, contender.predicted)]
+    share = 4 * real / flops
+    print(f"{contender.name:42}{args.batch * args.steps / seconds:8.1f}{real:12,.0f}{padded:10,.0f}"
+          f"{gb[0]:>8}{gb[1]:>10}{gb[2]:>11}{share:8.1%}"
+          + f" ({1.5 * share:.1%})" * contender.checkpointing, flush=True)
+    return real
+
+
+def timed(contender: Contender, window: Callable, where, args) -> float:
+    """Seconds for all steps, after one that warms up (and, on a GPU, builds kernels)."""
+    step = contender.build()
+    windows = [window(number) for number in range(args.steps)]
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+    step(windows[0])
+    began = now(where)
+    for batches in windows:
+        step(batches)
+    return now(where) - began

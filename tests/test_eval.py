@@ -1,0 +1,228 @@
+"""eval.py from the command line to its files: a tiny random model, and one that knows the answers.
+
+Run: python -m pytest tests/test_eval.py
+"""
+
+import json
+import re
+import shutil
+from collections import Counter
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import pytest
+
+import eval as script
+from goat import checkpoint, evaluate, lora, page, questions, report, suites
+from goat.errors import UserError
+from goat.tasks.arithmetic import solve
+
+
+@pytest.fixture
+def run(tiny_base, tmp_path, capsys):
+    """Run eval.py on the tiny model: (exit value, what it printed, results.json or None)."""
+    def call(*flags, base=("--base", str(tiny_base))):
+        out = tmp_path / "results.json"
+        code = script.main([*base, "--out", str(out), "--max-new-tokens", "8",
+                            "--dtype", "fp32", "--device", "cpu", *map(str, flags)])
+        content = json.loads(out.read_text()) if out.exists() else None
+        return code, capsys.readouterr().out, content
+    return call
+
+
+@pytest.fixture
+def scholar(monkeypatch):
+    """Instead of a model: one that works out every question of the suites as Goat would, except
+    that it adds 1 to the answers of the operations in `weak_at`, and stops after `last`."""
+    behaviour = SimpleNamespace(weak_at="", last=10**9)
+
+    def answer(model, tokenizer, prompts, **options):
+        asked = {q.prompt: q for name in suites.SUITES for q in suites.load([name], 40)
+                 if q.operands}
+        for i, prompt in enumerate(prompts[:behaviour.last]):
+            text = solve(asked[prompt].expression).solution
+            if asked[prompt].operands[1] in behaviour.weak_at:
+                stem, _, last = text.rpartition(" ")
+                text = f"{stem} {int(last) + 1}"
+            yield SimpleNamespace(problem=i, text=text)
+        if behaviour.last < len(prompts):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "stream", answer)
+    return behaviour
+
+
+def test_a_real_model_from_end_to_end(run):
+    """A random model knows nothing, but everything it wrote is in the file."""
+    code, shown, results = run("--suite", "demo", "--limit", 3, "--show", 2)
+    assert code is None and "21 questions" in shown and shown.count(">>>") == 2
+    assert results["complete"] and len(results["records"]) == results["questions"] == 21
+    assert results["settings"]["dtype"] == "float32" and results["settings"]["adapter"] is None
+    assert [s["n"] for s in results["scores"]] == [3] * 7
+    assert results["fingerprint"] == questions.fingerprint(suites.load(["demo"], 3))
+    assert all(r["working"] and not r["right"] and r["kind"] for r in results["records"])
+
+
+def test_beams_and_sampling_run(run):
+    assert run("--suite", "demo", "--limit", 1, "--beams", 2)[2]["complete"]
+    flags = ("--suite", "demo", "--limit", 1, "--temperature", 1, "--seed")
+    first, again, other = (run(*flags, seed)[2]["records"] for seed in (3, 3, 4))
+    assert first == again and first != other
+
+
+def test_adapter_int8_and_merge(run, tiny_base, tmp_path):
+    model = lora.add_lora(checkpoint.load_model(tiny_base), rank=2, alpha=6)
+    for layer in lora.lora_layers(model).values():
+        layer.lora_B.data.fill_(0.5)
+    checkpoint.save_adapter(model, tmp_path / "adapter", tiny_base)
+    flags = ("--suite", "demo", "--limit", 2)
+    plain, int8, adapted, merged = (
+        [r["working"] for r in run(*flags, *more)[2]["records"]] for more in
+        ((), ("--int8",), ("--adapter", tmp_path / "adapter"),
+         ("--adapter", tmp_path / "adapter", "--merge")))
+    assert plain != adapted == merged and len(int8) == 14
+
+
+def test_all_right_in_the_papers_table(run, scholar):
+    code, shown, results = run("--limit", 30)  # bigbench and large
+    table = shown[shown.index("Exact match"):]
+    assert code is None and table.count("100/100") >= 32 and "here" in table
+    assert "97.6/99.7" in table and "Goat-7B" in table and "GPT-4" in table
+    assert all(s["exact"] == 1 and not s["errors"] for s in results["scores"])
+    assert "large, by wording: seen 100" in shown
+
+
+def test_errors_are_counted_by_kind(run, scholar):
+    scholar.weak_at = "-*"
+    _, shown, results = run("--suite", "demo", "--limit", 10, "--show", 1)
+    errors = {s["cell"]: s["errors"] for s in results["scores"]}
+    assert errors["sub 1-8D"] == {"subtraction": 10} and errors["mul 3Dx3D"] == {"sum": 10}
+    assert errors["add 1-8D"] == {} and "subtraction 10" in shown
+    shown_working = shown[shown.index("--- demo, sub"):]
+    marked = re.search(r">>>(-?\d+)<<<\n    equation 1: .* is (-?\d+), not", shown_working)
+    assert int(marked[1]) == int(marked[2]) + 1
+
+
+def test_interrupted_run_keeps_what_was_done(run, scholar):
+    scholar.last = 12
+    code, shown, results = run("--suite", "demo", "--limit", 5)
+    assert code == 130 and "interrupted: 12 of 35 questions" in shown
+    assert not results["complete"] and len(results["records"]) == 12
+
+
+def test_compare(run, scholar, tmp_path, capsys):
+    run("--suite", "demo", "--limit", 20)
+    shutil.copy(tmp_path / "results.json", tmp_path / "a.json")
+    scholar.weak_at = "/"
+    run("--suite", "demo", "--limit", 20)
+    run("--compare", tmp_path / "a.json", tmp_path / "results.json")
+    script.main(["--compare", str(tmp_path / "a.json"), str(tmp_path / "results.json")])
+    lines = {line[:16].strip(): line.split() for line in capsys.readouterr().out.splitlines()}
+    assert lines["demo add 1-8D"][-2:] == ["0:0", "1.000"]
+    assert lines["demo div n/1"][-2:] == ["20:0", "0.000"]  # p = 2 / 2^20
+    other = report.read_json(tmp_path / "a.json")
+    assert report.paired(other[:3], other[3:]).split() == ["-", "-"]  # nothing in common
+
+
+def test_data_file(run, tmp_path):
+    rows = tmp_path / "mine.jsonl"
+    rows.write_text('{"instruction": "What is 3 + 4?", "input": "3 + 4", "answer": "7"}\n' * 3)
+    _, shown, results = run("--data", rows, "--limit", 2)
+    assert [r["suite"] for r in results["records"]] == ["mine", "mine"] and "add 1D+1D" in shown
+
+
+def test_ask(run, monkeypatch, capsys):
+    def answers(texts):
+        monkeypatch.setattr(evaluate, "stream", lambda model, tokenizer, prompts, **options: iter(
+            [SimpleNamespace(problem=0, text=texts[prompts[0]])]))
+
+    good = solve("397 * 4429").solution
+    answers({"What is 397 x 4429?\nAnswer: ": good})
+    shown = run("--ask", "What is 397 x 4429?")[1]
+    assert good in shown and "answer: 1758313 (checked" in shown
+    answers({"397 * 4429 = ": "1758314"})
+    assert "WRONG, equation 1: 397 * 4429 is 1758313" in run("--ask", "397x4429", "--bare")[1]
+    answers({"Who?\nAnswer: ": "me"})
+    assert "not checked" in run("--ask", "Who?")[1]
+    with pytest.raises(UserError, match="--bare needs a question like"):
+        run("--ask", "Who?", "--bare")
+    lines = iter(["Who?", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    assert "me" in run("--ask")[1]
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--suite", "bigbang"], "no suite is called 'bigbang'; there are: bigbench"),
+    (["--limit", 0], "--limit must be at least 1"),
+    (["--beams", 2, "--temperature", 1], "--beams and --temperature exclude each other"),
+    (["--beams", 4, "--batch-size", 2, "--limit", 1], "4 beams do not fit"),
+    (["--temperature", -1, "--limit", 1], "temperature must be at least 0"),
+    (["--compare", "README.md"], "README.md: this is no results file"),
+])
+def test_bad_input_is_one_clear_line(run, flags, message):
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        run(*flags)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_base_and_foreign_adapter(run, tiny_base, tmp_path):
+    with pytest.raises(UserError, match="no-such-folder"):
+        run("--limit", 1, base=("--base", "no-such-folder"))
+    other = checkpoint.load_model(tiny_base)
+    lora.add_lora(other, rank=2)
+    for layer in lora.lora_layers(other).values():
+        layer.lora_B.data.fill_(0.5)
+        layer.lora_A.data = layer.lora_A.data[:, :8].clone()
+    checkpoint.save_adapter(other, tmp_path / "foreign", tiny_base)
+    with pytest.raises(UserError) as error:
+        run("--limit", 1, "--adapter", tmp_path / "foreign")
+    assert str(tiny_base) in str(error.value) and "foreign" in str(error.value)
+
+
+# ------------------------------------------------------------------------------------ the HTML page
+
+
+class Tags(HTMLParser):
+    """Counts tags, gathers text and checks that every opened tag is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.text = Counter(), [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags[tag] += 1
+        assert not any(name.startswith("on") or name in ("src", "href") for name, _ in attributes)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_page_of_a_run(run, scholar, tmp_path):
+    scholar.weak_at = "*"
+    run("--suite", "bigbench", "large", "grid", "--limit", 4, "--html", tmp_path / "page.html")
+    parsed = Tags((tmp_path / "page.html").read_text())
+    text = " ".join(parsed.text)
+    assert parsed.tags["script"] == parsed.tags["link"] == parsed.tags["img"] == 0
+    assert parsed.tags["mark"] == parsed.tags["pre"] == page.WORKINGS
+    assert parsed.tags["table"] == 4 + 4 + 1  # Table 3 and the heat map by operation, every cell
+    for expected in ("Beside the paper's Table 3", "96.8/99.5", "Where workings broke", "MUL",
+                     "16D-16D", "sum"):
+        assert expected in text
+
+
+def test_page_escapes_what_it_shows(tmp_path):
+    evil = "<script>alert('1 & 2')</script>"
+    record = evaluate.Record(evil, evil, "given", True, evil, None, evil, evil, evil, False, None,
+                             None)
+    setting = {"settings": {"base": evil, "adapter": evil, "dtype": evil, "device": evil},
+               "questions": 1, "seconds": 1.0, "fingerprint": evil, "complete": False}
+    page.write(tmp_path / "page.html", setting, [record])
+    parsed = Tags((tmp_path / "page.html").read_text())
+    assert parsed.tags["script"] == 0 and evil in " ".join(parsed.text)
