@@ -95,8 +95,10 @@ def make_optimizers(model: nn.Module, masters: MasterWeights, *, lr: float, muon
     for p, master in zip(masters.params, masters.masters):
         in_block = muon_lr > 0 and p.dim() == 2 and ".layers." in names[id(p)]
         (muon if in_block else adam).append(master)
-    optimizers = [torch.optim.AdamW(adam, lr=lr, betas=betas, weight_decay=weight_decay)]
-    return optimizers + ([Muon(muon, lr=muon_lr)] if muon else [])
+    optimizers = [Muon(muon, lr=muon_lr)] if muon else []
+    if adam:  # LoRA on blocks leaves nothing to AdamW
+        optimizers.append(torch.optim.AdamW(adam, lr=lr, betas=betas, weight_decay=weight_decay))
+    return optimizers
 
 
 def schedule(step: int, steps: int, warmup: int, hold: float, final: float) -> float:

@@ -131,13 +131,16 @@ def test_in_bf16_the_scale_stays_fp32(big):
     assert ours == pytest.approx(0.0024, abs=1e-4) and cast == pytest.approx(0.0029, abs=2e-4)
 
 
-def test_fp16_survives_sums_beyond_its_range():
+def test_fp16_survives_sums_beyond_its_range_and_small_gradients():
     layer = layer_of(torch.full((8, 4096), 0.01))
     x = torch.full((2, 4096), 1.0, dtype=torch.float16, requires_grad=True)
     y = layer(x)  # x Q^T would be 127 * 4096 = 520,192; fp16 ends at 65,504
     assert torch.allclose(y, torch.tensor(40.96, dtype=torch.float16), rtol=2e-3)
     y.backward(torch.full((2, 8), 64.0, dtype=torch.float16))
     assert torch.allclose(x.grad, torch.tensor(5.12, dtype=torch.float16), rtol=2e-3)
+    x.grad = None
+    layer(x).backward(torch.full((2, 8), 2.0 ** -12, dtype=torch.float16))
+    assert torch.allclose(x.grad.float(), torch.tensor(8 * 0.01 * 2.0 ** -12), rtol=1e-2)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 16, 17, 32, 33])

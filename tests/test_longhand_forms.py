@@ -72,6 +72,27 @@ def assert_lean(text: str, x: int, y: int) -> None:
     assert lines[-1] == f"remainder = {left}"
 
 
+WORKINGS = {  # of 150 % 12, line by line
+    "answer": ["6"],
+    "table": ["150 % 12", "count by 12, 9 times: 12 24 36 48 60 72 84 96 108", "1 , 50 -> 15 , 0",
+              "15 - 12 = 3", "3 , 0 -> 30", "30 - 24 = 6", "remainder = 6"],
+    "pick": ["150 % 12", "count by 12, 9 times: 12 24 36 48 60 72 84 96 108", "1 , 50 -> 15 , 0",
+             "largest of 12 24 36 48 60 72 84 96 108 up to 15: 12", "15 - 12 = 3", "3 , 0 -> 30",
+             "largest of 12 24 36 48 60 72 84 96 108 up to 30: 24", "30 - 24 = 6",
+             "remainder = 6"],
+    "climb": ["150 % 12", "count by 12, 10 times: 12 24 36 48 60 72 84 96 108 120",
+              "up to 1: 12 > 1", "1 , 50 -> 15 , 0", "up to 15: 12 24 > 15", "15 - 12 = 3",
+              "3 , 0 -> 30", "up to 30: 12 24 36 > 30", "30 - 24 = 6", "remainder = 6"],
+    "subtract": ["150 % 12", "1 < 12", "1 , 50 -> 15 , 0", "15 - 12 = 3", "3 < 12", "3 , 0 -> 30",
+                 "30 - 12 = 18", "18 - 12 = 6", "6 < 12", "remainder = 6"],
+}
+
+
+@pytest.mark.parametrize("form", list(WORKINGS))
+def test_the_workings_of_150_by_12(form):
+    assert FORMS[form].write(150, 12).split("\n") == WORKINGS[form]
+
+
 @pytest.mark.parametrize("form", LEAN)
 def test_lean_forms_are_true_line_by_line(form):
     for x, y in pairs("train", 90) + pairs("interpolate", 90) + pairs("longer", 20) + EDGES:
