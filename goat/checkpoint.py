@@ -132,8 +132,8 @@ def check_tokenizer(config: LlamaConfig, tokenizer) -> None:
     Early conversions came with wrong bos and eos ids in `config.json`, so the tokenizer's count.
     """
     if tokenizer.vocab_size > config.vocab_size:
-        raise UserError(f"{tokenizer.path}: {tokenizer.vocab_size} pieces, but the model embeds only "
-                        f"{config.vocab_size}: it belongs to another model")
+        raise UserError(f"{tokenizer.path}: {tokenizer.vocab_size} pieces, but the model embeds "
+                        f"only {config.vocab_size}: it belongs to another model")
     ours, theirs = (tokenizer.bos_id, tokenizer.eos_id), (config.bos_id, config.eos_id)
     if ours != theirs:
         print(f"note: bos and eos are {ours} in {tokenizer.path}, {theirs} in config.json; "

@@ -132,9 +132,9 @@ def largest(config: LlamaConfig, card: int = CARD, **settings) -> int:
 def layer_sizes(config: LlamaConfig) -> dict[str, tuple[int, int]]:
     """(in, out) of each linear layer of a block."""
     q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    return {"q_proj": (config.dim, q), "k_proj": (config.dim, kv), "v_proj": (config.dim, kv),
-            "o_proj": (q, config.dim), "gate_proj": (config.dim, config.hidden_dim),
-            "up_proj": (config.dim, config.hidden_dim), "down_proj": (config.hidden_dim, config.dim)}
+    C, hidden = config.dim, config.hidden_dim
+    return {"q_proj": (C, q), "k_proj": (C, kv), "v_proj": (C, kv), "o_proj": (q, C),
+            "gate_proj": (C, hidden), "up_proj": (C, hidden), "down_proj": (hidden, C)}
 
 
 def state(config: LlamaConfig, s: Setting) -> dict[str, int]:
@@ -146,7 +146,8 @@ def state(config: LlamaConfig, s: Setting) -> dict[str, int]:
     others = tables * config.vocab_size * config.dim + (2 * layers + 1) * config.dim
     adapter = layers * s.rank * sum(sum(sizes[target]) for target in s.targets)
     kind = str(s.dtype).removeprefix("torch.")
-    rows = {f"weights of the blocks, {'int8' if s.int8 else kind}": linear * (1 if s.int8 else wide)}
+    stored, each = ("int8", 1) if s.int8 else (kind, wide)
+    rows = {f"weights of the blocks, {stored}": linear * each}
     if s.int8:
         rows["their scales, float32"] = 4 * layers * sum(o for _, o in sizes.values())
     rows[f"embedding, head and norms, {kind}"] = others * wide

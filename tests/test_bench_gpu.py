@@ -16,8 +16,10 @@ SMALL = ["--toy", "--steps", "1", "--batch", "6", "--micro-tokens", "1024"]
 
 
 @pytest.fixture
-def rows(tmp_path):
-    return gpu.goat_rows(tmp_path / "rows.jsonl", gpu.parse_args(SMALL))
+def bench(tmp_path):
+    args = gpu.parse_args(SMALL)
+    rows = gpu.goat_rows(tmp_path / "rows.jsonl", args)
+    return gpu.Bench(gpu.TOY, torch.device("cpu"), torch.float32, rows, args)
 
 
 def test_the_whole_benchmark_runs_as_a_toy(capsys):
@@ -29,7 +31,7 @@ def test_the_whole_benchmark_runs_as_a_toy(capsys):
     peers = importlib.util.find_spec("peft") and importlib.util.find_spec("transformers")
     assert len(theirs) == 0 if not peers else len(theirs) in (4, 8)  # 8 with bitsandbytes
     for line in ours + theirs:
-        rows_s, real, padded = (float(word.replace(",", "")) for word in line[42:].split()[:3])
+        rows_s, real, padded = (float(word.replace(",", "")) for word in line[40:].split()[:3])
         assert rows_s > 0 and 0 < real < padded
 
 
@@ -41,7 +43,8 @@ def test_without_a_gpu_the_full_size_is_refused():
 
 
 @pytest.mark.parametrize("group", [False, True], ids=["padded", "grouped"])
-def test_peft_sees_the_same_rows_as_we_do(rows, group):
+def test_peft_sees_the_same_rows_as_we_do(bench, group):
+    rows = bench.data
     ours, theirs = rows.window(0), gpu.by_rows(rows, 0, size=4, group=group)
     assert [len(b.tokens) for b in theirs] == [4, 2]
 
@@ -59,7 +62,7 @@ def test_peft_sees_the_same_rows_as_we_do(rows, group):
     assert not group or lengths == sorted(lengths, reverse=True)
 
 
-def test_a_micro_batch_that_does_not_fit_is_halved_and_failures_are_named(rows, capsys):
+def test_a_micro_batch_that_does_not_fit_is_halved_and_failures_are_named(bench, capsys):
     tried = []
 
     def build(reason):
@@ -69,16 +72,15 @@ def test_a_micro_batch_that_does_not_fit_is_halved_and_failures_are_named(rows, 
                 raise reason
         return lambda: step
 
-    windows = [lambda number, size=size: gpu.by_rows(rows, number, size, True)
+    windows = [lambda number, size=size: gpu.by_rows(bench.data, number, size, True)
                for size in (4, 2, 1)]
-    args, cpu = gpu.parse_args(SMALL), torch.device("cpu")
     full = gpu.Contender("full", build(torch.OutOfMemoryError("no")), windows, False)
-    assert gpu.measure(full, rows, cpu, 1e9, args) > 0
+    assert gpu.measure(full, bench, 1e9) > 0
     assert tried == [4, 2, 1, 1]  # warming up, and the one timed step of the size that fits
     for reason, said in ((torch.OutOfMemoryError("no"), "out of memory"),
                          (RuntimeError("kernel\nmissing"), "kernel")):
         stuck = gpu.Contender("stuck", build(reason), windows[:2], False)
-        assert gpu.measure(stuck, rows, cpu, 1e9, args) == 0
+        assert gpu.measure(stuck, bench, 1e9) == 0
         assert capsys.readouterr().out.rstrip().endswith(said)
 
 

@@ -99,7 +99,8 @@ MEASURE = """
 import sys, threading, torch
 import goat.checkpoint as checkpoint
 def anonymous():
-    return int(next(l for l in open("/proc/self/status") if l.startswith("RssAnon")).split()[1]) << 10
+    line = next(line for line in open("/proc/self/status") if line.startswith("RssAnon"))
+    return int(line.split()[1]) << 10  # of KiB
 def watch():
     global peak
     while not done.wait(0.0005):

@@ -135,9 +135,9 @@ def test_checkpointing_changes_no_gradient():
 def test_initial_weights_have_the_documented_spread():
     model = Llama(tiny_config(dim=128, head_dim=32, hidden_dim=256))
     model.init_weights(torch.Generator().manual_seed(0))
-    attention_layer = model.model.layers[1].self_attn
-    assert attention_layer.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.05)
-    assert attention_layer.o_proj.weight.std().item() == pytest.approx(0.02 / math.sqrt(4), rel=0.05)
+    layer = model.model.layers[1].self_attn
+    assert layer.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert layer.o_proj.weight.std().item() == pytest.approx(0.02 / math.sqrt(4), rel=0.05)
     assert torch.equal(model.model.norm.weight, torch.ones(128))
 
 

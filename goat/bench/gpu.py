@@ -5,7 +5,7 @@
 
 Builds a model of LLaMA-7B's dimensions with random weights and trains LoRA r = 64 on q, k, v, o
 over rows of Goat's dataset, 128 a step, under a cap of 21.5 GiB, which is what a 24 GB card
-leaves. Ours comes with a 16-bit base, with int8 weights, and with int8 weights and inputs, each
+leaves. Ours comes with a 16-bit base, with int8 weights, and with int8 weights and inputs (`int8 x int8`), each
 with and without recomputation (`ckpt`) and torch.compile, in micro-batches as large as the ledger
 (goat/memory.py) says. peft trains on the same rows, padded as its users do (rows in random order)
 and grouped by length; its micro-batch is halved until it fits.
@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -49,6 +50,17 @@ TOY = LlamaConfig(vocab_size=1536, dim=64, hidden_dim=176, n_layers=2, n_heads=4
 
 
 @dataclass(frozen=True)
+class Bench:
+    """What all contenders share."""
+
+    config: LlamaConfig
+    where: torch.device
+    dtype: torch.dtype
+    data: RowBatches
+    args: argparse.Namespace
+
+
+@dataclass(frozen=True)
 class Contender:
     name: str
     build: Callable  # () -> one optimizer step over a list of micro-batches
@@ -62,25 +74,23 @@ def main(argv: list[str] | None = None) -> None:
     where, dtype = device.pick("cpu" if args.toy else args.device)
     if not args.toy and where.type != "cuda":
         raise UserError("this benchmark needs a CUDA GPU; see it run in miniature with --toy")
-    config = TOY if args.toy else LlamaConfig()
-    cap = int(args.cap * memory.GIB)
     if where.type == "cuda":
         whole = torch.cuda.get_device_properties(where).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, cap / whole), where)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, args.cap * memory.GIB / whole), where)
+    config = TOY if args.toy else LlamaConfig()
     rate = product_rate(where, dtype, 512 if args.toy else 8192)
     parameters = sum(p.numel() for p in blank_model(config).parameters())
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
-    print(f"{name}, torch {torch.__version__}, {str(dtype)[6:]}: {rate / 1e12:.2f} TFLOP/s in large "
-          f"products; {parameters / 1e9:.2f} G parameters; cap {args.cap} GiB; {args.steps} steps "
-          f"of {args.batch} rows")
-    print(f"\n{'':42}{'rows/s':>8}{'real tok/s':>12}{'padded':>10}{'alloc':>8}{'reserved':>10}"
+    print(f"{name}, torch {torch.__version__}, {str(dtype)[6:]}: {rate / 1e12:.2f} TFLOP/s in "
+          f"large products; {parameters / 1e9:.2f} G parameters; cap {args.cap} GiB; "
+          f"{args.steps} steps of {args.batch} rows")
+    print(f"\n{'':40}{'rows/s':>8}{'real tok/s':>12}{'padded':>10}{'alloc':>8}{'reserved':>10}"
           f"{'predicted':>11}{'share':>8}")
     with tempfile.TemporaryDirectory() as folder:
         data = goat_rows(Path(folder) / "rows.jsonl", args)
-        speeds = {}
-        for contender in [*ours(config, data, where, dtype, cap, args),
-                          *peers(config, data, where, dtype, args)]:
-            speeds[contender.name] = measure(contender, data, where, rate / parameters, args)
+        bench = Bench(config, where, dtype, data, args)
+        speeds = {contender.name: measure(contender, bench, rate / parameters)
+                  for contender in ours(bench) + peers(bench)}
     best = {who: max((speed for name, speed in speeds.items() if name.startswith(who)), default=0)
             for who in ("goat, int8 weights", "peft")}
     if min(best.values()) > 0:
@@ -139,46 +149,39 @@ def now(where: torch.device) -> float:
 
 # ---- ours ----------------------------------------------------------------------------------------
 
-def ours(config: LlamaConfig, data: RowBatches, where, dtype, cap: int, args) -> list[Contender]:
+def ours(bench: Bench) -> list[Contender]:
     """Base in three forms x checkpointing x compile, in micro-batches that the ledger allows."""
-    contenders = []
-    for base in ("plain base", "int8 weights", "int8 weights and inputs"):
-        for checkpointing in (False, True):
-            settings = dict(int8=base.startswith("int8"), checkpointing=checkpointing, dtype=dtype,
-                            fused=where.type == "cuda")
-            rows = memory.largest(config, cap, length=CUTOFF, **settings)
-            mine = copy.copy(data)
-            mine.budget = min(args.micro_tokens, max(1, rows) * CUTOFF)
-            shapes = [batch for step in range(args.steps) for batch in mine.window(step)]
-            predicted = max(memory.plan(config, micro_batch=len(b.tokens), length=b.tokens.size(1),
-                                        answer_share=answer_share(b), **settings).total
-                            for b in shapes)
-            for compiled in (False, True)[:1 if args.no_compile or args.toy else 2]:
-                name = f"goat, {base}{', ckpt' * checkpointing}{', compile' * compiled}"
-                contenders.append(Contender(name, our_step(config, where, base, compiled, args,
-                                                           dtype, checkpointing),
-                                            [mine.window], checkpointing, predicted))
+    args, contenders = bench.args, []
+    for base, checkpointing in product(("plain base", "int8 weights", "int8 x int8"),
+                                       (False, True)):
+        settings = dict(int8=base.startswith("int8"), checkpointing=checkpointing,
+                        dtype=bench.dtype, fused=bench.where.type == "cuda")
+        rows = memory.largest(bench.config, int(args.cap * memory.GIB), length=CUTOFF, **settings)
+        data = copy.copy(bench.data)
+        data.budget = min(args.micro_tokens, max(1, rows) * CUTOFF)
+        predicted = max(
+            memory.plan(bench.config, micro_batch=len(b.tokens), length=b.tokens.size(1),
+                        answer_share=(b.labels != IGNORE).float().mean().item(), **settings).total
+            for step in range(args.steps) for b in data.window(step))
+        for compiled in (False, True)[: 1 if args.no_compile or args.toy else 2]:
+            name = f"goat, {base}{', ckpt' * checkpointing}{', compile' * compiled}"
+            build = partial(our_step, bench, base, checkpointing, compiled)
+            contenders.append(Contender(name, build, [data.window], checkpointing, predicted))
     return contenders
 
 
-def answer_share(batch: Batch) -> float:
-    return (batch.labels != IGNORE).float().mean().item()
+def our_step(bench: Bench, base: str, checkpointing: bool, compiled: bool) -> Callable:
+    import train  # the script at the top level, whose loss this is
 
-
-def our_step(config, where, base: str, compiled: bool, args, dtype, checkpointing) -> Callable:
-    def build() -> Callable:
-        import train  # the script at the top level, whose loss this is
-
-        model = random_model(config, where, dtype, int8=base.startswith("int8"))
-        if base.endswith("inputs"):
-            use_int8_inputs(model, args.threshold)
-        lora.add_lora(model, 64).train()
-        model.checkpointing = checkpointing
-        if compiled:
-            for block in model.model.layers:
-                block.compile(dynamic=True)
-        return stepper(lora.trainable(model), lambda batch: train.answer_loss(model, batch, where))
-    return build
+    model = random_model(bench.config, bench.where, bench.dtype, int8=base.startswith("int8"))
+    if base == "int8 x int8":
+        use_int8_inputs(model, bench.args.threshold)
+    lora.add_lora(model, 64).train()
+    model.checkpointing = checkpointing
+    if compiled:
+        for block in model.model.layers:
+            block.compile(dynamic=True)
+    return stepper(lora.trainable(model), partial(train.answer_loss, model, where=bench.where))
 
 
 @torch.no_grad()
@@ -200,20 +203,19 @@ def random_model(config: LlamaConfig, where, dtype, int8: bool) -> Llama:
 
 # ---- peft ----------------------------------------------------------------------------------------
 
-def peers(config: LlamaConfig, data: RowBatches, where, dtype, args) -> list[Contender]:
+def peers(bench: Bench) -> list[Contender]:
     """transformers + peft, with bitsandbytes too where it is installed."""
     if not all(importlib.util.find_spec(name) for name in ("transformers", "peft")):
         print("peft is not compared: pip install -r tests/requirements.txt")
         return []
-    bases = ["plain base"] + ["int8 by bitsandbytes"] * bool(
-        importlib.util.find_spec("bitsandbytes"))
-    size = max(1, args.micro_tokens // CUTOFF)
+    bases = ["plain base"] + ["int8 (bnb)"] * bool(importlib.util.find_spec("bitsandbytes"))
+    size = max(1, bench.args.micro_tokens // CUTOFF)
     sizes = [size >> halvings for halvings in range(size.bit_length())]  # 16, 8, 4, 2, 1
     return [Contender(f"peft, {base}{', ckpt' * checkpointing}, {'grouped' if group else 'padded'}",
-                      peer_step(config, where, dtype, base, checkpointing),
-                      [partial(by_rows, data, size=size, group=group) for size in sizes],
+                      partial(peer_step, bench, base, checkpointing),
+                      [partial(by_rows, bench.data, size=size, group=group) for size in sizes],
                       checkpointing)
-            for base in bases for checkpointing in (False, True) for group in (False, True)]
+            for base, checkpointing, group in product(bases, (False, True), (False, True))]
 
 
 def by_rows(data: RowBatches, step: int, size: int, group: bool) -> list[Batch]:
@@ -229,33 +231,31 @@ def by_rows(data: RowBatches, step: int, size: int, group: bool) -> list[Batch]:
             for part in parts]
 
 
-def peer_step(config: LlamaConfig, where, dtype, base: str, checkpointing: bool) -> Callable:
-    def build() -> Callable:
-        import peft
-        import transformers
-        settings = transformers.LlamaConfig(
-            vocab_size=config.vocab_size, hidden_size=config.dim,
-            intermediate_size=config.hidden_dim, num_hidden_layers=config.n_layers,
-            num_attention_heads=config.n_heads, num_key_value_heads=config.n_kv_heads,
-            max_position_embeddings=config.max_positions, use_cache=False)
-        with torch.device("cpu" if "int8" in base else where):
-            model = transformers.AutoModelForCausalLM.from_config(settings, dtype=dtype)
-        if "int8" in base:
-            to_bitsandbytes(model, where)
-        if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        model = peft.get_peft_model(model, peft.LoraConfig(
-            r=64, lora_alpha=64, lora_dropout=0.05, task_type="CAUSAL_LM",
-            target_modules=list(lora.ATTENTION_TARGETS))).train()
+def peer_step(bench: Bench, base: str, checkpointing: bool) -> Callable:
+    import peft
+    import transformers
 
-        def loss(batch: Batch):
-            labels = batch.labels.to(where)
-            mask = (batch.labels != IGNORE).flip(1).cumsum(1).flip(1) > 0  # up to the answer's end
-            logits = model(input_ids=batch.tokens.to(where), attention_mask=mask.to(where)).logits
-            return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(),
-                                   ignore_index=IGNORE, reduction="sum")
-        return stepper([p for p in model.parameters() if p.requires_grad], loss)
-    return build
+    c, where = bench.config, bench.where
+    settings = transformers.LlamaConfig(
+        vocab_size=c.vocab_size, hidden_size=c.dim, intermediate_size=c.hidden_dim,
+        num_hidden_layers=c.n_layers, num_attention_heads=c.n_heads,
+        num_key_value_heads=c.n_kv_heads, max_position_embeddings=c.max_positions, use_cache=False)
+    with torch.device("cpu" if base.startswith("int8") else where):
+        model = transformers.AutoModelForCausalLM.from_config(settings, dtype=bench.dtype)
+    if base.startswith("int8"):
+        to_bitsandbytes(model, where)
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model = peft.get_peft_model(model, peft.LoraConfig(
+        r=64, lora_alpha=64, lora_dropout=0.05, task_type="CAUSAL_LM",
+        target_modules=list(lora.ATTENTION_TARGETS))).train()
+
+    def loss(batch: Batch):
+        mask = (batch.labels != IGNORE).flip(1).cumsum(1).flip(1) > 0  # up to the answer's end
+        logits = model(input_ids=batch.tokens.to(where), attention_mask=mask.to(where)).logits
+        return F.cross_entropy(logits.float().flatten(0, 1), batch.labels.flatten().to(where),
+                               ignore_index=IGNORE, reduction="sum")
+    return stepper([p for p in model.parameters() if p.requires_grad], loss)
 
 
 def to_bitsandbytes(model: nn.Module, where: torch.device) -> None:
@@ -275,14 +275,15 @@ def to_bitsandbytes(model: nn.Module, where: torch.device) -> None:
 
 # ---- the stop-watch ------------------------------------------------------------------------------
 
-def measure(contender: Contender, data: RowBatches, where, flops: float, args) -> float:
+def measure(contender: Contender, bench: Bench, flops: float) -> float:
     """Run one contender, print its line, and return its real tokens/s (0 if it did not run).
 
     `flops` is the measured FLOP/s for each parameter of the model.
     """
+    args, where = bench.args, bench.where
     for window in contender.windows:
         try:
-            seconds = timed(contender, window, where, args)
+            seconds = timed(contender, window, bench)
             break
         except torch.OutOfMemoryError:
             reason = "out of memory"
@@ -293,25 +294,25 @@ def measure(contender: Contender, data: RowBatches, where, flops: float, args) -
             if where.type == "cuda":
                 torch.cuda.empty_cache()
     else:
-        print(f"{contender.name:42} {reason}", flush=True)
+        print(f"{contender.name:40} {reason}", flush=True)
         return 0.0
     batches = [batch for number in range(args.steps) for batch in window(number)]
-    real = sum(int((b.tokens != data.pad_id).sum()) for b in batches) / seconds
+    real = sum(int((b.tokens != bench.data.pad_id).sum()) for b in batches) / seconds
     padded = sum(b.tokens.numel() for b in batches) / seconds
     peaks = [torch.cuda.max_memory_allocated(where), torch.cuda.max_memory_reserved(where)] \
         if where.type == "cuda" else [None, None]
     gb = [f"{n / memory.GB:.2f}" if n else "-" for n in (*peaks, contender.predicted)]
     share = 4 * real / flops
-    print(f"{contender.name:42}{args.batch * args.steps / seconds:8.1f}{real:12,.0f}{padded:10,.0f}"
+    print(f"{contender.name:40}{args.batch * args.steps / seconds:8.1f}{real:12,.0f}{padded:10,.0f}"
           f"{gb[0]:>8}{gb[1]:>10}{gb[2]:>11}{share:8.1%}"
           + f" ({1.5 * share:.1%})" * contender.checkpointing, flush=True)
     return real
 
 
-def timed(contender: Contender, window: Callable, where, args) -> float:
+def timed(contender: Contender, window: Callable, bench: Bench) -> float:
     """Seconds for all steps, after one that warms up (and, on a GPU, builds kernels)."""
-    step = contender.build()
-    windows = [window(number) for number in range(args.steps)]
+    step, where = contender.build(), bench.where
+    windows = [window(number) for number in range(bench.args.steps)]
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
     step(windows[0])
