@@ -45,8 +45,9 @@ def fit(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
     gpu = where.type == "cuda" or args.plan is not None
     if args.plan and where.type == "cpu":
         dtype = device.DTYPES.get(args.dtype, torch.bfloat16)
+    targets = tuple(t for t in lora_targets(args) if t in lora.ALL_TARGETS)  # add_lora checks them
     setting = memory.Setting(
-        rank=0 if args.full else args.lora_r, targets=lora_targets(args),
+        rank=0 if args.full else args.lora_r, targets=targets,
         dropout=args.lora_dropout, micro_batch=max(1, args.micro_tokens // args.cutoff),
         length=args.cutoff, dtype=dtype, fused=gpu, checkpointing=args.checkpointing == "on")
     if args.int8 is None:

@@ -110,22 +110,24 @@ def test_loss_of_a_window_is_that_of_one_big_batch(tiny_base, rows):
     of means; and the gradients are those of the one big batch."""
     tokenizer, model = Tokenizer(tiny_base), checkpoint.load_model(tiny_base).requires_grad_(True)
     gradients, losses = [], []
-    for budget in (128, 100_000):
-        window = RowBatches(rows, tokenizer, 24, budget, 200, seed=0).window(0)
+    data = RowBatches(rows, tokenizer, 24, 128, 200, seed=0)
+    cut = data.window(0)
+    numbers = [number - 1 for batch in cut for number in batch.rows]
+    whole = data.collate(numbers, 24, cut[0].tokens.size(1))
+    for window in (cut, [whole]):
         answers = sum(int((b.labels != IGNORE).sum()) for b in window)
         parts = [train.answer_loss(model, b, torch.device("cpu")) / answers for b in window]
         model.zero_grad()
         sum(parts).backward()
         losses.append(sum(parts).item())
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
-        assert len(window) > 3 or budget > 128
+    assert len(cut) > 3 and len(numbers) == 24
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     for name, g in gradients[0].items():
         assert torch.allclose(g, gradients[1][name], atol=1e-6), name
-    batch = window[0]  # against a loss written out here
-    logits = model(batch.tokens).log_softmax(-1)
-    learnt = batch.labels != IGNORE
-    right = logits[learnt].gather(1, batch.labels[learnt][:, None])
+    logits = model(whole.tokens).log_softmax(-1)  # against a loss written out here
+    learnt = whole.labels != IGNORE
+    right = logits[learnt].gather(1, whole.labels[learnt][:, None])
     assert losses[1] == pytest.approx(-right.mean().item(), abs=1e-5)
 
 
