@@ -8,10 +8,6 @@ any more, the batch is halved as it empties. So no step is spent on many dead ro
 few different tensor shapes, which matters on a CPU, where the matrix library builds a kernel for
 each new shape: prefill batches have one size, and prefill lengths and the cache are rounded up.
 
-Attention reads every row's cache up to the longest row's end, so rows of like length should go
-together. While others wait, a row that outgrows SLOTS positions therefore leaves half done; when
-no new prompt waits, these rows are read again, in one pass, and go on together with twice the room.
-
 To read two tokens at once costs little more than to read one: the time goes into fetching weights
 and cache from memory. So rows guess their next tokens (`Lookup`: what followed the last time these
 words were written?) and read them too: one in a large batch, seven in a small one. Where a guess
@@ -37,7 +33,6 @@ from goat.next_token import Lookup, Row, Sampling
 
 PREFILL_STEP = 8  # prompt lengths are rounded up to a multiple of this
 SLOT_STEP = 32  # and so is the number of cache slots
-SLOTS = 128  # while new prompts wait, rows that grow longer than this are put off
 GUESSES = 7  # tokens guessed ahead at most, in the smallest batches
 TOKENS_PER_STEP = 32  # beyond so many in all, a single guess per row is best
 
@@ -75,18 +70,18 @@ class Batch:
             new[:, :, :both] = before[:, :, :both]
 
     def admit(self, newcomers: list[Row], group: int) -> Tensor:
-        """Read the texts of up to `group` rows into free places; logits (newcomers, V) behind.
+        """Read the prompts of up to `group` rows into free places; logits (newcomers, V) behind.
 
-        A text is the prompt and, if the row was put off, what it has already written. The pass always has `group` rows, so that its shape varies in one direction only.
+        The pass always has `group` rows, so that its shape varies in one direction only.
         """
-        texts = [row.ids + row.new for row in newcomers] + [[0]] * (group - len(newcomers))
-        longest = max(map(len, texts))
+        prompts = [row.ids for row in newcomers] + [[0]] * (group - len(newcomers))
+        longest = max(map(len, prompts))
         length = round_up(longest, PREFILL_STEP)
-        tokens = self.tensor([ids + [0] * (length - len(ids)) for ids in texts])
+        tokens = self.tensor([ids + [0] * (length - len(ids)) for ids in prompts])
         positions = torch.arange(length, device=self.device).expand(group, length)
         read = self.new_cache(group, length)
         hidden = self.model.hidden(tokens, positions, read)  # (group, length, C)
-        last = self.tensor([len(ids) - 1 for ids in texts])
+        last = self.tensor([len(ids) - 1 for ids in prompts])
         logits = self.model.lm_head(hidden[torch.arange(group, device=self.device), last])
 
         self.resize(max(self.cache.span, longest))
@@ -193,11 +188,8 @@ def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 51
     size = min(batch_size, len(waiting))
     group = max(1, size // 8)
     batch = Batch(model, size)
-    slots, put_off = max(SLOTS, 2 * len(waiting[0].ids)), []
     with evaluating(model):
-        while waiting or put_off or any(batch.rows):
-            if put_off and not waiting:
-                waiting, put_off, slots = deque(put_off), [], 2 * slots
+        while waiting or any(batch.rows):
             count = min(group, len(waiting))
             with torch.no_grad():
                 if waiting and len(batch.free()) >= count:
@@ -218,9 +210,6 @@ def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 51
                 if row and row.text is not None:
                     batch.rows[place] = None
                     yield row
-                elif row and waiting and row.position >= slots:
-                    batch.rows[place] = None
-                    put_off.append(row)
 
 
 def guess(rows: list[Row | None]) -> list[list[int]]:

@@ -73,6 +73,13 @@ class Ledger:
     def total(self) -> int:
         return sum(self.rows.values())
 
+    @property
+    def block(self) -> int:
+        """What autograd saves for one block, the first excepted."""
+        if self.setting.checkpointing:
+            return self.setting.tokens * self.config.dim * self.setting.dtype.itemsize
+        return sum(block_saved(self.config, self.setting, grad_in=True).values())
+
     def fits(self, card: int = CARD) -> bool:
         return self.total <= card
 
@@ -82,7 +89,8 @@ class Ledger:
         adapter = f"LoRA r {s.rank} on {', '.join(s.targets)}" if s.rank else "every weight learns"
         lines = [f"{self.config.n_layers} layers of width {self.config.dim}; {adapter}; "
                  f"{s.micro_batch} x {s.length} tokens a pass; "
-                 f"checkpointing {'on' if s.checkpointing else 'off'}"]
+                 f"checkpointing {'on' if s.checkpointing else 'off'}",
+                 f"(GB = 10^9 bytes, GiB = 2^30 bytes; a block keeps {self.block / GB:.3f} GB)"]
         rows = self.rows | {"total": self.total,
                             f"headroom under {card / GIB:.1f} GiB": card - self.total}
         lines += [f"{name:<52}{n / GB:>9.3f} GB" for name, n in rows.items()]

@@ -109,7 +109,7 @@ def joined(name: Path, parts: list, dim: int | None) -> Tensor:
 
 
 def half_split(weight: Tensor, heads: int | None) -> Tensor:
-    """Rows from Meta's order (pairs side by side) to HF's (halves); as they are if `heads` is None."""
+    """Rows from Meta's order (pairs side by side) to HF's (halves). `heads` None: not turned."""
     if heads is None or weight.dim() != 2 or weight.size(0) % (2 * heads):
         return weight  # a wrong shape is reported by the caller, who knows the right one
     rows, columns = weight.shape

@@ -139,7 +139,7 @@ def cells_section(scores: dict[tuple[str, str], Score]) -> str:
         rows.append([plain(cell + "*" * s.small), plain(suite), plain(f"{s.n:,}"), score_cell(s),
                      plain(percent(s.last_token)), plain(wrong)]
                     + [plain(s.errors.get(kind, "")) for kind in kinds])
-    note = ("<p class=\"note\">Right of “wrong”: how many wrong answers had their first false step "
+    note = ('<p class="note">Right of “wrong”: how many wrong answers had their first false step '
             "in copying, splitting, a product and so on. * so few questions are possible that "
             "training may have shown some of these.</p>")
     shown = " open" if len(rows) <= LONG_TABLE else ""

@@ -142,8 +142,8 @@ def _line_pairs(path: Path, file) -> Iterator[tuple[str, object]]:
     for number, question in lines:
         _, answer = next(lines, (0, None))
         if answer is None:
-            raise UserError(f"{path}, line {number}: the last question has no answer line (expected "
-                            "JSON rows, or a question and its answer on every two lines)")
+            raise UserError(f"{path}, line {number}: the last question has no answer line "
+                            "(expected JSON rows, or a question and its answer on every two lines)")
         yield f"line {number}", {"instruction": question, "answer": answer}
 
 

@@ -137,8 +137,8 @@ _PLACE = re.compile(r"(equation|line) (\d+)\b")
 def locate(text: str, first_error: str | None) -> tuple[int, int]:
     """Where the first false step stands in a working: text[start:end].
 
-    "line 2: …" is the second line; "equation 3: …" is what follows the third "=". The whole text
-    where the error has no place of its own, nothing where there is no error.
+    "line 2: …" is the second line, "equation 3: …" what follows the third "=". It is the whole
+    text where the error has no place of its own, and nothing where there is no error.
     """
     if first_error is None:
         return 0, 0

@@ -85,20 +85,6 @@ def test_guesses_save_passes(model, expected, monkeypatch):
     assert len(passes) < 30
 
 
-@pytest.mark.parametrize("slots", [1, 20, 35])
-def test_rows_that_are_put_off_go_on_where_they_were(model, expected, slots, monkeypatch):
-    """With 1, prompts of up to 31 tokens leave room for 62; with 20 and 35 prompts are cut."""
-    monkeypatch.setattr(engine, "SLOTS", slots)
-    read = []
-    admit = engine.Batch.admit
-    monkeypatch.setattr(engine.Batch, "admit", lambda b, rows, group: read.extend(
-        len(row.new) for row in rows) or admit(b, rows, group))
-    prompts = [prompt[:max(1, slots // 2)] for prompt in some_prompts()]
-    wanted = expected if slots == 1 else [by_full_forward(model, p, 40) for p in prompts]
-    assert generate(model, LETTERS, prompts if slots > 1 else some_prompts(), 40, 4) == wanted
-    assert any(read)
-
-
 def test_full_batches_while_prompts_wait(model, monkeypatch):
     """Before the last prompt is admitted no step runs with an eighth of its rows free."""
     free, waiting_after = [], []

@@ -213,6 +213,10 @@ def test_the_table_adds_up_and_names_its_units():
     assert total == pytest.approx(sum(figures.values()), abs=0.01)
     assert total + headroom == pytest.approx(memory.CARD / GB, abs=0.01)
     assert "8 x 512 tokens" in lines[0] and "checkpointing off" in lines[0]
+    keeps = 512 * 8 * 2 * (3 * 11008 + 4 * 4096)  # the MLP, and q, k, v and the output
+    keeps += 512 * 8 * (2 * (4 * 4096 + 4) + 4 * 32)  # the norms and the log-sums
+    keeps += 512 * 8 * 4 * (3 * 4096 + 64 * 2) + 64 * 8192 * 4 * 2 + 4 * 512 * 128 * 2 + 24  # LoRA
+    assert f"a block keeps {keeps / GB:.3f} GB" in lines[1]
     assert f"{largest(PRESETS['llama-7b'], int8=True)} x 512 tokens" in lines[-2]
     poor = plan(PRESETS["llama-13b"], int8=False).table()
     assert "not even one row" in poor

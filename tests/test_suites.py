@@ -187,7 +187,7 @@ def test_bigbench_json_and_line_pairs(tmp_path):
 
 
 @pytest.mark.parametrize("text, message", [
-    ('{"instruction": "a", "answer": "1"}\n{"instruction": "b"}\n', "line 2: the row has no answer"),
+    ('{"instruction": "a", "answer": "1"}\n{"instruction": "b"}\n', "line 2: the row has no ans"),
     ('{"instruction": "a", "answer": "1"}\n{"instruc\n', "line 2: this is not JSON"),
     ('{"instruction": "a", "answer": 1}\n', "line 1: the field 'answer' must be a string"),
     ('{"answer": "1"}\n', "line 1: the row has neither"),

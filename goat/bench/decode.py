@@ -17,6 +17,7 @@ Two kinds of work:
 
 import argparse
 import random
+import statistics
 import tempfile
 import time
 
@@ -58,6 +59,8 @@ def main(argv: list[str] | None = None) -> None:
     ours, peer = Ours(model, tokenizer), transformers_like(model, tokenizer)
     prompts = [q.prompt for q in suites.load(["demo", "large"], 100)]
     random.Random(0).shuffle(prompts)
+    lengths = [len(tokenizer.encode_prompt(prompt)) for prompt in prompts]
+    one_length = [p for p, n in zip(prompts, lengths) if n == statistics.mode(lengths)]
 
     print(f"{args.base}, adapter {args.adapter or 'none'}, {dtype} on {where}, "
           f"{torch.get_num_threads()} threads")
@@ -65,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
           f"{'transformers':>14}{'ratio':>8}{'same':>8}")
     for size in args.batch_sizes:
         some = prompts[:PROBLEMS.get(size, 4 * size)]
-        even = [some[0]] * size
+        even = [one_length[i % len(one_length)] for i in range(size)]
         for work, asked, tokens, ignore_eos in (("questions", some, args.max_new_tokens, False),
                                                 ("even", even, args.even, True)):
             row = [timed(engine, asked, size, tokens, ignore_eos) for engine in (ours, peer)
