@@ -58,7 +58,7 @@ def test_small_data_commands_run(words, tmp_path, monkeypatch):
 
 def test_files_named_in_the_table_exist():
     named = re.findall(r"^\| (`.*?) \|", README, flags=re.M)
-    paths = [path for cell in named for path in re.findall(r"`([^`]+)`", cell)]
+    paths = [path for cell in named for path in re.findall(r"`([^` ]+)`", cell)]
     assert len(paths) > 10
     for path in paths:
         assert (ROOT / path).exists(), path
