@@ -135,7 +135,7 @@ def test_useless_or_broken_adapters_are_not_written(tmp_path):
 
 def test_a_file_that_reads_back_differently_is_noticed(tmp_path, monkeypatch):
     def faulty(tensors, file):
-        save_file({name: t + 1e-7 for name, t in tensors.items()}, file)
+        save_file({name: t.nextafter(t + 1) for name, t in tensors.items()}, file)
     monkeypatch.setattr("goat.adapter.write_tensors", faulty)
     with pytest.raises(OSError, match="reads back differently"):
         save_adapter(trained(), tmp_path, "base")
@@ -182,6 +182,7 @@ def test_excluded_modules_are_left_out(folder):
     (dict(lora_dropout=1.5), "lora_dropout"), (dict(target_modules=[]), "target_modules"),
     (dict(target_modules=[3]), "target_modules"), (dict(target_modules="(q"), "regular expression"),
     (dict(target_modules=["q_proj", "query"]), "query is no linear layer of this model, which has"),
+    (dict(target_modules=r"model\.layers\.0\.self_attn\.q"), "is no linear layer"),
     (dict(target_modules=["proj"]), "proj is no linear layer"),
     (dict(target_modules=["q_proj"]), "4 unexpected: base_model.model.model.layers.0.self_attn.v"),
     (dict(target_modules=["q_proj", "v_proj", "o_proj"]), "4 missing"),
