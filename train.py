@@ -79,7 +79,7 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer) -> RowBatches | Sk
     """Windows of rows as functions of (seed, step); a missing default file is written first."""
     if args.skills:
         return SkillStream(tokenizer, args.micro_tokens, args.skills, args.max_steps, args.seed,
-                           suites.reserved(), args.skills_even)
+                           suites.reserved(), args.skills_mix)
     path = args.data or ("data/arithmetic.jsonl" if args.base else "data/demo.jsonl")
     if args.data is None and not Path(path).exists():
         recipe = dataset.Recipe(mixture="paper" if args.base else "demo", rows=args.rows)

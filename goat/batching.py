@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from goat.errors import UserError
-from goat.tasks import skills
+from goat.tasks import pretraining
 from goat.tasks.phrasing import row_prompt
 from goat.tokenizer import Tokenizer
 
@@ -156,21 +156,22 @@ class RowBatches:
 class SkillStream:
     """Endless fresh rows of the mixture `skills`, packed, with a digit curriculum.
 
-    The largest digit count grows linearly from 2 to `max_digits` over the first half of `steps`;
-    with `even` there is no growth, and all sizes are drawn alike.
-    A window is one batch of `budget` tokens: blocks of 256 tokens, at every sixteenth step
-    of 1,024, so that every position up to there is trained; rows follow one another in a block,
-    each with its own bos, and only their answers count. Questions in `reserved` never occur.
+    In the mix `growing` the largest digit count grows linearly from 2 to `max_digits` over the
+    first half of `steps`; in the others all sizes are drawn alike throughout.
+    A window is one batch of `budget` tokens: blocks of 256 tokens (of 512 in the mix `sheets`, whose
+    rows are longer), at every sixteenth step of 1,024, so that every position up to there is
+    trained; rows follow one another in a block, each with its own bos, and only their answers
+    count. Questions in `reserved` never occur.
     """
 
     def __init__(self, tokenizer: Tokenizer, budget: int, max_digits: int, steps: int, seed: int,
-                 reserved: Collection = (), even: bool = False):
+                 reserved: Collection = (), mix: str = "growing"):
         self.tokenizer, self.budget, self.max_digits = tokenizer, budget, max_digits
-        self.steps, self.seed, self.reserved, self.even = steps, seed, reserved, even
-        self.fingerprint = f"skills of {max_digits} digits over {steps} steps, even: {even}"
+        self.steps, self.seed, self.reserved, self.mix = steps, seed, reserved, mix
+        self.fingerprint = f"skills of {max_digits} digits over {steps} steps, {mix}"
 
     def digits(self, step: int) -> int:
-        if self.even:
+        if self.mix != "growing":
             return self.max_digits
         grown = 2 + (self.max_digits - 2) * step / max(1, self.steps / 2)
         return min(self.max_digits, int(grown))
@@ -180,7 +181,7 @@ class SkillStream:
         return self.window(15)[0]
 
     def window(self, step: int) -> list[Batch]:
-        length = 1024 if step % 16 == 15 else 256
+        length = 1024 if step % 16 == 15 else 512 if self.mix == "sheets" else 256
         rng, top = Random(f"{self.seed}/{step}"), self.digits(step)
         blocks = max(1, self.budget // length)
         tokens = np.full((blocks, length), self.tokenizer.eos_id, dtype=np.int64)
@@ -188,7 +189,7 @@ class SkillStream:
         for b in range(blocks):
             used = 0
             while used < length:
-                row = skills.sample(rng, top, self.reserved, self.even)
+                row = pretraining.sample(rng, top, self.reserved, self.mix)
                 ids, n_prompt = self.tokenizer.encode_pair(row_prompt(row), row["output"])
                 if used + len(ids) - 1 > length:
                     break

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from goat import device, lora, memory
 from goat.errors import UserError
+from goat.tasks.pretraining import MIXES
 
 EMBEDDED = Path(__file__).parent / "base"
 
@@ -44,8 +45,9 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--rows", type=int, help="size of a rows file that is written (default: the mixture's)")
     add("--skills", type=int, metavar="DIGITS",
         help="no file, but an endless stream of `skills` rows that grow to so many digits")
-    add("--skills-even", action="store_true",
-        help="skills rows of all sizes alike, without growth, and more subtraction")
+    add("--skills-mix", default="growing", choices=MIXES,
+        help="of that stream: growing is a curriculum of digits; even, sheets: all sizes alike, "
+             "with more subtraction, with scratch sheets (default %(default)s)")
     add("--cutoff", type=int, default=512, help="longest row in tokens (default %(default)s)")
     add("--seed", type=int, default=0, help="of everything random (default %(default)s)")
     group = parser.add_argument_group("optimization")

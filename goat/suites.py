@@ -26,7 +26,7 @@ from itertools import product
 
 from goat.errors import UserError
 from goat.questions import Question, cell_name
-from goat.tasks import phrasing, skills
+from goat.tasks import phrasing, pretraining
 from goat.tasks.arithmetic import extract_answer, one_digit, work
 
 SMALL_CELL = 10_000  # fewer possible questions than this: trained on, and marked
@@ -210,11 +210,11 @@ def skills_suite(size: int | None = None, seed: int = 0,
 
     Always in the base's own notation. The answer is what follows the last "=" of the row.
     """
-    for kind in skills.KINDS:
-        rng = random.Random(f"skills/{kind.__name__}/{seed}")
+    for name, kind in pretraining.KINDS.items():
+        rng = random.Random(f"skills/{name}/{seed}")
         for _ in range(size or SIZES["skills"]):
             prompt, output = kind(rng, 8)
-            yield Question("skills", kind.__name__, "", prompt, extract_answer(output), "bare")
+            yield Question("skills", name, "", prompt, extract_answer(output), "bare")
 
 
 # Every suite by its name: a function (size=None, seed=0, wording=None) -> questions.

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from goat.errors import UserError
-from goat.tasks import mixtures, phrasing, skills
+from goat.tasks import mixtures, phrasing, pretraining
 from goat.tasks.arithmetic import OMITTABLE, work
 from goat.tasks.parallel import ordered_map
 
@@ -114,7 +114,8 @@ class Maker:
         report = Report()
         if self.recipe.mixture == "skills":
             rng = random.Random(f"{self.recipe.seed}:{number}")
-            rows = [skills.sample(rng, self.recipe.max_digits, self.reserved) for _ in positions]
+            top = self.recipe.max_digits
+            rows = [pretraining.sample(rng, top, self.reserved) for _ in positions]
             tasks = [row["task"] for row in rows]
             lines = [json.dumps(row) + "\n" for row in rows]
             lengths = [len(row["output"]) for row in rows]

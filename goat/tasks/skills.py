@@ -10,12 +10,10 @@ several non-zero digits, and no row shows a division or remainder working.** The
 three papers are read (restated as an expression), never solved, unless they are a single
 learnable step.
 
-Rows have an empty `instruction`, and `input` is the whole prompt: the base's own notation. Only
-`sample` is public; a row is a function of the generator's state and of `max_digits`.
+Each kind is a function (generator, largest digit count) -> (prompt, output). How often each one
+comes: goat/tasks/pretraining.py; rows of many lines: goat/tasks/sheets.py.
 """
 
-import re
-from collections.abc import Collection
 from random import Random
 
 from goat.tasks import phrasing
@@ -278,34 +276,3 @@ def subtraction(rng: Random, top: int) -> tuple[str, str]:
     """A drill for the hardest skill (sign and borrows): two numbers of the same size."""
     a, b = number(rng, top), number(rng, top)
     return f"{a} - {b} = ", str(a - b)
-
-
-# Share of the rows (not of the tokens: the later kinds are longer).
-KINDS = {alone: 44, in_line: 4, column: 6, running: 7, sum_of_products: 4, product_first: 3,
-         split: 4, copy: 3, compare: 5, order: 4, count_by: 2, append_digit: 1, scratch: 4,
-         question: 9}
-
-
-EVEN_KINDS = {**KINDS, subtraction: 60}
-STEP = re.compile(r"(\d+) ([-+*/]) (\d+)")
-
-
-def sample(rng: Random, max_digits: int, reserved: Collection = (),
-           even: bool = False) -> dict[str, str]:
-    """One row: `input` (the prompt as it stands), `output`, `answer`, `task` (the kind).
-
-    While a curriculum grows, the largest sizes matter most. `even` is for the time after it: every
-    row draws a largest size of its own, and there is a drill in subtraction.
-
-    `reserved` holds questions (a, op, b) kept for evaluation: a row in which one of them is
-    asked or worked, alone or inside a chain, is drawn again.
-    """
-    while True:
-        kinds = EVEN_KINDS if even else KINDS
-        top = rng.randint(1, max_digits) if even else max_digits
-        kind = rng.choices(list(kinds), list(kinds.values()))[0]
-        prompt, output = kind(rng, top)
-        steps = STEP.findall(f"{prompt}\n{output}") if reserved else ()
-        if not any((int(a), op, int(b)) in reserved for a, op, b in steps):
-            return {"instruction": "", "input": prompt, "output": output,
-                    "answer": output.rpartition("= ")[2], "task": kind.__name__}

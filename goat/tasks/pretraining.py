@@ -1,0 +1,48 @@
+"""Rows for the embedded base: which kinds of skills.py and sheets.py come how often.
+
+Rows have an empty `instruction`, and `input` is the whole prompt: the base's own notation. A row is
+a function of the generator's state, the largest digit count and the mix.
+"""
+
+import re
+from collections.abc import Collection
+from random import Random
+
+from goat.tasks.sheets import climb, sheet, table
+from goat.tasks.skills import (
+    alone, append_digit, column, compare, copy, count_by, in_line, order, product_first, question,
+    running, scratch, split, subtraction, sum_of_products,
+)
+
+# Shares of the rows (not of the tokens: the later kinds are longer).
+GROWING = {alone: 44, in_line: 4, column: 6, running: 7, sum_of_products: 4, product_first: 3,
+           split: 4, copy: 3, compare: 5, order: 4, count_by: 2, append_digit: 1, scratch: 4,
+           question: 9}
+EVEN = {**GROWING, subtraction: 60}
+SHEETS = {alone: 20, subtraction: 12, question: 12, in_line: 3, column: 3, running: 5,
+          sum_of_products: 5, product_first: 3, split: 3, copy: 3, compare: 4, order: 3, table: 4,
+          append_digit: 1, scratch: 4, climb: 6, sheet: 14}
+MIXES = {"growing": GROWING, "even": EVEN, "sheets": SHEETS}
+KINDS = {kind.__name__: kind for mix in MIXES.values() for kind in mix}
+STEP = re.compile(r"(\d+) ([-+*/]) (\d+)")
+
+
+def sample(rng: Random, max_digits: int, reserved: Collection = (),
+           mix: str = "growing") -> dict[str, str]:
+    """One row: `input` (the prompt as it stands), `output`, `answer`, `task` (the kind).
+
+    `growing` is for a curriculum, in which the largest sizes matter most. The other mixes are for
+    the time after it: every row draws a largest size of its own.
+
+    `reserved` holds questions (a, op, b) kept for evaluation: a row in which one of them is
+    asked or worked, alone or inside a chain, is drawn again.
+    """
+    kinds, shares = list(MIXES[mix]), list(MIXES[mix].values())
+    while True:
+        top = max_digits if mix == "growing" else rng.randint(1, max_digits)
+        kind = rng.choices(kinds, shares)[0]
+        prompt, output = kind(rng, top)
+        steps = STEP.findall(f"{prompt}\n{output}") if reserved else ()
+        if not any((int(a), op, int(b)) in reserved for a, op, b in steps):
+            return {"instruction": "", "input": prompt, "output": output,
+                    "answer": output.rpartition("= ")[2], "task": kind.__name__}

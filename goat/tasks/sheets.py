@@ -1,0 +1,115 @@
+"""Scratch sheets: rows in which the embedded base learns to go on from its own earlier lines.
+
+A sheet names a list of numbers, a number with digits still to come, and commands; the output
+carries them out, a line each, every line starting from what the line before it left:
+
+    list 113 268 340 551                    2 , 68 -> 26 , 8
+    from 2 , 68                             26 , 8 -> 268
+    bring, bring, climb, take, + 31:        up to 268: 113 268 340 > 268
+                                            268 - 268 = 0
+                                            0 + 31 = 31
+
+The commands are random, and no list holds the multiples of a number: so these are the steps of many
+algorithms and the whole of none. In particular no row divides by, or takes the remainder of, a
+number of several digits, which is what fine-tuning is to teach.
+"""
+
+from random import Random
+
+from goat.tasks.skills import number, operand, size
+
+
+def growing_list(rng: Random, top: int) -> list[int]:
+    """2 to 10 growing numbers that are not the first multiples of one."""
+    step = operand(rng, max(1, top - 1)) + 1
+    items, count = [], rng.randint(2, 10)
+    while len(items) < count:
+        items.append((items[-1] if items else 0) + rng.randint(1, 2 * step))
+    if items == [items[0] * (k + 1) for k in range(count)]:
+        return growing_list(rng, top)
+    return items
+
+
+def bound(rng: Random, items: list[int]) -> int:
+    """A number below the last item, half of the time close to one of the others."""
+    near = rng.choice(items) + rng.choice((-1, 0, 0, 1)) * number(rng, 1)
+    if rng.random() < 0.5 and 0 <= near < items[-1]:
+        return near
+    return rng.randrange(items[-1])
+
+
+def climb_line(items: list[int], x: int) -> tuple[str, int]:
+    """`up to 300: 113 268 340 > 300`: the items up to the first above x; and how many are not."""
+    below = sum(item <= x for item in items)
+    return f"up to {x}: {' '.join(map(str, items[: below + 1]))} > {x}", below
+
+
+def climb(rng: Random, top: int) -> tuple[str, str]:
+    """Go through a growing list until it passes a bound."""
+    items = growing_list(rng, top)
+    bounds = [bound(rng, items) for _ in range(rng.randint(1, 3))]
+    lines = [climb_line(items, x)[0] for x in bounds]
+    return (f"list {' '.join(map(str, items))}\nup to {', '.join(map(str, bounds))}:\n",
+            "\n".join(lines))
+
+
+def sheet(rng: Random, top: int) -> tuple[str, str]:
+    """Random commands, each on what the one before it left."""
+    items = growing_list(rng, top) if rng.random() < 0.7 else []
+    digits = str(number(rng, size(rng, top)))
+    cut = rng.randint(1, len(digits)) if rng.random() < 0.8 else len(digits)
+    left, rest = int(digits[:cut]), digits[cut:]
+    head = f"list {' '.join(map(str, items))}\n" if items else ""
+    head += f"from {left}{' , ' * bool(rest)}{rest}\n"
+    kinds = rng.sample(("bring", "climb", "+", "-", "*", "?"), rng.randint(2, 6))
+    commands, lines, item = [], [], None
+    for _ in range(rng.randint(2, 9)):
+        possible = {"bring": 3 * bool(rest), "climb": 4 * bool(items and left < items[-1]),
+                    "+": 1.5 * (left < 10**top), "-": 2, "*": 0.5 * (left < 10 ** (top - 1)),
+                    "?": 0.5}
+        weights = [possible[kind] for kind in kinds]
+        if not any(weights):
+            break
+        kind = rng.choices(kinds, weights)[0]
+        if item is not None and rng.random() < 0.7:
+            kind = "take"
+        command, line, left, rest, below = step(rng, kind, left, rest, items, item, top)
+        item = items[below - 1] if below else None
+        commands.append(command)
+        lines.append(line)
+    if not commands:
+        return sheet(rng, top)
+    return head + ", ".join(commands) + ":\n", "\n".join(lines)
+
+
+def step(rng: Random, kind: str, left: int, rest: str, items: list[int], item: int | None,
+         top: int) -> tuple[str, str, int, str, int]:
+    """One command: its text, its line, the number and the digits it leaves, and, after a climb,
+    how many items are not above the number (else 0)."""
+    if kind == "bring":
+        longer, after = 10 * left + int(rest[0]), rest[1:]
+        return kind, f"{left} , {rest} -> {longer}{' , ' * bool(after)}{after}", longer, after, 0
+    if kind == "climb":
+        line, below = climb_line(items, left)
+        return kind, line, left, rest, below
+    if kind == "take":
+        return kind, f"{left} - {item} = {left - item}", left - item, rest, 0
+    x = operand(rng, top)
+    if kind == "?":
+        if rng.random() < 0.5:
+            x = abs(left + rng.randint(-9, 9))
+        sign = "<" if left < x else ">" if left > x else "="
+        return f"? {x}", f"{left} {sign} {x}", left, rest, 0
+    if kind == "*":
+        x = rng.randint(2, 9)
+    if kind == "-" and x > left:  # what is left never falls below 0, so that any step can follow
+        x = rng.randint(0, left)
+    value = {"+": left + x, "-": left - x, "*": left * x}[kind]
+    return f"{kind} {x}", f"{left} {kind} {x} = {value}", value, rest, 0
+
+
+def table(rng: Random, top: int) -> tuple[str, str]:
+    """Multiples of one number, two to ten of them, in the notation of `skills.count_by`."""
+    base, times = operand(rng, max(1, top - 1)), rng.randint(2, 10)
+    return f"count by {base}, {times} times: ", " ".join(str(base * k)
+                                                         for k in range(1, times + 1))
