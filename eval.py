@@ -120,7 +120,10 @@ def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace)
         if operands is None:
             raise UserError(f"--bare needs a question like 397 * 4429, not {text!r}")
         instruction, given = "", "{} {} {} = ".format(*operands)
-    answer = work(*operands, steps=False)[1] if operands else ""
+    answer = ""
+    if operands:
+        a, op, b = operands
+        answer = str(a % b) if op == "%" else work(a, op, b, steps=False)[1]
     question = Question("ask", "ask", instruction, given, answer, operands=operands)
     records, _ = evaluate(model, tokenizer, [question], **decoding(args))
     if not records:

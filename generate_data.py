@@ -3,10 +3,11 @@
     python generate_data.py                                  the paper's data set, about 1 M rows
     python generate_data.py --mixture notebook --order blocks --out published.json
     python generate_data.py --mixture demo --rows 20000 --no-steps --out data/direct.jsonl
+    python generate_data.py --task longhand --rows 200       remainders, worked by long division
     python generate_data.py --check data/arithmetic.jsonl    every equation of every row
 
 What is asked stands in goat/tasks/mixtures.py, how it is worded in goat/tasks/phrasing.py, and
-how it is solved in goat/tasks/arithmetic.py. The same seed gives the same questions in every
+how it is solved in goat/tasks/arithmetic.py; for remainders in goat/tasks/longhand.py. The same seed gives the same questions in every
 variant of the workings, and the same bytes whatever the number of processes.
 """
 
@@ -16,12 +17,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
 from goat import suites
 from goat.errors import UserError, run
-from goat.tasks import audit, dataset, phrasing
+from goat.tasks import audit, dataset, longhand, phrasing
 from goat.tasks.arithmetic import OMITTABLE
 from goat.tokenizer import Tokenizer
 
@@ -30,7 +32,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what is asked")
-    what.add_argument("--task", choices=["arithmetic"], default="arithmetic",
+    what.add_argument("--task", choices=["arithmetic", "longhand"], default="arithmetic",
                       help="kind of question (default arithmetic)")
     what.add_argument("--mixture", default="paper", metavar="NAME",
                       help="paper, notebook (as published), demo (for the embedded base) or skills "
@@ -42,6 +44,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                       help="of the operands in skills (default 8)")
     what.add_argument("--order", choices=["random", "blocks"], default="random",
                       help="seeded random order, or cell after cell as published (default random)")
+    hand = parser.add_argument_group("with --task longhand")
+    hand.add_argument("--form", default=longhand.BEST, metavar="NAME",
+                      help=f"of the working: {', '.join(longhand.FORMS)} (default {longhand.BEST})")
+    hand.add_argument("--split", default="train", metavar="NAME",
+                      help=f"sizes of the numbers: {', '.join(longhand.SPLITS)} (default train, "
+                           "which is easy, medium and hard in turn)")
+    hand.add_argument("--questions", metavar="FILE",
+                      help="work these: question|answer lines, or a question and its answer on "
+                           "every two lines (default: draw --rows of them, 200 if not given)")
     how = parser.add_argument_group("how it is worded and answered")
     how.add_argument("--held-out", action="store_true",
                      help="use the wordings that training never shows (default: the others)")
@@ -72,15 +83,17 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--workers {args.workers}: must be 1 or more")
     if args.check:
         return check(args.check, args.workers)
+    count_tokens = None
+    if args.tokenizer:
+        count_tokens = functools.partial(row_tokens, Tokenizer(args.tokenizer))
+    if args.task == "longhand":
+        return write_longhand(args, count_tokens)
     recipe = dataset.Recipe(
         mixture=args.mixture, rows=args.rows, seed=args.seed, order=args.order,
         steps=not args.no_steps, omit=tuple(args.omit), bare=args.bare, held_out=args.held_out,
         max_digits=args.max_digits)
     name = "arithmetic" if recipe.mixture == "paper" else recipe.mixture
     out = args.out or f"data/{name}.jsonl"
-    count_tokens = None
-    if args.tokenizer:
-        count_tokens = functools.partial(row_tokens, Tokenizer(args.tokenizer))
     started = time.perf_counter()
     try:
         report = dataset.write_rows(out, recipe, suites.reserved(), args.workers, count_tokens)
@@ -90,6 +103,27 @@ def main(argv: list[str] | None = None) -> int:
     seconds = time.perf_counter() - started
     unit = "tokens a row" if count_tokens else "characters of output"
     print(table(report, unit, f"{out}: {recipe.size:,} rows in {seconds:.1f} s"),
+          file=sys.stderr if out == "-" else sys.stdout)
+    return 0
+
+
+def write_longhand(args: argparse.Namespace, count_tokens: Callable[[dict], int] | None) -> int:
+    """Demonstrations of remainders: of the user's questions, or of drawn ones that no suite asks."""
+    longhand.form_named(args.form)
+    if args.questions and args.rows:
+        raise UserError("--rows and --questions exclude each other: a file is worked as a whole")
+    if args.questions:
+        rows = list(longhand.from_questions(args.questions, args.form))
+    else:
+        count = 200 if args.rows is None else args.rows
+        if count < 1:
+            raise UserError(f"--rows {count}: must be 1 or more")
+        rows = list(longhand.demonstrations(count, args.form, args.seed, args.split,
+                                            suites.reserved_remainders()))
+    out = args.out or "data/longhand.jsonl"
+    report = dataset.write_list(out, rows, count_tokens)
+    unit = "tokens a row" if count_tokens else "characters of output"
+    print(table(report, unit, f"{out}: {len(rows):,} rows"),
           file=sys.stderr if out == "-" else sys.stdout)
     return 0
 
@@ -105,8 +139,9 @@ def table(report: dataset.Report, unit: str, title: str) -> str:
     for task, summary in sorted(report.tasks.items()):
         mean = summary.total / summary.rows
         lines.append(f"{task:16}{summary.rows:>12,}{mean:>9.1f}{summary.longest:>9,}")
-    lines += ["", f"{report.left_out:,} draws were questions of the evaluation suites and were "
-              f"drawn again; {report.kept:,} such rows stay, in cells too small to spare them."]
+    if report.left_out or report.kept:
+        lines += ["", f"{report.left_out:,} draws were questions of the evaluation suites and were "
+                  f"drawn again; {report.kept:,} such rows stay, in cells too small to spare them."]
     for task, summary in sorted(report.tasks.items()):
         lines += ["", f"{task}:"]
         for row in map(json.loads, summary.samples):

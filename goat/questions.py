@@ -4,7 +4,8 @@
   - rows as `generate_data.py` writes them: JSON lines, or one JSON list as published, with the
     fields `instruction`, `input`, `answer` (and others, which are not looked at);
   - a BIG-bench task: a JSON object with the list `examples` of {"input": …, "target": …};
-  - the DeepMind mathematics dataset: plain text, a question and its answer on every two lines.
+  - plain text: `question|answer` lines or, as in the DeepMind mathematics dataset, a question and
+    its answer on every two lines.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from goat.errors import UserError
-from goat.tasks import phrasing
+from goat.tasks import longhand, phrasing
 from goat.tasks.arithmetic import parse_question
 
 
@@ -26,7 +27,7 @@ class Question:
     """One question of a suite or of a file.
 
     `wording` says how it is asked: "seen" or "held out" (of the training rows), "bare", "BIG-bench"
-    or, from a file, "given". `operands` is (a, op, b) where the question is arithmetic.
+    or, from a file, "given". `operands` is (a, op, b) where the question is arithmetic; op is one of + - * / %.
     """
 
     suite: str
@@ -66,12 +67,17 @@ _SIGNS = {"plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divide
 
 
 def find_expression(text: str) -> tuple[int, str, int] | None:
-    """The (a, op, b) that a text asks for: "What is 397 x 4429?" -> (397, "*", 4429).
+    """The (a, op, b) that a text asks for: "What is 397 x 4429?" -> (397, "*", 4429), and
+    "What is the remainder when 67 is divided by 45?" -> (67, "%", 45).
 
     None where a number or a sign is left over: "3 + 4 * 5", "-3 + 4" and "0.5 * 3" ask for more
     than the two whole numbers that stand beside the operator.
     """
-    match = _EXPRESSION.search(text)
+    try:
+        x, y = longhand.parse_question(text)
+        return x, "%", y
+    except UserError:
+        match = _EXPRESSION.search(text)
     if match is None or len(match[0]) > 2000:
         return None
     head, tail = text[:match.start()].rstrip(), text[match.end():]
@@ -97,7 +103,8 @@ def read_questions(path: str | os.PathLike, limit: int | None = None) -> list[Qu
             elif start == "[":
                 records = ((f"row {i}", row) for i, row in enumerate(json.load(file), 1))
             else:
-                records = _line_pairs(path, file)
+                records = ((f"line {number}", {"instruction": question, "answer": answer})
+                           for number, question, answer in longhand.read_pairs(path))
             questions = [_question(path, where, row) for where, row in islice(records, limit)]
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {error.lineno}: this is not JSON ({error.msg})")
@@ -137,16 +144,6 @@ def _bigbench_row(example: object) -> object:
             "answer": target[0] if isinstance(target, list) and target else target}
 
 
-def _line_pairs(path: Path, file) -> Iterator[tuple[str, object]]:
-    lines = ((number, line.strip()) for number, line in enumerate(file, 1) if line.strip())
-    for number, question in lines:
-        _, answer = next(lines, (0, None))
-        if answer is None:
-            raise UserError(f"{path}, line {number}: the last question has no answer line "
-                            "(expected JSON rows, or a question and its answer on every two lines)")
-        yield f"line {number}", {"instruction": question, "answer": answer}
-
-
 def _question(path: Path, where: str, row: object) -> Question:
     if not isinstance(row, dict):
         raise UserError(f"{path}, {where}: a row must be an object with the fields instruction, "
@@ -162,7 +159,7 @@ def _question(path: Path, where: str, row: object) -> Question:
         raise UserError(f"{path}, {where}: the row has neither instruction nor input")
     operands = find_expression(texts["input"]) or find_expression(texts["instruction"])
     cell = row.get("task")
-    if operands:
+    if operands and operands[1] != "%":
         a, op, b = operands
         cell = cell_name(op, len(str(a)), len(str(b)))
     return Question(path.stem, cell if isinstance(cell, str) else "all", **texts,

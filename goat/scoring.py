@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from goat.errors import UserError
 from goat.questions import Question
+from goat.tasks import longhand
 from goat.tasks.arithmetic import check, extract_answer
 
 
@@ -112,7 +113,8 @@ class Verdict(NamedTuple):
 
     given: str  # the answer it states
     right: bool  # whether that is the whole true answer
-    kind: str | None  # the class of its first false step, a key of goat.tasks.verify.KINDS
+    kind: str | None  # the class of its first false step, a key of KINDS in goat/tasks: verify.py,
+    # of longhand questions longhand_forms.py
     first_error: str | None  # which step that is, and why it is false
 
 
@@ -123,12 +125,13 @@ def judge(question: Question, output: str) -> Verdict:
     `first_error` is set. Questions that are not arithmetic have no steps that could be checked.
     """
     text = question.working(output)
-    given = extract_answer(text)
-    right = given == question.answer.strip()
     if question.expression is None:
-        return Verdict(given, right, None, None)
-    found = check(question.expression, text)
-    return Verdict(given, right, found.kind, found.first_error)
+        given = extract_answer(text)
+        return Verdict(given, given == question.answer.strip(), None, None)
+    a, op, b = question.operands
+    found = longhand.check_any(a, b, text) if op == "%" else check(question.expression, text)
+    right = found.answer == question.answer.strip()
+    return Verdict(found.answer, right, found.kind, found.first_error)
 
 
 _PLACE = re.compile(r"(equation|line) (\d+)\b")

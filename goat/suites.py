@@ -11,6 +11,8 @@ twice; a cell with no more possible questions than asked for is listed whole, in
     extrapolation  sizes beyond those of the training rows
     demo           a small set for a look before and after a few minutes of training
     skills         the kinds of rows that the embedded base is pretrained on
+    longhand       remainders: sizes as in the 200 demonstrations ("train"), and interpolate
+    longhand-big   remainders of the hard sizes only, and of longer numbers than any trained on
 
 The questions of `RESERVED_SUITES` must not be trained on: `reserved()` gives them to the data
 generator. Cells with fewer than 10,000 possible questions are excepted (training has to see most of
@@ -26,7 +28,7 @@ from itertools import product
 
 from goat.errors import UserError
 from goat.questions import Question, cell_name
-from goat.tasks import phrasing, pretraining
+from goat.tasks import longhand, phrasing, pretraining
 from goat.tasks.arithmetic import extract_answer, one_digit, work
 
 SMALL_CELL = 10_000  # fewer possible questions than this: trained on, and marked
@@ -170,7 +172,8 @@ def demo_cells() -> Iterator[Cell]:
 CELLS = {"bigbench": bigbench_cells, "large": large_cells, "grid": grid_cells,
          "extrapolation": extrapolation_cells, "demo": demo_cells}
 SIZES = {"bigbench": 1000, "large": 1000, "grid": 100, "extrapolation": 1000, "demo": 500,
-         "skills": 200}
+         "skills": 200, "longhand": 500, "longhand-big": 500}
+LONGHAND = {"longhand": ("train", "interpolate"), "longhand-big": ("hard", "longer")}
 
 
 def arithmetic_suite(name: str, size: int | dict[str, int] | None = None, seed: int = 0,
@@ -217,9 +220,26 @@ def skills_suite(size: int | None = None, seed: int = 0,
             yield Question("skills", name, "", prompt, extract_answer(output), "bare")
 
 
+def longhand_suite(name: str, size: int | None = None, seed: int = 0,
+                   wording: str | None = None) -> Iterator[Question]:
+    """`size` different questions (default: SIZES) of each split in LONGHAND[name].
+
+    Always in the two wordings of the dataset, which training shows.
+    """
+    for split in LONGHAND[name]:
+        seen: set[Pair] = set()
+        for text, x, y in longhand.questions(split, None, f"suite {seed}"):
+            if (x, y) not in seen:
+                seen.add((x, y))
+                yield Question(name, split, text, f"{x} % {y}", str(x % y), "seen", (x, "%", y))
+            if len(seen) == (size or SIZES[name]):
+                break
+
+
 # Every suite by its name: a function (size=None, seed=0, wording=None) -> questions.
 SUITES: dict[str, Callable[..., Iterable[Question]]] = {
-    name: partial(arithmetic_suite, name) for name in CELLS} | {"skills": skills_suite}
+    name: partial(arithmetic_suite, name) for name in CELLS}
+SUITES |= {name: partial(longhand_suite, name) for name in LONGHAND} | {"skills": skills_suite}
 
 
 def load(names: Iterable[str], limit: int | None = None, **options) -> list[Question]:
@@ -249,3 +269,9 @@ def reserved() -> frozenset[tuple[int, str, int]]:
     keys = {q.operands for q in load(RESERVED_SUITES, wording="bare") if not q.small}
     keys |= {(b, op, a) for a, op, b in keys if op in "+*"}
     return frozenset(keys)
+
+
+@cache
+def reserved_remainders() -> frozenset[Pair]:
+    """(dividend, divisor) of all longhand questions, which demonstrations avoid."""
+    return frozenset((q.operands[0], q.operands[2]) for q in load(LONGHAND))

@@ -3,6 +3,7 @@
 Run: python -m pytest tests/test_longhand.py
 """
 
+import json
 import math
 from collections import Counter
 from itertools import islice
@@ -11,7 +12,12 @@ from random import Random
 
 import pytest
 
+import generate_data
+from goat import suites
 from goat.errors import UserError
+from goat.questions import read_questions
+from goat.scoring import judge
+from goat.tasks import longhand
 from goat.tasks.longhand import (check, demonstrations, draw, from_questions, parse_question,
                                  questions, row)
 
@@ -189,3 +195,61 @@ def test_the_released_questions():
     assert sum(r["instruction"].startswith("Calculate") for r in train) == 103
     for r in train + validation:
         assert check(r["instruction"], "table", r["output"]).ok
+
+
+# ---- reached from the scripts --------------------------------------------------------------------
+
+
+def test_demonstrations_are_no_questions_of_the_suites():
+    asked = {q.operands for q in suites.load(["longhand", "longhand-big"])}
+    assert len(asked) >= 1990  # 4 x 500, hardly any in two splits
+    small = suites.load(["longhand"], limit=20)
+    assert Counter(q.cell for q in small) == {"train": 20, "interpolate": 20}
+    shown = longhand.demonstrations(3000, "answer", 0, "train", suites.reserved_remainders())
+    shown = {longhand.parse_question(row["input"]) for row in shown}
+    assert len(shown) == 3000 and not {(x, y) for x, _, y in asked} & shown
+    for q in small:
+        x, op, y = q.operands
+        assert (op, q.answer) == ("%", str(x % y)) and f" {x} is divided by {y}" in q.instruction
+
+
+def test_a_working_is_judged_in_whatever_form_it_has():
+    question = next(iter(suites.load(["longhand"], limit=1)))
+    x, _, y = question.operands
+    for form in longhand.FORMS:
+        working = longhand.row(question.instruction, x, y, form)["output"]
+        assert judge(question, working) == (question.answer, True, None, None), form
+    lines = longhand.row(question.instruction, x, y, "climb")["output"].split("\n")
+    place = next(i for i, line in enumerate(lines) if " - " in line)
+    lines[place] += "0"
+    verdict = judge(question, "\n".join(lines))
+    assert verdict.right and verdict.kind == "subtraction"
+    assert verdict.first_error.startswith(f"line {place + 1}: should be")
+    assert judge(question, "no number")[:3] == ("", False, "format")
+
+
+def test_script_writes_and_checks_demonstrations(tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    assert generate_data.main(["--task", "longhand", "--out", str(rows)]) == 0
+    written = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert len(written) == 200 and {row["task"] for row in written} == {f"longhand {longhand.BEST}"}
+    assert generate_data.main(["--check", str(rows), "--workers", "1"]) == 0
+    written[6]["output"] = written[6]["output"].replace("remainder = ", "remainder = 1")
+    rows.write_text("".join(json.dumps(row) + "\n" for row in written))
+    assert generate_data.main(["--check", str(rows), "--workers", "1"]) == 1
+    assert "line 7: output, line" in capsys.readouterr().out
+
+
+def test_script_works_given_questions(tmp_path):
+    asked = tmp_path / "asked.txt"
+    asked.write_text("What is the remainder when 67 is divided by 45?|22\n25736 % 144|104\n")
+    out = str(tmp_path / "rows.json")
+    argv = ["--task", "longhand", "--questions", str(asked), "--out", out]
+    generate_data.main([*argv, "--form", "table"])
+    assert [row["answer"] for row in json.loads(Path(out).read_text())] == ["22", "104"]
+    assert [q.operands for q in read_questions(asked)] == [(67, "%", 45), (25736, "%", 144)]
+    for more, message in ((["--rows", "5"], "exclude"), (["--form", "tables"], "no longhand form")):
+        with pytest.raises(UserError, match=message):
+            generate_data.main([*argv, *more])
+    with pytest.raises(UserError, match="--rows 0"):
+        generate_data.main(["--task", "longhand", "--rows", "0"])

@@ -1,4 +1,4 @@
-"""Verifies every row of an arithmetic data set, ours or the published one.
+"""Verifies every row of an arithmetic data set, ours or the published one, and of longhand rows.
 
 Nothing is generated again: each equation of each working is checked (goat/tasks/verify.py), the
 answer is compared with the end of the working, and the operands and the operation are read back
@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TextIO
 
 from goat.errors import UserError
-from goat.tasks import phrasing
+from goat.tasks import longhand, phrasing
 from goat.tasks.arithmetic import extract_answer, parse_question
 from goat.tasks.parallel import ordered_map
 from goat.tasks.verify import first_error
@@ -102,6 +102,8 @@ def audit_row(text: str) -> str | None:
     for name in FIELDS:
         if not isinstance(row.get(name), str):
             return f"the field {name!r} is missing or not a string"
+    if str(row.get("task")).startswith("longhand "):
+        return _audit_longhand(row)
     try:
         a, op, b = parse_question(row["input"])
     except UserError:
@@ -118,6 +120,20 @@ def audit_row(text: str) -> str | None:
     if named not in ((a, op, b), (b, op, a) if op in "+*" else None):
         return f"instruction {row['instruction']!r} does not ask {row['input']}"
     return None
+
+
+def _audit_longhand(row: dict[str, str]) -> str | None:
+    try:
+        found = longhand.check(row["input"], row["task"].removeprefix("longhand "), row["output"])
+        x, y = longhand.parse_question(row["input"])
+        asked = longhand.parse_question(row["instruction"])
+    except UserError as error:
+        return str(error)
+    if found.first_error:
+        return f"output, {found.first_error} ({found.kind})"
+    if row["answer"] != str(x % y):
+        return f"answer {row['answer']!r} is not that of the output"
+    return None if asked == (x, y) else f"instruction {row['instruction']!r} does not ask it"
 
 
 _SIGNED = re.compile(r"(\d+) ?([-+*/x]|plus|minus|times|multiplied by|divided by) ?(\d+)")

@@ -11,7 +11,7 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -219,6 +219,20 @@ def write_rows(path: str | os.PathLike, recipe: Recipe, reserved: Collection[tup
             report.add(part)
             bar.update(sum(summary.rows for summary in part.tasks.values()))
         file.write(b"\n]\n" if as_list else b"")
+    return report
+
+
+def write_list(path: str | os.PathLike, rows: Sequence[dict[str, str]],
+               count_tokens: Callable[[dict], int] | None = None) -> Report:
+    """Write rows that are already made to `path`, in the formats of `write_rows`."""
+    report = Report()
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    for row, line in zip(rows, lines):
+        length = count_tokens(row) if count_tokens else len(row["output"])
+        report.tasks.setdefault(row["task"], Summary()).add(Summary(1, length, length, [line]))
+    text = "[\n" + ",\n".join(lines) + "\n]" if str(path).endswith(".json") else "\n".join(lines)
+    with _destination(path) as file:
+        file.write(text.encode() + b"\n")
     return report
 
 

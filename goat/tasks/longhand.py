@@ -20,6 +20,7 @@ from goat.tasks.verify import MAX_DIGITS
 
 WORDINGS = ("Calculate the remainder when {a} is divided by {b}.",
             "What is the remainder when {a} is divided by {b}?")
+BEST = "climb"  # the form that worked best on the validation questions
 LEVELS = ("easy", "medium", "hard")
 ENTROPY = {  # about how many random digits a question has: uniform between the two
     "easy": (3, 16 / 3), "medium": (16 / 3, 23 / 3), "hard": (23 / 3, 10),
@@ -43,7 +44,7 @@ def draw(rng: Random, low: float, high: float) -> tuple[int, int]:
     return quotient * divisor + remainder, divisor
 
 
-def questions(split: str, n: int | None, seed: int = 0) -> Iterator[tuple[str, int, int]]:
+def questions(split: str, n: int | None, seed: int | str = 0) -> Iterator[tuple[str, int, int]]:
     """The first n questions of a split (None: without end) as (text, dividend, divisor).
 
     Nothing is left out: as in the dataset, a question may come twice.
@@ -106,6 +107,13 @@ def check(text: str, form: str, output: str) -> Check:
     return form_named(form).check(*parse_question(text), output)
 
 
+def check_any(x: int, y: int, output: str) -> Check:
+    """Verify a working of x % y in whatever form it follows the longest."""
+    def followed(form: Form) -> int:
+        return len(os.path.commonprefix((form.write(x, y), output.strip())))
+    return max(FORMS.values(), key=followed).check(x, y, output)
+
+
 def demonstrations(rows: int, form: str, seed: int = 0, split: str = "train",
                    reserved: Collection[tuple[int, int]] = ()) -> Iterator[dict[str, str]]:
     """`rows` demonstrations of different questions, none of them in `reserved`."""
@@ -124,7 +132,7 @@ def from_questions(path: str | os.PathLike, form: str) -> Iterator[dict[str, str
     its answer on every two lines. Empty lines are skipped. Raises UserError naming file and line
     for a line that is no question, and for an answer that is missing or wrong.
     """
-    for number, question, answer in _read_pairs(path):
+    for number, question, answer in read_pairs(path):
         try:
             x, y = parse_question(question)
             if answer != str(x % y):
@@ -135,8 +143,10 @@ def from_questions(path: str | os.PathLike, form: str) -> Iterator[dict[str, str
         yield made
 
 
-def _read_pairs(path: str | os.PathLike) -> list[tuple[int, str, str]]:
-    """(number of its line, question, answer) for every question of a file."""
+def read_pairs(path: str | os.PathLike) -> list[tuple[int, str, str]]:
+    """(number of its line, question, answer) for every question of a file: `question|answer`
+    lines, or a question and its answer on every two lines. Raises UserError for a file that is
+    neither."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = [(number, line.strip()) for number, line in enumerate(file, 1) if line.strip()]
