@@ -29,7 +29,8 @@ from goat.tasks.arithmetic import work
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m goat.bench data", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=600_000, help="rows to write (default 600000)")
+    parser.add_argument("--rows", type=int, default=1_746_300,
+                        help="rows to write (default 1746300: all of the mixture)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(),
                         help="our processes (default: one for each core)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each (default 3)")

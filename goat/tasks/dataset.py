@@ -108,8 +108,8 @@ class Maker:
     reserved: frozenset  # of (a, op, b): the questions of the evaluation suites
     count_tokens: Callable[[dict], int] | None = None  # row -> tokens
 
-    def block(self, number: int) -> tuple[str, Report]:
-        """(the lines of block `number`, what they are)."""
+    def block(self, number: int) -> tuple[bytes, Report]:
+        """(the lines of block `number`, what they are). Bytes pass between processes faster."""
         positions = np.arange(number * BLOCK, min((number + 1) * BLOCK, self.recipe.size))
         report = Report()
         if self.recipe.mixture == "skills":
@@ -133,7 +133,7 @@ class Maker:
                 summary.longest = length
             if summary.rows <= SAMPLES:
                 summary.samples.append(line)
-        return "".join(lines), report
+        return "".join(lines).encode(), report
 
     def _questions(self, positions: np.ndarray, rng: np.random.Generator,
                    report: Report) -> tuple[list[str], list[int], list[str], list[int]]:
@@ -211,11 +211,10 @@ def write_rows(path: str | os.PathLike, recipe: Recipe, reserved: Collection[tup
     report = Report()
     as_list = str(path).endswith(".json")
     with _destination(path) as file, _bar(recipe.size, progress) as bar:
-        separator = "[\n" if as_list else ""
+        separator = b"[\n" if as_list else b""
         for text, part in ordered_map(maker.block, range(n_blocks), min(workers, n_blocks)):
-            text = text[:-1].replace("\n", ",\n") if as_list else text
-            file.write((separator + text).encode())
-            separator = ",\n" if as_list else ""
+            file.write(separator + (text[:-1].replace(b"\n", b",\n") if as_list else text))
+            separator = b",\n" if as_list else b""
             report.add(part)
             bar.update(sum(summary.rows for summary in part.tasks.values()))
         file.write(b"\n]\n" if as_list else b"")
