@@ -4,25 +4,30 @@
     python eval.py --ask "What is 397 x 4429?"      # one question, with its working checked
     python eval.py --adapter out/lora/adapter --suite demo --show 5
     python eval.py --base path/to/7B --adapter path/to/adapter --data questions.jsonl
+    python eval.py --adapter out/word/adapter --suite word_problems --interpreter --show 2
     python eval.py --compare out/a.json out/b.json
 """
 
 import argparse
-import platform
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from goat import checkpoint, device, lora, page, report, suites
+from goat import checkpoint, device, lora, page, report, rerank, suites, value_head
 from goat.errors import UserError, run
-from goat.evaluate import evaluate
+from goat.evaluate import Record, evaluate
 from goat.flags import EMBEDDED
 from goat.model import Llama
-from goat.questions import Question, find_expression, fingerprint, read_questions
+from goat.questions import (Question, find_expression, fingerprint, gsm8k_questions,
+                            read_questions)
 from goat.run_folder import fingerprint as folder_hash
 from goat.tasks.arithmetic import work
+from goat.tasks.word_problems import TASK
 from goat.tokenizer import Tokenizer
 
 INTERRUPTED = 130  # exit code after Ctrl-C
@@ -48,6 +53,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                        help=f"of {', '.join(suites.SUITES)} (default: bigbench large)")
     group.add_argument("--data", help="file of questions: rows as generate_data.py writes them, "
                        "BIG-bench JSON, or a question and its answer on every two lines")
+    group.add_argument("--gsm8k", metavar="DIR", help="the problems of GSM8K's test.jsonl in DIR")
     group.add_argument("--limit", type=int, help="at most so many questions per cell, or of --data")
     group.add_argument("--seed", type=int, default=0, help="of suites and sampling (default 0)")
     group.add_argument("--wording", choices=suites.WORDINGS,
@@ -59,12 +65,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     group.add_argument("--max-new-tokens", type=int, default=512, help="per answer (default 512)")
     group.add_argument("--beams", type=int, default=1, help="beam search (default 1: greedy)")
     group.add_argument("--temperature", type=float, default=0.0,
-                       help="above 0: choose tokens at random (default 0)")
+                       help="above 0: choose tokens at random (default 0; 0.7 with --samples)")
     group.add_argument("--top-p", type=float, default=1.0,
                        help="with a temperature: the share of likely tokens kept (default 1)")
+    group.add_argument("--interpreter", action="store_true", help="run the code of solutions to "
+                       "word problems in the sandbox, and go on from what it prints")
+    group.add_argument("--samples", type=int, default=1, metavar="N", help="solve each word "
+                       "problem N times at random, and compare ways to choose (default 1)")
+    group.add_argument("--rerank", choices=rerank.CHOICES, help="with --samples: the choice that "
+                       "counts, by number, by value model, or by both (default vote)")
+    group.add_argument("--value-adapter", metavar="DIR", help="another adapter on the same base, "
+                       "with the value model (default: the one beside --adapter, if any)")
     group = parser.add_argument_group("report")
     group.add_argument("--show", type=int, default=0, metavar="N",
-                       help="print N wrong workings with the first false step marked (default 0)")
+                       help="print N wrong workings with the first false step marked; solutions "
+                       "of word problems with what training masks marked (default 0)")
     group.add_argument("--out", default="out/results.json",
                        help="results with every answer (default out/results.json; replaced)")
     group.add_argument("--html", metavar="FILE", help="also write a page that shows the results")
@@ -73,11 +88,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.bare:
         args.wording = "bare"
-    for flag in ("limit", "batch_size", "max_new_tokens", "beams"):
+    for flag in ("limit", "batch_size", "max_new_tokens", "beams", "samples"):
         if getattr(args, flag) is not None and getattr(args, flag) < 1:
             raise UserError(f"--{flag.replace('_', '-')} must be at least 1")
     if args.beams > 1 and args.temperature > 0:
         raise UserError("--beams and --temperature exclude each other: beam search is not random")
+    if args.beams > 1 and (args.interpreter or args.samples > 1):
+        raise UserError("--beams goes with neither --interpreter nor --samples")
+    if args.samples == 1 and (args.rerank or args.value_adapter):
+        raise UserError("--rerank and --value-adapter choose among samples: add --samples 20")
+    if args.samples > 1:
+        args.rerank, args.temperature = args.rerank or "vote", args.temperature or 0.7
     return args
 
 
@@ -107,6 +128,8 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
 def decoding(args: argparse.Namespace) -> dict:
     """The keywords of `evaluate` that say how to decode."""
     options = {"max_new_tokens": args.max_new_tokens, "batch_size": args.batch_size}
+    if args.interpreter:
+        options["interpreter"] = True
     if args.beams > 1:
         return {**options, "beams": args.beams}
     return {**options, "temperature": args.temperature, "top_p": args.top_p, "seed": args.seed}
@@ -114,7 +137,7 @@ def decoding(args: argparse.Namespace) -> dict:
 
 def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace) -> None:
     """Print the model's working for a question and what a check of it finds."""
-    operands = find_expression(text)
+    operands = None if args.interpreter else find_expression(text)
     instruction, given = text, ""
     if args.bare:
         if operands is None:
@@ -124,7 +147,8 @@ def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace)
     if operands:
         a, op, b = operands
         answer = str(a % b) if op == "%" else work(a, op, b, steps=False)[1]
-    question = Question("ask", "ask", instruction, given, answer, operands=operands)
+    question = Question("ask", "ask", instruction, given, answer, operands=operands,
+                        task=TASK if args.interpreter else "")
     records, _ = evaluate(model, tokenizer, [question], **decoding(args))
     if not records:
         raise KeyboardInterrupt
@@ -151,17 +175,59 @@ def ask_in_turn(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace) ->
         ask(model, tokenizer, text, args)
 
 
+def gather(args: argparse.Namespace) -> list[Question]:
+    """The questions of --data, --gsm8k and --suite."""
+    questions = read_questions(args.data, args.limit) if args.data else []
+    if args.gsm8k:
+        questions += gsm8k_questions(args.gsm8k, args.limit)
+    if args.suite or not questions:
+        names = args.suite or ["bigbench", "large"]
+        questions += suites.load(names, args.limit, seed=args.seed, wording=args.wording)
+    others = [q for q in questions if q.task != TASK]
+    if (args.interpreter or args.samples > 1) and others:
+        raise UserError("--interpreter and --samples are for word problems, and "
+                        f"{others[0].prompt!r} is none: give --suite word_problems, --gsm8k DIR, "
+                        f"or --data with rows of the task {TASK!r}")
+    return questions
+
+
+def value_model(args: argparse.Namespace, model: Llama, tokenizer: Tokenizer) -> Callable | None:
+    """What gives solutions their values; None where there is no value model and none is needed."""
+    folder = args.value_adapter or args.adapter
+    if args.rerank == "vote" and not args.value_adapter and not (
+            folder and (Path(folder) / value_head.FILE).is_file()):
+        return None
+    if folder is None:
+        raise UserError(f"--rerank {args.rerank} needs --adapter with a value model beside it")
+    if args.value_adapter:
+        dtype = next(model.parameters()).dtype
+        model = checkpoint.load_model(args.base, dtype=dtype, device=args.device, int8=args.int8)
+        model = checkpoint.load_adapter(model, args.value_adapter)
+    return partial(value_head.values, value_head.load(model, folder), tokenizer)
+
+
+def choose(model: Llama, tokenizer: Tokenizer, questions: list[Question],
+           args: argparse.Namespace) -> tuple[list[Record], bool, dict]:
+    """Records of the chosen samples, whether all are there, and more for the results file."""
+    valuer = value_model(args, model, tokenizer)
+    options = {"interpreter": False, **decoding(args)}
+    found, complete = rerank.sample(model, tokenizer, questions, args.samples, valuer=valuer,
+                                    progress=True, **options)
+    print(f"{rerank.table(found)}\n\nby {args.rerank}:")
+    return ([one.chosen(args.rerank) for one in found], complete,
+            {"reranking": rerank.scores(found)})
+
+
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_args(argv)
     if args.compare:
         print(report.compare(args.compare))
         return None
-    questions: list[Question] = []
-    if args.ask is None:  # before the model is loaded, so that bad input shows at once
-        questions = read_questions(args.data, args.limit) if args.data else []
-        if args.suite or not args.data:
-            names = args.suite or ["bigbench", "large"]
-            questions += suites.load(names, args.limit, seed=args.seed, wording=args.wording)
+    # before the model is loaded, so that bad input shows at once
+    questions = gather(args) if args.ask is None else []
+    for place in (args.out, args.html):
+        if place and args.ask is None:
+            report.check_place(place)
     model, tokenizer = load(args)
     print(f"base {args.base}, adapter {args.adapter or 'none'}, {args.dtype} on {args.device}")
     if args.ask:
@@ -170,9 +236,13 @@ def main(argv: list[str] | None = None) -> int | None:
         return ask_in_turn(model, tokenizer, args)
     print(f"{len(questions):,} questions, fingerprint {fingerprint(questions)}")
 
-    began = time.time()
+    began, more = time.time(), {}
     try:
-        records, complete = evaluate(model, tokenizer, questions, progress=True, **decoding(args))
+        if args.samples > 1:
+            records, complete, more = choose(model, tokenizer, questions, args)
+        else:
+            records, complete = evaluate(model, tokenizer, questions, progress=True,
+                                         **decoding(args))
     except torch.OutOfMemoryError:
         raise UserError(f"out of memory: lower --batch-size (now {args.batch_size})")
     setting = {"command": [Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)],
@@ -180,7 +250,9 @@ def main(argv: list[str] | None = None) -> int | None:
                "fingerprint": fingerprint(questions), "questions": len(questions),
                "base_hash": folder_hash(args.base),
                "adapter_hash": folder_hash(args.adapter) if args.adapter else None,
-               "versions": {"torch": torch.__version__, "python": platform.python_version()}}
+               "config": asdict(model.config), "versions": report.versions(),
+               "date": time.strftime("%Y-%m-%d %H:%M:%S"),
+               **more}
     print(report.text_report(records, args.show))
     if not complete:
         print(f"interrupted: {len(records):,} of {len(questions):,} questions were answered")

@@ -4,11 +4,13 @@
     python generate_data.py --mixture notebook --order blocks --out published.json
     python generate_data.py --mixture demo --rows 20000 --no-steps --out data/direct.jsonl
     python generate_data.py --task longhand --rows 200       remainders, worked by long division
+    python generate_data.py --task word_problems             stories, solved with code
     python generate_data.py --check data/arithmetic.jsonl    every equation of every row
 
 What is asked stands in goat/tasks/mixtures.py, how it is worded in goat/tasks/phrasing.py, and
-how it is solved in goat/tasks/arithmetic.py; for remainders in goat/tasks/longhand.py. The same seed gives the same questions in every
-variant of the workings, and the same bytes whatever the number of processes.
+how it is solved in goat/tasks/arithmetic.py; for remainders in goat/tasks/longhand.py. The same
+seed gives the same questions in every variant of the workings, and the same bytes whatever the
+number of processes.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from goat import suites
+from goat import suites, word_data
 from goat.errors import UserError, run
 from goat.tasks import audit, dataset, longhand, phrasing
 from goat.tasks.arithmetic import OMITTABLE
@@ -32,7 +34,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what is asked")
-    what.add_argument("--task", choices=["arithmetic", "longhand"], default="arithmetic",
+    what.add_argument("--task", choices=["arithmetic", "longhand", "word_problems"],
+                      default="arithmetic",
                       help="kind of question (default arithmetic)")
     what.add_argument("--mixture", default="paper", metavar="NAME",
                       help="paper, notebook (as published), demo (for the embedded base) or skills "
@@ -53,9 +56,23 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     hand.add_argument("--questions", metavar="FILE",
                       help="work these: question|answer lines, or a question and its answer on "
                            "every two lines (default: draw --rows of them, 200 if not given)")
+    word = parser.add_argument_group("with --task word_problems")
+    word.add_argument("--gsm8k", metavar="DIR",
+                      help="GSM8K's training problems, the first --rows of them (default: "
+                           f"templates of our own, {word_data.ROWS:,} rows)")
+    word.add_argument("--no-code", action="store_true",
+                      help="solve in prose, without an interpreter (default: in prose and code)")
+    word.add_argument("--from-model", metavar="ADAPTER",
+                      help="keep what this model solves by itself, wrong solutions apart in "
+                           "OUT.wrong.jsonl (default: the solutions of the source)")
+    word.add_argument("--base", metavar="DIR", help="its base (default: the embedded one)")
+    word.add_argument("--samples", type=int, default=8, metavar="N",
+                      help="of the model for each question (default 8)")
+    word.add_argument("--temperature", type=float, default=0.7, help="of these (default 0.7)")
     how = parser.add_argument_group("how it is worded and answered")
     how.add_argument("--held-out", action="store_true",
-                     help="use the wordings that training never shows (default: the others)")
+                     help="use the wordings (of word problems: templates) that training never "
+                     "shows (default: the others)")
     how.add_argument("--no-steps", action="store_true",
                      help="no working: question = answer (default: with working)")
     how.add_argument("--omit", action="append", default=[], metavar="STAGE",
@@ -88,6 +105,8 @@ def main(argv: list[str] | None = None) -> int:
         count_tokens = functools.partial(row_tokens, Tokenizer(args.tokenizer))
     if args.task == "longhand":
         return write_longhand(args, count_tokens)
+    if args.task == "word_problems":
+        return write_word_problems(args, count_tokens)
     recipe = dataset.Recipe(
         mixture=args.mixture, rows=args.rows, seed=args.seed, order=args.order,
         steps=not args.no_steps, omit=tuple(args.omit), bare=args.bare, held_out=args.held_out,
@@ -108,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def write_longhand(args: argparse.Namespace, count_tokens: Callable[[dict], int] | None) -> int:
-    """Demonstrations of remainders: of the user's questions, or of drawn ones that no suite asks."""
+    """Demonstrations: of the user's questions, or of drawn ones that no suite asks."""
     longhand.form_named(args.form)
     if args.questions and args.rows:
         raise UserError("--rows and --questions exclude each other: a file is worked as a whole")
@@ -124,6 +143,35 @@ def write_longhand(args: argparse.Namespace, count_tokens: Callable[[dict], int]
     report = dataset.write_list(out, rows, count_tokens)
     unit = "tokens a row" if count_tokens else "characters of output"
     print(table(report, unit, f"{out}: {len(rows):,} rows"),
+          file=sys.stderr if out == "-" else sys.stdout)
+    return 0
+
+
+def write_word_problems(args: argparse.Namespace,
+                        count_tokens: Callable[[dict], int] | None) -> int:
+    """Worked problems of the templates or of GSM8K, or what a model makes of them."""
+    out = args.out or "data/word_problems.jsonl"
+    source = word_data.source_rows(args)
+    if not source.rows:
+        raise UserError(f"{args.gsm8k}: none of {len(source.rejections)} problems gives a trace")
+    rows, notes = source.rows, []
+    if source.rejections:
+        notes.append(word_data.write_rejections(out, source.rejections, len(rows)))
+    if args.from_model:
+        from goat import self_training  # only here: it loads torch
+        found = self_training.sample(rows, args.from_model, args.base, args.samples,
+                                     args.temperature, args.seed, not args.no_code)
+        rows, notes = found.right, [self_training.summary(found)]
+        if found.wrong:
+            dataset.write_list(word_data.beside(out, "wrong"), found.wrong)
+            notes.append(f"wrong solutions: {word_data.beside(out, 'wrong')}")
+        if not rows:
+            raise UserError(f"{args.from_model}: solves none of {len(source.rows):,} questions; "
+                            "nothing is written but its wrong solutions, if it states answers")
+    report = dataset.write_list(out, rows, count_tokens)
+    report.left_out = source.drawn_again
+    unit = "tokens a row" if count_tokens else "characters of output"
+    print(table(report, unit, f"{out}: {len(rows):,} rows"), *notes, sep="\n",
           file=sys.stderr if out == "-" else sys.stdout)
     return 0
 

@@ -11,7 +11,6 @@ import math
 import shutil
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,46 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from goat import checkpoint, device, lora, memory, optim, probe, suites
+from goat import checkpoint, device, lora, memory, optim, probe, suites, value_head
 from goat.batching import IGNORE, Batch, RowBatches, SkillStream
 from goat.distributed import Group
 from goat.errors import UserError, run
-from goat.flags import EMBEDDED, parse_args
-from goat.model import Llama, LlamaConfig
-from goat.run_folder import RunFolder, StopSignal, fingerprint, peak_memory, restore, snapshot
+from goat.flags import EMBEDDED, fit, lora_targets, memory_advice, parse_args
+from goat.meter import Meter
+from goat.model import Llama
+from goat.run_folder import RunFolder, StopSignal, fingerprint, restore, snapshot
 from goat.tasks import dataset
 from goat.tokenizer import Tokenizer
-
-
-def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:
-    names = args.lora_targets
-    return lora.ALL_TARGETS if names == "all" else tuple(names.replace(" ", "").split(","))
-
-
-def fit(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
-        dtype: torch.dtype) -> memory.Setting:
-    """Decide what is left to be decided by memory (args.int8, args.checkpointing), and return what
-    a pass over the longest possible rows is made of. A plan without a GPU assumes a 24 GB card."""
-    card = memory.CARD
-    if where.type == "cuda":
-        card = torch.cuda.mem_get_info(where)[1]
-    gpu = where.type == "cuda" or args.plan is not None
-    if args.plan and where.type == "cpu":
-        dtype = device.DTYPES.get(args.dtype, torch.bfloat16)
-    targets = tuple(t for t in lora_targets(args) if t in lora.ALL_TARGETS)  # add_lora checks them
-    setting = memory.Setting(
-        rank=0 if args.full else args.lora_r, targets=targets,
-        dropout=args.lora_dropout, micro_batch=max(1, args.micro_tokens // args.cutoff),
-        length=args.cutoff, dtype=dtype, fused=gpu, checkpointing=args.checkpointing == "on")
-    if args.int8 is None:
-        blocks = next(iter(memory.state(config, setting).values()))
-        args.int8 = gpu and not args.full and blocks > card / 2
-    setting = replace(setting, int8=args.int8)
-    if args.checkpointing == "auto":
-        needed = gpu and not memory.plan(config, **vars(setting)).fits(card)
-        setting = replace(setting, checkpointing=needed)
-    args.checkpointing = "on" if setting.checkpointing else "off"
-    return setting
 
 
 def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype) -> Llama:
@@ -71,8 +40,9 @@ def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype
     model = checkpoint.load_model(base, dtype=dtype, device=where, int8=args.int8)
     if args.full:
         return model.requires_grad_(True)
-    return lora.add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout,
-                         lora_targets(args), seed=args.seed)
+    lora.add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout, lora_targets(args),
+                  seed=args.seed)
+    return value_head.add(model) if args.value_head else model
 
 
 def load_data(args: argparse.Namespace, tokenizer: Tokenizer) -> RowBatches | SkillStream:
@@ -85,14 +55,19 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer) -> RowBatches | Sk
         recipe = dataset.Recipe(mixture="paper" if args.base else "demo", rows=args.rows)
         dataset.write_rows(path, recipe, suites.reserved())
         print(f"{path}: {recipe.size:,} rows of the mixture {recipe.mixture!r} written")
-    data = RowBatches(path, tokenizer, args.batch, args.micro_tokens, args.cutoff, args.seed)
+    data = RowBatches(path, tokenizer, args.batch, args.micro_tokens, args.cutoff, args.seed,
+                      args.learn_output, args.value_head)
     if data.left_out:
-        print(f"{data.left_out:,} rows of more than {args.cutoff} tokens are left out (--cutoff)")
+        numbers = ", ".join(map(str, data.left_out[:10])) + ", …" * (len(data.left_out) > 10)
+        print(f"{len(data.left_out):,} rows of more than {args.cutoff} tokens are left out "
+              f"(--cutoff): rows {numbers}")
     return data
 
 
-def answer_loss(model: Llama, batch: Batch, where: torch.device) -> Tensor:
-    """The sum of the cross-entropies of the batch's answer tokens, in fp32.
+def answer_loss(model: Llama, batch: Batch, where: torch.device,
+                value_scale: float = 0.0) -> Tensor:
+    """The sum of the cross-entropies of the batch's answer tokens, in fp32, plus, where the batch
+    has values, `value_scale` times the sum of their squared errors.
 
     The head is applied to answer positions only; their number is padded to a multiple of 256,
     since every new shape costs a CPU's matrix library a new kernel.
@@ -104,20 +79,31 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device) -> Tensor:
     labels = F.pad(labels[at], (0, padding), value=IGNORE).to(where)
     at = F.pad(at, (0, padding)).to(where)
     logits = model.lm_head(hidden[at]).float()  # (N, V)
-    return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    if batch.values is not None:
+        loss = loss + value_scale * model.value_head.squared_error(hidden, batch.values)
+    return loss
 
 
-def longest_batch_first(model: Llama, data: RowBatches | SkillStream, where: torch.device) -> None:
-    """A forward and backward pass that learns nothing, over the batch that needs most memory, so
-    that a run which does not fit fails now and not hours later."""
-    try:
-        answer_loss(model, data.largest(), where).backward()
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise UserError("out of memory at the longest batch: lower --micro-tokens or --cutoff, "
-                        f"hold the base in 8 bits with --int8, or lower --lora-r ({error})")
-    model.zero_grad(set_to_none=True)
+def longest_batch_first(model: Llama, masters: optim.MasterWeights, optimizers: list,
+                        data: RowBatches | SkillStream, where: torch.device) -> Meter:
+    """A forward and backward pass that learns nothing, over the batch that needs most memory,
+    beside gradients and optimizer state of full size: a run that does not fit fails now and not
+    hours later. Returns what measured it."""
+    batch, reserve = data.largest(), optim.future_state(optimizers)
+    for p in masters.masters:
+        p.grad = torch.zeros_like(p)
+    meter = Meter(where, batch.labels)
+    with meter.first_pass([*model.state_dict().values(), *masters.masters,
+                           *(p.grad for p in masters.masters)]):
+        answer_loss(model, batch, where).backward()
+    for p in (*masters.masters, *masters.params):
+        p.grad = None
+    del reserve
+    return meter
 
 
+@memory_advice()
 def main(argv: list[str] | None = None) -> int | None:
     # settings: everything that can be refused is refused before anything is loaded
     args = parse_args(sys.argv[1:] if argv is None else argv)
@@ -125,7 +111,7 @@ def main(argv: list[str] | None = None) -> int | None:
     config = memory.PRESETS.get(args.plan) or checkpoint.read_config(args.base or EMBEDDED)
     setting = fit(args, config, where, dtype)
     if args.plan:
-        print(memory.plan(config, **vars(setting)).table())
+        print(memory.plan(config, **vars(setting)).table(memory.room(where)))
         return
     group = Group(where)
     where = group.device
@@ -136,9 +122,10 @@ def main(argv: list[str] | None = None) -> int | None:
 
     # model: a frozen base and its adapter, or all weights with fp32 master copies
     torch.manual_seed(args.seed)
+    tokenizer = Tokenizer(args.base or EMBEDDED)
+    checkpoint.check_tokenizer(config, tokenizer)
     model = load_model(args, where, dtype).train()
     model.checkpointing = setting.checkpointing
-    tokenizer = Tokenizer(args.base or EMBEDDED)
     masters = optim.MasterWeights(lora.trainable(model))
     learning, total = (sum(p.numel() for p in ps) for ps in (masters.params, model.parameters()))
     say(f"{learning:,} of {total:,} parameters learn ({100 * learning / total:.2f} %)")
@@ -151,32 +138,36 @@ def main(argv: list[str] | None = None) -> int | None:
     optimizers = optim.make_optimizers(model, masters, lr=args.lr, muon_lr=args.muon_lr,
                                        betas=(0.9, args.beta2), weight_decay=args.weight_decay)
     rates = [g["lr"] for o in optimizers for g in o.param_groups]
+    scaler = optim.LossScaler(dtype)
+    stateful = optimizers + [scaler] * scaler.active  # what a checkpoint holds beside the weights
     settings = {**vars(args), "steps": steps, "data_hash": data.fingerprint,
                 "base_hash": fingerprint(args.base or EMBEDDED)}
     state = folder.begin(settings)
     finished = state is not None and state["step"] >= steps
     ask = args.before_after and group.writer and not finished
     before = probe.probe(model, tokenizer) if ask else None  # a fresh adapter changes nothing yet
-    first = restore(state, masters, optimizers)
+    first = restore(state, masters, stateful)
 
     # loop: one window, one optimizer step
-    longest_batch_first(model, data, where)
+    meter = longest_batch_first(model, masters, optimizers, data, where)
     began, seen, bad_steps, stop = time.time(), 0, 0, StopSignal()
     progress = tqdm(range(first, steps), initial=first, total=steps, unit="step",
                     disable=not group.writer)
     for step in progress:
         torch.manual_seed((args.seed * 1_000_003 + step) * 1009 + group.rank)  # for the dropout
         window = data.window(step)
-        answers = sum(int((b.labels != IGNORE).sum()) for b in window)  # of the whole window
+        answers = max(1, sum(int((b.labels != IGNORE).sum()) for b in window))  # of them all
+        also = [value_head.scale(window, args.value_weight, answers)] if args.value_head else []
         loss = 0.0
         for batch in map(group.share, window):
             if len(batch.tokens):
-                part = answer_loss(model, batch, where) / answers
-                part.backward()
+                part = answer_loss(model, batch, where, *also) / answers
+                (part * scaler.scale).backward()
                 masters.collect()
                 loss += part.item()
             seen += batch.tokens.numel()
         group.sum_gradients(masters.masters)
+        scaler.unscale(masters.masters)
         loss = group.total(loss)
         norm = torch.nn.utils.clip_grad_norm_(masters.masters, args.clip).item()
         factor = optim.schedule(step, steps, args.warmup, args.hold, args.final_lr)
@@ -185,6 +176,9 @@ def main(argv: list[str] | None = None) -> int | None:
         if math.isfinite(loss + norm):
             for optimizer in optimizers:
                 optimizer.step()
+            scaler.stepped()
+        elif math.isfinite(loss) and scaler.lower():  # fp16 looks for its scale in this way
+            folder.log(step=step + 1, norm=norm, loss_scale=scaler.scale)
         else:
             bad_steps += 1
             folder.log(step=step + 1, loss=loss, norm=norm,
@@ -210,7 +204,7 @@ def main(argv: list[str] | None = None) -> int | None:
             folder.log(step=done, exact_match=right / asked, questions=asked)
             progress.write(f"step {done}: exact match {right} of {asked} held-out questions")
         if done % args.save_every == 0 or done == steps or stopping:
-            folder.save_state(snapshot(done, settings, masters, optimizers))
+            folder.save_state(snapshot(done, settings, masters, stateful))
         if stopping:
             stop.release()
             say(f"stopped after step {done}; go on with --resume --out {folder.path}")
@@ -222,12 +216,10 @@ def main(argv: list[str] | None = None) -> int | None:
     if group.writer:
         model.eval()
         say(f"{steps - first} steps in {seconds:.0f} s, "
-            f"{(steps - first) * args.batch / max(seconds, 1e-9):.1f} rows/s, "
-            f"peak memory {peak_memory(where)}")
-        rows, length = data.largest().tokens.shape
-        predicted = memory.plan(config, **vars(replace(setting, micro_batch=rows, length=length)))
-        say(f"predicted for the tensors of the largest batch, {rows} x {length}: "
-            f"{predicted.total / memory.GB:.2f} GB (python train.py --plan shows them)")
+            f"{(steps - first) * args.batch / max(seconds, 1e-9):.1f} rows/s")
+        predicted = meter.predicted(config, setting) / memory.GB
+        say(f"memory: predicted {predicted:.2f} GB (--plan shows for what), measured "
+            f"{meter.measured(optimizers)}")
         if args.full:
             result = f"--base {folder.path / 'model'}"
             checkpoint.save_model(model, folder.path / "model")
@@ -236,6 +228,8 @@ def main(argv: list[str] | None = None) -> int | None:
             base = f"--base {args.base} " if args.base else ""
             result = f"{base}--adapter {folder.path / 'adapter'}"
             checkpoint.save_adapter(model, folder.path / "adapter", args.base or EMBEDDED)
+            if args.value_head:
+                value_head.save(model, folder.path / "adapter")
         if before:
             say(probe.table(before, probe.probe(model, tokenizer)))
         say(f"ask it:       python eval.py {result} --ask \"What is 397 x 429?\"\n"

@@ -6,7 +6,8 @@ matrix library, which builds a kernel for every new shape, builds few. Windows a
 (seed, step) alone, so a resumed run sees the very same ones.
 
 Labels are shifted here, once: the logits at position t are compared with `labels[:, t]`, the token
-at t + 1. They are IGNORE at the prompt and at padding; the answer and its EOS count.
+at t + 1. They are IGNORE at the prompt and at padding; the answer and its EOS count, apart from
+what the marks of a word problem take out (goat/marks.py).
 """
 
 import hashlib
@@ -22,21 +23,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from goat.errors import UserError
+from goat.marks import IGNORE, Marks, find_marks
 from goat.tasks import pretraining
 from goat.tasks.phrasing import row_prompt
 from goat.tokenizer import Tokenizer
 
-IGNORE = -100
 LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)  # padded lengths
 ROWS = 8  # rows of a micro-batch come in multiples of this; shorter rows fill it up
 
 
 class Batch(NamedTuple):
-    """tokens and labels (B, T) int64; `rows` are the row numbers, for messages."""
+    """tokens and labels (B, T) int64; `rows` are the row numbers, for messages.
+
+    `values` (B, T) int64 are 1 and -1 at the tokens whose value is learnt, else 0; None where no
+    value is learnt at all.
+    """
 
     tokens: Tensor
     labels: Tensor
     rows: list[int]
+    values: Tensor | None = None
 
 
 def read_rows(path: str | os.PathLike) -> Iterator[dict[str, str]]:
@@ -78,29 +84,37 @@ class RowBatches:
     """Windows over the rows of a file, encoded once and kept as flat arrays.
 
     `batch` rows a window; `budget` is the largest number of tokens, padding included, in one
-    micro-batch; rows of more than `cutoff` tokens are left out and counted in `left_out`.
+    micro-batch; rows of more than `cutoff` tokens are left out, their numbers kept in `left_out`.
     """
 
     def __init__(self, path: str | os.PathLike, tokenizer: Tokenizer, batch: int, budget: int,
-                 cutoff: int, seed: int):
-        self.batch, self.budget, self.seed, self.left_out = batch, budget, seed, 0
+                 cutoff: int, seed: int, learn_output: bool = False, valued: bool = False):
+        self.batch, self.budget, self.seed, self.valued = batch, budget, seed, valued
+        self.marks: dict[int, Marks] = {}  # of the rows that have any
+        self.left_out: list[int] = []
         self.pad_id = tokenizer.eos_id  # any id will do: padding is never looked at
         ids, self.starts, self.prompts, self.numbers = [], [0], [], []
         progress = tqdm(read_rows(path), desc=f"reading {path}", unit=" rows", leave=False)
         for number, row in enumerate(progress, 1):
             try:
                 row_ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
+                marks = find_marks(row, row_prompt(row), row_ids, tokenizer, learn_output, valued)
             except UserError as error:
                 raise UserError(f"{path}, row {number}: {error}")
             if len(row_ids) > cutoff + 1:
-                self.left_out += 1
+                self.left_out.append(number)
                 continue
+            if marks:
+                self.marks[len(ids)] = marks
             ids.append(np.asarray(row_ids, dtype=np.uint32))
             self.starts.append(self.starts[-1] + len(row_ids))
             self.prompts.append(n_prompt)
             self.numbers.append(number)
         if not ids:
             raise UserError(f"{path}: no row of at most {cutoff} tokens (see --cutoff)")
+        if valued and not any(marks.value for marks in self.marks.values()):
+            raise UserError(f"{path}: --value-head needs rows with the field label, correct or "
+                            "wrong (see generate_data.py --from-model)")
         self.ids = np.concatenate(ids)
         with open(path, "rb") as file:
             self.fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
@@ -146,11 +160,15 @@ class RowBatches:
         """Pad to (count, length): short rows at their end, a short batch by empty rows."""
         tokens = np.full((count, length), self.pad_id, dtype=np.int64)
         labels = np.full((count, length), IGNORE, dtype=np.int64)
+        values = np.zeros((count, length), dtype=np.int64) if self.valued else None
         for b, row in enumerate(rows):
             ids = self.ids[self.starts[row]: self.starts[row + 1]].astype(np.int64)
             put(tokens[b], labels[b], ids, self.prompts[row])
+            if row in self.marks:
+                self.marks[row].apply(labels[b], values[b] if self.valued else None)
         return Batch(torch.from_numpy(tokens), torch.from_numpy(labels),
-                     [self.numbers[row] for row in rows])
+                     [self.numbers[row] for row in rows],
+                     torch.from_numpy(values) if self.valued else None)
 
 
 class SkillStream:

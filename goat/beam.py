@@ -75,7 +75,7 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
     searches: list[Search] = []
     with evaluating(model):
         while waiting or searches:
-            with torch.no_grad():
+            with torch.inference_mode():
                 if waiting and batch.free():
                     rows = waiting.popleft()
                     fresh = [Search(rows, batch.free()[:beams])]

@@ -3,15 +3,21 @@
 Every process reads the same window and takes its share of each micro-batch's rows; losses are
 divided by the *global* count of answer tokens, so the plain sum of all gradients is the gradient
 of the whole window. One process alone (no torchrun) goes through the same calls, which then do
-nothing.
+nothing. When a process dies, the others end at their next meeting with one clear line: what was
+saved last is whole, since only one process writes, and it writes atomically.
 """
 
 import os
+from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from goat.batching import Batch
+from goat.errors import UserError
+
+PATIENCE = timedelta(hours=2)  # the others wait this long while the writer evaluates or saves
 
 
 class Group:
@@ -24,7 +30,8 @@ class Group:
             if device.type == "cuda":
                 self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
                 torch.cuda.set_device(self.device)
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            kind = "nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(kind, timeout=PATIENCE)
 
     @property
     def writer(self) -> bool:
@@ -33,7 +40,8 @@ class Group:
     def share(self, batch: Batch) -> Batch:
         """Every size-th row of the batch, from this process's rank on."""
         mine = slice(self.rank, None, self.size)
-        return Batch(batch.tokens[mine], batch.labels[mine], batch.rows[mine])
+        return Batch(batch.tokens[mine], batch.labels[mine], batch.rows[mine],
+                     None if batch.values is None else batch.values[mine])
 
     def sum_gradients(self, params: list) -> None:
         """Add up the gradients of all processes, in one message."""
@@ -41,7 +49,8 @@ class Group:
             return
         flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
                           for p in params])
-        dist.all_reduce(flat)
+        with together():
+            dist.all_reduce(flat)
         for p, grad in zip(params, flat.split([p.numel() for p in params])):
             p.grad = grad.view_as(p)
 
@@ -50,18 +59,32 @@ class Group:
         if self.size == 1:
             return value
         tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor)
-        return tensor.item()
+        with together():
+            dist.all_reduce(tensor)
+            return tensor.item()
 
     def agree(self, text: str) -> str:
         """The writer's `text`, on every process."""
         if self.size == 1:
             return text
         box = [text]
-        dist.broadcast_object_list(box, src=0)
+        with together():
+            dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def close(self) -> None:
         if self.size > 1:
-            dist.barrier()
-            dist.destroy_process_group()
+            with together():
+                dist.barrier()
+                dist.destroy_process_group()
+
+
+@contextmanager
+def together():
+    """A meeting of all processes. Where it fails, since one is gone, a UserError says so."""
+    try:
+        yield
+    except RuntimeError as error:  # torch's errors of communication are of this kind
+        raise UserError("another process of this run has ended, so this one stops too: see its "
+                        "message, and go on from the last checkpoint with --resume "
+                        f"({str(error).splitlines()[0]})")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -10,6 +10,7 @@ from tqdm import tqdm
 from goat import scoring
 from goat.beam import beam_search
 from goat.generate import stream
+from goat.interpreter import ANSWERED, Solution, solve
 from goat.model import Llama
 from goat.questions import Question
 
@@ -30,6 +31,8 @@ class Record:
     right: bool
     kind: str | None
     first_error: str | None
+    runs: int | None = None  # programs that the interpreter ran; None where there was none
+    failed_runs: int = 0
 
 
 class Score(NamedTuple):
@@ -47,22 +50,27 @@ class Score(NamedTuple):
 
 
 def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: int = 1,
-             progress: bool = False, **decoding) -> tuple[list[Record], bool]:
+             interpreter: bool = False, progress: bool = False,
+             **decoding) -> tuple[list[Record], bool]:
     """Records in the order of the questions, and whether all were answered.
 
-    `decoding` goes to `generate.stream` (or, with `beams` > 1, to `beam_search`). Ctrl-C ends the
-    work early: the records so far are returned, with False.
+    `decoding` goes to `generate.stream`, with `beams` > 1 to `beam_search`, with `interpreter` to
+    `interpreter.solve`. Ctrl-C ends the work early: the records so far are returned, with False.
     """
     prompts = [question.prompt for question in questions]
     if beams > 1:
         rows = beam_search(model, tokenizer, prompts, beams=beams, **decoding)
+    elif interpreter:
+        rows = solve(model, tokenizer, prompts, **decoding)
     else:
         rows = stream(model, tokenizer, prompts, **decoding)
     records: dict[int, Record] = {}
     bar = tqdm(rows, total=len(prompts), unit="problem", disable=not progress)
     try:
         for row in bar:
-            records[row.problem] = record(questions[row.problem], row.text)
+            question = questions[row.problem]
+            records[row.problem] = (solved_record(question, row) if interpreter
+                                    else record(question, row.text))
     except KeyboardInterrupt:
         bar.close()
     return [records[i] for i in sorted(records)], len(records) == len(questions)
@@ -73,6 +81,15 @@ def record(question: Question, output: str) -> Record:
     return Record(question.suite, question.cell, question.wording, question.small, question.prompt,
                   question.expression, question.answer, question.working(output),
                   *scoring.judge(question, output))
+
+
+def solved_record(question: Question, solution: Solution) -> Record:
+    """The judged solution of one word problem; without an answer, `kind` is its outcome."""
+    judged = replace(record(question, solution.text), runs=solution.runs,
+                     failed_runs=solution.failed)
+    if solution.outcome == ANSWERED:
+        return judged
+    return replace(judged, given="", right=False, kind=solution.outcome)
 
 
 def score(records: Sequence[Record]) -> Score:

@@ -3,10 +3,16 @@ of goat/base/recipe.json for the embedded base."""
 
 import argparse
 import json
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from goat import device, lora, memory
+from goat.batching import padded_length
 from goat.errors import UserError
+from goat.model import LlamaConfig
 from goat.tasks.pretraining import MIXES
 
 EMBEDDED = Path(__file__).parent / "base"
@@ -29,13 +35,18 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="recompute each block in the backward pass (default auto: when a GPU needs it)")
     add("--device", default="auto", help="auto, cuda, mps or cpu (default auto)")
     add("--dtype", default="auto", choices=("auto", *device.DTYPES),
-        help="of the products (default auto: bf16 where the hardware has units for it)")
+        help="of the products (default auto: bf16 where the hardware has units for it, else fp16 "
+             "on a GPU, with a loss scale, and fp32 on a CPU)")
     group = parser.add_argument_group("LoRA")
     add = group.add_argument
     add("--lora-r", type=int, default=64, help="rank (default %(default)s)")
     add("--lora-alpha", type=float, help="scaling is alpha / rank (default: the rank)")
     add("--lora-dropout", type=float, default=0.05,
         help="dropout on the input of A (default %(default)s)")
+    add("--value-head", action="store_true",
+        help="also learn to tell correct solutions from wrong ones, by the rows' label")
+    add("--value-weight", type=float, default=0.1,
+        help="of that head's squared error in the loss (default %(default)s)")
     add("--lora-targets", default=",".join(lora.ATTENTION_TARGETS),
         help="last name parts of the wrapped layers, or `all` (default %(default)s)")
     group = parser.add_argument_group("data")
@@ -46,8 +57,11 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--skills", type=int, metavar="DIGITS",
         help="no file, but an endless stream of `skills` rows that grow to so many digits")
     add("--skills-mix", default="growing", choices=MIXES,
-        help="of that stream: growing is a curriculum of digits; even, sheets: all sizes alike, "
-             "with more subtraction, with scratch sheets (default %(default)s)")
+        help="of that stream: growing is a curriculum of digits; the others take all sizes alike; "
+             "even has more subtraction, sheets has scratch sheets, words also text "
+             "(default %(default)s)")
+    add("--learn-output", action="store_true",
+        help="learn what the interpreter prints in word problems too (default: masked)")
     add("--cutoff", type=int, default=512, help="longest row in tokens (default %(default)s)")
     add("--seed", type=int, default=0, help="of everything random (default %(default)s)")
     group = parser.add_argument_group("optimization")
@@ -78,12 +92,13 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--log-every", type=int, default=10, help="steps per log line (default %(default)s)")
     add("--eval-every", type=int, default=0,
         help="steps between exact-match checks by generation, 0 = never (default %(default)s)")
-    add("--before-after", action="store_true",
+    add("--before-after", action=argparse.BooleanOptionalAction, default=False,
         help="ask the suite `demo` before and after, and print the table")
     add("--plan", nargs="?", const="base", metavar="MODEL",
         help="train nothing: print what each byte of a step is for; MODEL is llama-7b or "
              "llama-13b (no weights needed; default: the one of --base)")
-    if parser.parse_known_args(argv)[0].base is None:
+    known = parser.parse_known_args(argv)[0]
+    if known.base is None and known.plan not in memory.PRESETS:
         parser.set_defaults(**json.loads((EMBEDDED / "recipe.json").read_text()))
     args = parser.parse_args(argv)
     positive = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "lr",
@@ -96,6 +111,54 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
                         "of your own give --plan alone and the model as --base")
     if args.scratch and not args.full:
         raise UserError("--scratch starts from random weights, all of which must learn: add --full")
+    if args.full and args.int8:
+        raise UserError("--int8 holds a frozen base, but with --full every weight learns: leave "
+                        "one of them out")
+    if args.value_head and (args.full or args.skills):
+        raise UserError("--value-head is trained beside LoRA on labelled rows: leave out --full "
+                        "and --skills")
     if args.skills and not args.max_steps:
         raise UserError("--skills is an endless stream: say how long with --max-steps")
     return args
+
+
+def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:
+    """The names in --lora-targets, `all` spelt out."""
+    names = args.lora_targets
+    return lora.ALL_TARGETS if names == "all" else tuple(names.replace(" ", "").split(","))
+
+
+def fit(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
+        dtype: torch.dtype) -> memory.Setting:
+    """Decide what is left to be decided by memory (args.int8, args.checkpointing), and return what
+    a pass over the longest possible rows is made of. A plan without a GPU assumes a 24 GB card."""
+    card, length = memory.room(where), padded_length(args.cutoff)
+    gpu = where.type == "cuda" or args.plan is not None
+    if args.plan and where.type == "cpu":
+        dtype = device.DTYPES.get(args.dtype, torch.bfloat16)
+    targets = tuple(t for t in lora_targets(args) if t in lora.ALL_TARGETS)  # add_lora checks them
+    setting = memory.Setting(
+        rank=0 if args.full else args.lora_r, targets=targets,
+        dropout=args.lora_dropout, micro_batch=max(1, args.micro_tokens // length),
+        length=length, dtype=dtype, fused=gpu, checkpointing=args.checkpointing == "on",
+        muon=args.muon_lr > 0)
+    if args.int8 is None:
+        blocks = next(iter(memory.state(config, setting).values()))
+        args.int8 = gpu and not args.full and blocks > card / 2
+    setting = replace(setting, int8=args.int8)
+    if args.checkpointing == "auto":
+        needed = gpu and not memory.plan(config, **vars(setting)).fits(card)
+        setting = replace(setting, checkpointing=needed)
+    args.checkpointing = "on" if setting.checkpointing else "off"
+    return setting
+
+
+@contextmanager
+def memory_advice():
+    """Running out of memory is answered by the flags that need less of it."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        reason = (str(error).strip() or "of the host").splitlines()[0]
+        raise UserError("out of memory: lower --micro-tokens or --cutoff, give --checkpointing on, "
+                        f"hold the base in 8 bits with --int8, or lower --lora-r ({reason})")

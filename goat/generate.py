@@ -59,10 +59,11 @@ class Batch:
     def resize(self, slots: int) -> None:
         """Give every row room for `slots` positions (rounded up), or less room than before.
 
-        Attention reads all slots, and reads them fastest when nothing lies between them.
+        Attention reads all slots, and reads them fastest when nothing lies between them. So the
+        cache is copied to its new size; one step too large is left, for copying costs more.
         """
         slots, old = round_up(slots, SLOT_STEP), self.cache
-        if slots == old.span:
+        if slots <= old.span <= slots + SLOT_STEP:
             return
         self.cache = self.new_cache(len(self.rows), slots)
         both = min(slots, old.span)
@@ -147,6 +148,8 @@ def finish(row: Row, tokenizer, stop: tuple[str, ...]) -> bool:
 def new_rows(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int,
              samples: int = 1) -> list[Row]:
     """One row for each sample of each prompt; new tokens are limited by the context too."""
+    if max_new_tokens < 1 or samples < 1:
+        raise UserError("max_new_tokens and samples must be at least 1")
     room = model.config.max_positions
     rows = []
     for problem, prompt in enumerate(prompts):
@@ -174,12 +177,18 @@ def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 51
            batch_size: int = 128, *, samples: int = 1, temperature: float = 0.0,
            top_p: float = 1.0, seed: int = 0, stop: tuple[str, ...] = ()) -> Iterator[Row]:
     """Yield each finished row as soon as it is done, in any order; see `generate`."""
-    if max_new_tokens < 1 or batch_size < 1 or samples < 1:
-        raise UserError("max_new_tokens, batch_size and samples must be at least 1")
     sampling = Sampling(temperature, top_p, seed)
     rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples)
     for row in rows:
         row.uniforms = sampling.uniforms(row)
+    yield from decode(model, tokenizer, rows, batch_size, sampling, stop)
+
+
+def decode(model: Llama, tokenizer, rows: list[Row], batch_size: int, sampling: Sampling,
+           stop: tuple[str, ...] = ()) -> Iterator[Row]:
+    """Continue rows that have their ids, limits and random numbers; yield each when it is done."""
+    if batch_size < 1:
+        raise UserError("batch_size must be at least 1")
     # The longest prompts first: neighbours are then padded little, and the rows that are likely
     # to take longest do not start last.
     waiting = deque(sorted(rows, key=lambda row: -len(row.ids)))
@@ -191,7 +200,7 @@ def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 51
     with evaluating(model):
         while waiting or any(batch.rows):
             count = min(group, len(waiting))
-            with torch.no_grad():
+            with torch.inference_mode():
                 if waiting and len(batch.free()) >= count:
                     fresh = [waiting.popleft() for _ in range(count)]
                     guesses = [[] for _ in fresh]

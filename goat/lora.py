@@ -112,24 +112,25 @@ def merge(model: nn.Module) -> nn.Module:
     """Fold every adapter into its base weight, so that a forward pass costs no more than before.
 
     The layer before the merge is kept, so `unmerge` restores the very bits. An int8 base becomes
-    a 16-bit layer (rounding the sum to 8 bits again would lose the small change): the message
-    says how many did. Merging a merged model changes nothing. Returns the model.
+    a layer of the type that the model computes in, 16-bit as a rule (rounding the sum to 8 bits
+    again would lose the small change): the message says how many did. Merging a merged model
+    changes nothing. Returns the model.
     """
-    widened = 0
+    widened, wide = 0, next(model.parameters()).dtype  # of the embedding
     for layer in lora_layers(model).values():
         if layer.unmerged is not None:
             continue
         layer.unmerged = layer.base
-        weight = layer.base.weight
+        weight, dtype = layer.base.weight, layer.base.weight.dtype
         if isinstance(layer.base, Int8Linear):
-            weight, widened = layer.base.dequantised(), widened + 1
-        dtype = torch.bfloat16 if isinstance(layer.unmerged, Int8Linear) else weight.dtype
+            weight, dtype, widened = layer.base.dequantised(), wide, widened + 1
         out_features, in_features = weight.shape
         layer.base = nn.Linear(in_features, out_features, bias=False, device="meta")
         merged = (weight.float() + layer.delta()).to(dtype)
         layer.base.weight = nn.Parameter(merged, requires_grad=False)
     if widened:
-        print(f"merge: {widened} int8 layers are 16-bit now (bfloat16), which takes twice the memory")
+        print(f"merge: {widened} int8 layers are {8 * wide.itemsize}-bit now ({str(wide)[6:]}), "
+              f"which takes {wide.itemsize} times the memory")
     return model
 
 

@@ -24,6 +24,7 @@ GB, GIB = 10 ** 9, 2 ** 30
 CARD = int(21.5 * GIB)  # what a 24 GB card leaves after the driver's and the display's share
 LIBRARIES = 32 << 20  # the matrix library's own buffers on a GPU
 
+
 PRESETS = {  # the published dimensions, for plans without any weights
     "llama-7b": LlamaConfig(),
     "llama-13b": LlamaConfig(dim=5120, hidden_dim=13824, n_layers=40, n_heads=40, n_kv_heads=40),
@@ -44,6 +45,7 @@ class Setting:
     checkpointing: bool = False  # recompute each block in the backward pass
     dtype: torch.dtype = torch.bfloat16
     fused: bool = True  # a GPU's attention and dropout, which save less than a CPU's
+    muon: bool = False  # one fp32 moment for each weight of the blocks instead of AdamW's two
 
     @property
     def tokens(self) -> int:
@@ -52,7 +54,7 @@ class Setting:
     @property
     def positions(self) -> int:
         """How many positions get logits, padded as train.py pads them."""
-        return 256 * math.ceil(self.tokens * self.answer_share / 256)
+        return 256 * math.ceil(round(self.tokens * self.answer_share) / 256)
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,12 @@ def largest(config: LlamaConfig, card: int = CARD, **settings) -> int:
     return low
 
 
+def room(where: torch.device) -> int:
+    """Bytes that this card, or a 24 GB one if there is none, leaves: of all the same share."""
+    whole = torch.cuda.mem_get_info(where)[1] if where.type == "cuda" else 24 * GIB
+    return whole * CARD // (24 * GIB)
+
+
 def layer_sizes(config: LlamaConfig) -> dict[str, tuple[int, int]]:
     """(in, out) of each linear layer of a block."""
     q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
@@ -146,7 +154,8 @@ def layer_sizes(config: LlamaConfig) -> dict[str, tuple[int, int]]:
 
 
 def state(config: LlamaConfig, s: Setting) -> dict[str, int]:
-    """Weights, gradients and optimizer state (AdamW: two fp32 moments for each learning weight)."""
+    """Weights, gradients and optimizer state (AdamW: two fp32 moments for each learning weight;
+    Muon: one)."""
     layers, wide = config.n_layers, s.dtype.itemsize
     sizes = layer_sizes(config)
     linear = layers * sum(i * o for i, o in sizes.values())
@@ -166,7 +175,7 @@ def state(config: LlamaConfig, s: Setting) -> dict[str, int]:
         rows["master copies of the weights, float32"] = 4 * learning
         rows[f"gradients of one pass, {kind}"] = wide * learning
     rows["gradients, float32"] = 4 * learning
-    rows["optimizer moments, float32"] = 8 * learning
+    rows["optimizer moments, float32"] = 8 * learning - 4 * s.muon * (adapter or linear)
     return rows
 
 

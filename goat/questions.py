@@ -3,7 +3,8 @@
 `read_questions` takes three kinds of file, told apart by their content:
   - rows as `generate_data.py` writes them: JSON lines, or one JSON list as published, with the
     fields `instruction`, `input`, `answer` (and others, which are not looked at);
-  - a BIG-bench task: a JSON object with the list `examples` of {"input": …, "target": …};
+  - a BIG-bench task: a JSON object with the list `examples` of {"input": …, "target": …}, or of
+    {"input": …, "target_scores": {choice: 0 or 1, …}};
   - plain text: `question|answer` lines or, as in the DeepMind mathematics dataset, a question and
     its answer on every two lines.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 from goat.errors import UserError
 from goat.tasks import longhand, phrasing
 from goat.tasks.arithmetic import parse_question
+from goat.tasks.word_problems import TASK, number
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Question:
     """One question of a suite or of a file.
 
     `wording` says how it is asked: "seen" or "held out" (of the training rows), "bare", "BIG-bench"
-    or, from a file, "given". `operands` is (a, op, b) where the question is arithmetic; op is one of + - * / %.
+    or, from a file, "given". `operands` is (a, op, b) where the question is arithmetic; op is one
+    of + - * / %.
     """
 
     suite: str
@@ -38,6 +41,7 @@ class Question:
     wording: str = "given"
     operands: tuple[int, str, int] | None = None
     small: bool = False  # one of so few possible questions that training may have shown it
+    task: str = ""  # the row's: says how an answer is read and compared
 
     @property
     def prompt(self) -> str:
@@ -95,9 +99,9 @@ def read_questions(path: str | os.PathLike, limit: int | None = None) -> list[Qu
     """
     path = Path(path)
     with open(path, encoding="utf-8") as file:
-        start = file.read(4096).lstrip()[:1]
-        file.seek(0)
         try:
+            start = file.read(4096).lstrip()[:1]
+            file.seek(0)
             if start == "{":
                 records = _json_lines(path, file)
             elif start == "[":
@@ -139,9 +143,12 @@ def _bigbench_row(example: object) -> object:
     """A BIG-bench example as a row; anything else is passed on, and refused later."""
     if not isinstance(example, dict):
         return example
-    target = example.get("target", "")
-    return {"instruction": example.get("input", ""),
-            "answer": target[0] if isinstance(target, list) and target else target}
+    target, choices = example.get("target", ""), example.get("target_scores")
+    if isinstance(target, list) and target:
+        target = target[0]
+    elif not target and isinstance(choices, dict):  # {choice: 1 if it is right, else 0}
+        target = next((choice for choice, score in choices.items() if score == 1), "")
+    return {"instruction": example.get("input", ""), "answer": target}
 
 
 def _question(path: Path, where: str, row: object) -> Question:
@@ -162,8 +169,34 @@ def _question(path: Path, where: str, row: object) -> Question:
     if operands and operands[1] != "%":
         a, op, b = operands
         cell = cell_name(op, len(str(a)), len(str(b)))
+    task = row.get("task") if isinstance(row.get("task"), str) else ""
     return Question(path.stem, cell if isinstance(cell, str) else "all", **texts,
-                    operands=operands)
+                    operands=operands, task=task)
+
+
+def gsm8k_questions(folder: str | os.PathLike, limit: int | None = None) -> list[Question]:
+    """The first `limit` problems of GSM8K's test.jsonl in `folder`, as word problems.
+
+    Raises UserError naming file and line for a missing file and for a line that is no problem
+    with a number behind `####`.
+    """
+    path = Path(folder) / "test.jsonl"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the folder that holds GSM8K's test.jsonl")
+    questions = []
+    with open(path, encoding="utf-8") as file:
+        for count, line in enumerate(islice(file, limit), 1):
+            try:
+                problem = json.loads(line)
+                text, answer = problem["question"].strip(), problem["answer"]
+                gold = answer.rpartition("####")[2].strip() if "####" in answer else ""
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise UserError(f"{path}, line {count}: not a GSM8K problem; each line is a JSON "
+                                "object with the texts 'question' and 'answer'")
+            if number(gold) is None:
+                raise UserError(f"{path}, line {count}: no number stands behind '####'")
+            questions.append(Question(TASK, "GSM8K test", text, "", gold, task=TASK))
+    return questions
 
 
 def cell_name(op: str, digits_a: int, digits_b: int) -> str:

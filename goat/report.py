@@ -3,16 +3,19 @@ file `results.json`, which holds everything that was asked, answered and set."""
 
 import json
 import os
+import platform
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
 
 from goat.errors import UserError
 from goat.evaluate import Record, Score, by_cell, score
 from goat.scoring import locate, mcnemar
+from goat.tasks.word_problems import with_mask
 
 # Table 3 of the Goat paper (arXiv 2305.14201): exact match / digit match in %, one figure for each
 # column. The first five columns are the cells of `bigbench`, the others those of `large`.
@@ -158,10 +161,30 @@ def wrong_by_turns(records: Sequence[Record]) -> list[Record]:
     return [r for group in zip_longest(*cells) for r in group if r]
 
 
+def interpreter_lines(records: Sequence[Record]) -> str:
+    """What the interpreter had to do, and how many answers did without it."""
+    helped = [r for r in records if r.runs is not None]
+    if not helped:
+        return ""
+    idle = [r for r in helped if not r.runs]
+    return (f"interpreter: {sum(r.runs for r in helped):,} programs run for {len(helped):,} "
+            f"questions, {sum(r.failed_runs for r in helped):,} ended in an error or were stopped; "
+            f"{len(idle):,} solutions hold no code, {sum(r.right for r in idle):,} of them right")
+
+
 def mistakes(records: Sequence[Record], count: int) -> str:
-    """Some wrong workings, with the first false step between >>> and <<<."""
+    """Some wrong workings, with the first false step between >>> and <<<.
+
+    Solutions of word problems show what training masks, and right ones follow the wrong ones.
+    """
     lines = []
-    for r in wrong_by_turns(records)[:count]:
+    wrong = wrong_by_turns(records)
+    for r in (wrong + [r for r in records if r.right and "<step>" in r.working])[:count]:
+        if "<step>" in r.working or r.runs is not None:
+            verdict = "right" if r.right else f"{r.kind or 'wrong answer'}; right is {r.answer}"
+            lines += [f"--- {r.suite}, {r.cell} (# masked in training): {verdict}",
+                      with_mask(r.prompt, r.working)]
+            continue
         start, end = locate(r.working, r.first_error)
         before, step, behind = r.working[:start], r.working[start:end], r.working[end:]
         marked = f"{before}>>>{step}<<<{behind}" if r.first_error else r.working
@@ -176,11 +199,27 @@ def text_report(records: Sequence[Record], show: int = 0) -> str:
         return "no question was answered"
     scores = scores_of(records)
     parts = [paper_table(scores), cell_table(scores), grid_tables(scores),
-             wording_lines(records), mistakes(records, show)]
+             wording_lines(records), interpreter_lines(records), mistakes(records, show)]
     return "\n\n".join(part for part in parts if part)
 
 
 # -------------------------------------------------------------------------------- results.json
+
+PACKAGES = ("torch", "numpy", "sentencepiece", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the machine and the packages that compute: what a rerun has to have alike."""
+    return {"python": platform.python_version(), "platform": platform.platform(),
+            **{name: version(name) for name in PACKAGES}}
+
+
+def check_place(path: str | os.PathLike) -> None:
+    """Make the folder of a file that is written hours later; UserError where it cannot be."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path}: no file can be written there; give another place")
 
 
 def write_json(path: str | os.PathLike, setting: dict, records: Sequence[Record]) -> None:

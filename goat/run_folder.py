@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import resource
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 
 from goat.errors import UserError
+from goat.tensor_files import DAMAGE
 
 # What may differ between a run and its continuation without changing a single number.
 FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "before_after")
@@ -85,7 +85,12 @@ class RunFolder:
         if not self.state_file.exists():
             self.say(f"{self.path}: nothing is saved yet, starting from the beginning")
             return None
-        state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        except DAMAGE as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"{self.state_file}: cut short or damaged ({reason}); remove it to "
+                            "start from the beginning")
         before = json.loads(state["settings"])
         after = json.loads(json.dumps(settings))
         differ = [f"{key} was {before.get(key)!r}, is {after.get(key)!r}"
@@ -159,12 +164,3 @@ def fingerprint(folder: str | os.PathLike) -> str:
             if size < 32e6:
                 digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def peak_memory(device: torch.device) -> str:
-    """The largest memory use so far, in GB = 1e9 bytes."""
-    if device.type == "cuda":
-        return (f"{torch.cuda.max_memory_allocated(device) / 1e9:.2f} GB allocated, "
-                f"{torch.cuda.max_memory_reserved(device) / 1e9:.2f} GB reserved")
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.2f} GB resident"

@@ -14,6 +14,7 @@ from goat.errors import UserError
 from goat.questions import Question
 from goat.tasks import longhand
 from goat.tasks.arithmetic import check, extract_answer
+from goat.tasks.word_problems import TASK, same_number, stated
 
 
 def exact_match(predictions: Sequence[str], answers: Sequence[str]) -> float:
@@ -123,8 +124,13 @@ def judge(question: Question, output: str) -> Verdict:
 
     A working with a false step may still reach the right answer: then `right` is true and
     `first_error` is set. Questions that are not arithmetic have no steps that could be checked.
+    Answers of word problems are compared as numbers (`same_number`: "$1,234.50" equals 1234.5, 18
+    is not 18.002); `kind` tells where there is none.
     """
     text = question.working(output)
+    if question.task == TASK:
+        given, failure = stated(text)
+        return Verdict(given, same_number(given, question.answer), failure, None)
     if question.expression is None:
         given = extract_answer(text)
         return Verdict(given, given == question.answer.strip(), None, None)
@@ -134,21 +140,22 @@ def judge(question: Question, output: str) -> Verdict:
     return Verdict(found.answer, right, found.kind, found.first_error)
 
 
-_PLACE = re.compile(r"(equation|line) (\d+)\b")
+_PLACE = re.compile(r"(equation|line) (\d+)\b(: the question is)?")
 
 
 def locate(text: str, first_error: str | None) -> tuple[int, int]:
     """Where the first false step stands in a working: text[start:end].
 
-    "line 2: …" is the second line, "equation 3: …" what follows the third "=". It is the whole
-    text where the error has no place of its own, and nothing where there is no error.
+    "line 2: …" is the second line, "equation 3: …" what follows the third "=", or what stands
+    before the first one where the question is copied wrongly. It is the whole text where the error
+    has no place of its own, and nothing where there is no error.
     """
     if first_error is None:
         return 0, 0
     place = _PLACE.match(first_error)
     if place is None:
         return 0, len(text)
-    separator, skip = ("\n", 0) if place[1] == "line" else (" = ", 1)
+    separator, skip = ("\n", 0) if place[1] == "line" else (" = ", 0 if place[3] else 1)
     parts = text.split(separator)
     index = int(place[2]) - 1 + skip
     if index >= len(parts):

@@ -13,6 +13,7 @@ twice; a cell with no more possible questions than asked for is listed whole, in
     skills         the kinds of rows that the embedded base is pretrained on
     longhand       remainders: sizes as in the 200 demonstrations ("train"), and interpolate
     longhand-big   remainders of the hard sizes only, and of longer numbers than any trained on
+    word_problems  stories: templates that training shows, and held-out ones
 
 The questions of `RESERVED_SUITES` must not be trained on: `reserved()` gives them to the data
 generator. Cells with fewer than 10,000 possible questions are excepted (training has to see most of
@@ -30,9 +31,11 @@ from goat.errors import UserError
 from goat.questions import Question, cell_name
 from goat.tasks import longhand, phrasing, pretraining
 from goat.tasks.arithmetic import extract_answer, one_digit, work
+from goat.tasks.word_problems import TASK
+from goat.tasks.word_templates import template_rows
 
 SMALL_CELL = 10_000  # fewer possible questions than this: trained on, and marked
-RESERVED_SUITES = ("bigbench", "large", "grid", "demo")
+RESERVED_SUITES = ("bigbench", "large", "grid", "extrapolation", "demo")
 WORDINGS = ("seen", "held out", "bare", "BIG-bench")  # BIG-bench's own is among those seen
 
 Pair = tuple[int, int]
@@ -171,8 +174,9 @@ def demo_cells() -> Iterator[Cell]:
 
 CELLS = {"bigbench": bigbench_cells, "large": large_cells, "grid": grid_cells,
          "extrapolation": extrapolation_cells, "demo": demo_cells}
+# Questions of a cell; `grid` has 393 cells, so 39,300 questions in all.
 SIZES = {"bigbench": 1000, "large": 1000, "grid": 100, "extrapolation": 1000, "demo": 500,
-         "skills": 200, "longhand": 500, "longhand-big": 500}
+         "skills": 200, "longhand": 500, "longhand-big": 500, TASK: 500}
 LONGHAND = {"longhand": ("train", "interpolate"), "longhand-big": ("hard", "longer")}
 
 
@@ -214,6 +218,8 @@ def skills_suite(size: int | None = None, seed: int = 0,
     Always in the base's own notation. The answer is what follows the last "=" of the row.
     """
     for name, kind in pretraining.KINDS.items():
+        if name == "text":  # nothing is asked there
+            continue
         rng = random.Random(f"skills/{name}/{seed}")
         for _ in range(size or SIZES["skills"]):
             prompt, output = kind(rng, 8)
@@ -236,10 +242,22 @@ def longhand_suite(name: str, size: int | None = None, seed: int = 0,
                 break
 
 
+def word_problems_suite(size: int | None = None, seed: int = 0,
+                        wording: str | None = None) -> Iterator[Question]:
+    """`size` questions (default: SIZES) of the templates that training shows, and of the others.
+
+    Drawn apart from all training rows: their seeds are numbers.
+    """
+    for cell, held_out in (("seen templates", False), ("held-out templates", True)):
+        for row in template_rows(f"suite {seed}", size or SIZES[TASK], held_out):
+            yield Question(TASK, cell, row["instruction"], "", row["answer"], task=TASK)
+
+
 # Every suite by its name: a function (size=None, seed=0, wording=None) -> questions.
 SUITES: dict[str, Callable[..., Iterable[Question]]] = {
     name: partial(arithmetic_suite, name) for name in CELLS}
-SUITES |= {name: partial(longhand_suite, name) for name in LONGHAND} | {"skills": skills_suite}
+SUITES |= {name: partial(longhand_suite, name) for name in LONGHAND}
+SUITES |= {"skills": skills_suite, TASK: word_problems_suite}
 
 
 def load(names: Iterable[str], limit: int | None = None, **options) -> list[Question]:
@@ -275,3 +293,9 @@ def reserved() -> frozenset[tuple[int, str, int]]:
 def reserved_remainders() -> frozenset[Pair]:
     """(dividend, divisor) of all longhand questions, which demonstrations avoid."""
     return frozenset((q.operands[0], q.operands[2]) for q in load(LONGHAND))
+
+
+@cache
+def reserved_word_problems() -> frozenset[str]:
+    """The questions of the suite `word_problems` at default seed and size."""
+    return frozenset(q.instruction for q in load([TASK]))

@@ -22,6 +22,8 @@ from torch import Tensor
 from goat.errors import UserError
 
 Readers = dict[str, Callable[[], Tensor]]
+DAMAGE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError,
+          AttributeError, TypeError, OSError)  # what torch.load raises on broken files
 
 
 def read_json(file: Path) -> dict:
@@ -69,8 +71,7 @@ def open_tensors(file: Path) -> Readers:
         # Files older than torch 1.6 are no zip archives and cannot be mapped into memory.
         content = torch.load(file, map_location="cpu", weights_only=True,
                              mmap=zipfile.is_zipfile(file))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError,
-            AttributeError, TypeError, OSError, UnicodeDecodeError) as error:
+    except DAMAGE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{file}: cut short, damaged, or more than plain tensors ({reason}); "
                         "copy or download it again")

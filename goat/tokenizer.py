@@ -29,6 +29,9 @@ from goat.tasks.word_problems import TAGS
 TEXT_FIELDS = ("question", "instruction", "input", "output", "answer")  # of rows and of GSM8K
 ANNOTATION = re.compile(r"<<.*?>>|####")  # GSM8K's calculator marks are no words of English
 
+LLAMA_3 = ("Llama 3 and later are not supported: their tokenizers put up to three digits into one "
+           "token, and the methods here need one token for each digit")
+
 
 class Tokenizer:
     """Text to token ids and back. `path` is a `tokenizer.model` file or the folder that holds one.
@@ -39,6 +42,9 @@ class Tokenizer:
     def __init__(self, path: str | os.PathLike):
         path = Path(path)
         file = path / "tokenizer.model" if path.is_dir() else path
+        if not file.is_file() and (path / "tokenizer.json").is_file():
+            raise UserError(f"{path}: only a tokenizer.json is here. For LLaMA-1 and -2, copy the "
+                            f"base model's tokenizer.model there. {LLAMA_3}")
         if not file.is_file():
             raise UserError(f"{path}: no tokenizer.model here; copy the base model's file there")
         self.path = file
@@ -46,8 +52,7 @@ class Tokenizer:
         try:
             self.model.LoadFromSerializedProto(file.read_bytes())
         except RuntimeError:
-            raise UserError(f"{file}: not a SentencePiece model (Llama 3 and later use another "
-                            "kind of tokenizer, with several digits per token: not supported)")
+            raise UserError(f"{file}: no whole SentencePiece model. {LLAMA_3}")
         self.bos_id, self.eos_id = self.model.bos_id(), self.model.eos_id()
         self.vocab_size = self.model.vocab_size()
         if self.bos_id < 0 or self.eos_id < 0:

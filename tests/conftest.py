@@ -1,14 +1,16 @@
-"""What the tests share: where things are, and a tiny LLaMA with the project's tokenizer."""
+"""What the tests share: where things are, a tiny LLaMA with the tokenizer, a short run."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+from runs import ROOT, flags
 from tiny import tiny_config, tiny_model
 
+import train
 from goat import checkpoint
 
-ROOT = Path(__file__).parent.parent
 BASE = ROOT / "goat" / "base"
 
 
@@ -20,3 +22,25 @@ def tiny_base(tmp_path_factory) -> Path:
     checkpoint.save_model(model, folder)
     shutil.copy(BASE / "tokenizer.model", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory) -> Path:
+    """96 sums of two digits, some with a chain behind them so that lengths differ."""
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    with open(path, "w") as file:
+        for i in range(96):
+            a, b = 10 + i * 37 % 90, 10 + i * 53 % 90
+            tail = f" = {b} + {a}" * (i % 4)
+            file.write(json.dumps({"instruction": f"{a} + {b}", "input": f"{a} + {b}",
+                                   "output": f"{a} + {b} = {a + b}{tail}",
+                                   "answer": str(a + b)}) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def straight(tiny_base, rows, tmp_path_factory) -> Path:
+    """A run of six steps without interruption."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    assert train.main(flags(tiny_base, rows, out)) is None
+    return out

@@ -256,11 +256,11 @@ def peft():
     return pytest.importorskip("peft")
 
 
-def peer_model(tmp_path, config=GROUPED):
+def peer_model(tmp_path, config=GROUPED, dtype=torch.float32):
     """transformers' model with the tiny model's weights."""
     import transformers
-    save_model(tiny_model(config), tmp_path / "base")
-    return transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base").eval()
+    save_model(tiny_model(config).to(dtype), tmp_path / "base")
+    return transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=dtype).eval()
 
 
 def near(ours, theirs):
@@ -269,13 +269,21 @@ def near(ours, theirs):
 
 @pytest.mark.parametrize("rslora", [False, True], ids=["plain", "rslora"])
 @pytest.mark.parametrize("targets", [("q_proj", "k_proj", "v_proj", "o_proj"), ALL_TARGETS])
-def test_peft_computes_what_we_save(peft, tmp_path, targets, rslora):
-    model = trained(targets=targets, scaling=12 / math.sqrt(4) if rslora else None)
+@pytest.mark.parametrize("config, dtype, tolerance", [
+    (GROUPED, torch.float32, 1e-5), (tiny_config(n_kv_heads=1, head_dim=16), torch.float32, 1e-5),
+    (tiny_config(tie_embeddings=True), torch.bfloat16, 0.08),
+    (tiny_config(n_kv_heads=4, rope_theta=100.0), torch.float16, 0.01)],
+    ids=["grouped", "one key head", "tied, bf16", "plain, fp16"])
+def test_peft_computes_what_we_save(peft, tmp_path, targets, rslora, config, dtype, tolerance):
+    model = trained(targets=targets, scaling=12 / math.sqrt(4) if rslora else None,
+                    model=tiny_model(config).to(dtype))
     save_adapter(model, tmp_path / "adapter", tmp_path / "base")
-    peer = peft.PeftModel.from_pretrained(peer_model(tmp_path), tmp_path / "adapter")
+    peer = peft.PeftModel.from_pretrained(peer_model(tmp_path, config, dtype), tmp_path / "adapter")
     with torch.no_grad():
-        near(model(tiny_tokens()), peer(tiny_tokens()).logits)
-        near(merge(model)(tiny_tokens()), peer.merge_and_unload()(tiny_tokens()).logits)
+        apart, peers = model(tiny_tokens()), peer(tiny_tokens()).logits
+        merged, mixed = merge(model)(tiny_tokens()), peer.merge_and_unload()(tiny_tokens()).logits
+    for ours, theirs in ((apart, peers), (merged, mixed)):
+        assert (ours.float() - theirs.float()).norm() / theirs.float().norm() < tolerance
 
 
 @pytest.mark.parametrize("options", [

@@ -58,6 +58,8 @@ def test_a_real_model_from_end_to_end(run):
     assert code is None and "21 questions" in shown and shown.count(">>>") == 2
     assert results["complete"] and len(results["records"]) == results["questions"] == 21
     assert results["settings"]["dtype"] == "float32" and results["settings"]["adapter"] is None
+    assert results["settings"]["seed"] == 0 and results["config"]["n_layers"] == 2
+    assert results["versions"].keys() >= {"python", "platform", *report.PACKAGES}
     assert [s["n"] for s in results["scores"]] == [3] * 7
     assert results["fingerprint"] == questions.fingerprint(suites.load(["demo"], 3))
     assert all(r["working"] and not r["right"] and r["kind"] for r in results["records"])
@@ -76,11 +78,12 @@ def test_adapter_int8_and_merge(run, tiny_base, tmp_path):
         layer.lora_B.data.fill_(0.5)
     checkpoint.save_adapter(model, tmp_path / "adapter", tiny_base)
     flags = ("--suite", "demo", "--limit", 2)
-    plain, int8, adapted, merged = (
+    plain, int8, adapted, merged, wide = (
         [r["working"] for r in run(*flags, *more)[2]["records"]] for more in
         ((), ("--int8",), ("--adapter", tmp_path / "adapter"),
-         ("--adapter", tmp_path / "adapter", "--merge")))
-    assert plain != adapted == merged and len(int8) == 14
+         ("--adapter", tmp_path / "adapter", "--merge"),
+         ("--adapter", tmp_path / "adapter", "--merge", "--int8")))
+    assert plain != adapted == merged and len(int8) == len(wide) == 14
 
 
 def test_all_right_in_the_papers_table(run, scholar):
@@ -108,6 +111,34 @@ def test_interrupted_run_keeps_what_was_done(run, scholar):
     code, shown, results = run("--suite", "demo", "--limit", 5)
     assert code == 130 and "interrupted: 12 of 35 questions" in shown
     assert not results["complete"] and len(results["records"]) == 12
+
+
+def test_interrupted_before_the_first_answer(run, scholar, tmp_path):
+    scholar.last = 0
+    code, shown, results = run("--suite", "demo", "--limit", 5, "--html", tmp_path / "page.html")
+    assert code == 130 and "no question was answered" in shown and results["records"] == []
+    assert "interrupted" in (tmp_path / "page.html").read_text()
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    def full_disk(*paths):
+        raise OSError("no space left")
+
+    report.write_text(tmp_path / "new" / "results.json", "before")
+    monkeypatch.setattr(report.os, "replace", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        report.write_text(tmp_path / "new" / "results.json", "after")
+    files = {file.name: file.read_text() for file in (tmp_path / "new").iterdir()}
+    assert files == {"results.json": "before"}
+
+
+def test_places_that_cannot_be_written_show_at_once(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "load", lambda args: pytest.fail("the model was loaded first"))
+    with pytest.raises(UserError, match="no file can be written there"):
+        run("--limit", 1, "--html", tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        run("--limit", 1, "--html", tmp_path / "file" / "page.html")
 
 
 def test_compare(run, scholar, tmp_path, capsys):
@@ -211,10 +242,27 @@ def test_page_of_a_run(run, scholar, tmp_path):
     text = " ".join(parsed.text)
     assert parsed.tags["script"] == parsed.tags["link"] == parsed.tags["img"] == 0
     assert parsed.tags["mark"] == parsed.tags["pre"] == page.WORKINGS
-    assert parsed.tags["table"] == 4 + 4 + 1  # Table 3 and the heat map by operation, every cell
-    for expected in ("Beside the paper's Table 3", "96.8/99.5", "Where workings broke", "MUL",
-                     "16D-16D", "sum"):
+    # Table 3 and the heat map by operation, false steps, the cells of three suites
+    assert parsed.tags["table"] == 4 + 4 + 1 + 3
+    for expected in ("Beside the paper's Table 3", "96.8/99.5", "Where the working broke", "MUL",
+                     "16D-16D", "sum", "large, by wording: seen", "Every cell: grid"):
         assert expected in text
+
+
+def test_page_counts_first_false_steps_by_operation():
+    """Three suites; cells of one operation go together, a suite without operations is a column."""
+    def cell(**errors):
+        wrong = sum(errors.values())
+        return evaluate.Score(9, 9 - wrong, 1 - wrong / 9, 0.1, 0.9, 0.5, 0.5, errors, False)
+
+    shown = page.attribution({("bigbench", "mul 2D"): cell(sum=1, product=2),
+                              ("large", "mul 4Dx8D"): cell(sum=4), ("large", "add 8D+8D"): cell(),
+                              ("skills", "copy"): cell(answer=1)})
+    rows = [re.findall(r"<t[dh][^>]*>([^<]*)", row) for row in shown.split("<tr>")[1:]]
+    assert rows == [["first false step", "MUL", "ADD", "skills", "all"],
+                    ["sum", "5", "", "", "5"], ["product", "2", "", "", "2"],
+                    ["answer", "", "", "1", "1"], ["wrong answers", "7", "0", "1", "8"]]
+    assert page.attribution({("large", "add 8D+8D"): cell()}) == ""
 
 
 def test_page_escapes_what_it_shows(tmp_path):

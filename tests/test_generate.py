@@ -4,6 +4,7 @@ Run: python -m pytest tests/test_generate.py
 """
 
 import random
+import re
 
 import pytest
 import torch
@@ -118,18 +119,18 @@ def test_stop_strings_end_the_text(model, expected, batch_size):
     assert answers != expected
 
 
-@pytest.mark.parametrize("change", ["lora", "merged", "int8"])
+@pytest.mark.parametrize("change", ["lora", "merged", "int8", "int8 lora", "int8 merged"])
 def test_adapters_and_int8(change):
     """Batched equals one by one recomputed, with an adapter that changes the answers."""
     model = tiny_model(CONFIG, seed=3)
     before = generate(model, LETTERS, some_prompts(9), 20)
-    if change == "int8":
+    if "int8" in change:
         to_int8(model)
-    else:
+    if change != "int8":
         add_lora(model, rank=4, alpha=8, dropout=0.5)
         for i, layer in enumerate(lora_layers(model).values()):
             layer.lora_B.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(i))
-        if change == "merged":
+        if "merged" in change:
             merge(model)
     model.eval()
     answers = generate(model, LETTERS, some_prompts(9), 20, 4)
@@ -215,6 +216,11 @@ def test_bad_settings_are_refused(model, options):
 
 def test_no_prompts_no_answers(model):
     assert generate(model, LETTERS, []) == []
+
+
+def test_progress_shows_rate_and_time_left(model, capsys):
+    generate(model, LETTERS, some_prompts(), 40, progress=True)
+    assert re.search(r"23/23 \[\d\d:\d\d<\d\d:\d\d, .*problem", capsys.readouterr().err)
 
 
 def test_lookup_guesses_what_followed_last_time():

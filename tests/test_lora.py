@@ -147,12 +147,16 @@ def test_merging_is_not_hidden_in_train_and_eval():
         assert torch.equal(layer.base.weight, weight)
 
 
-def test_merging_over_int8_gives_16_bit_layers_and_says_so(capsys):
-    model, tokens = adapted(int8=True, dtype=torch.bfloat16), tiny_tokens()
+@pytest.mark.parametrize("dtype, said", [
+    (torch.bfloat16, "14 int8 layers are 16-bit now (bfloat16), which takes 2 times the memory"),
+    (torch.float16, "14 int8 layers are 16-bit now (float16), which takes 2 times the memory"),
+    (torch.float32, "14 int8 layers are 32-bit now (float32), which takes 4 times the memory")])
+def test_merging_over_int8_gives_layers_of_the_models_type_and_says_so(capsys, dtype, said):
+    model, tokens = adapted(int8=True, dtype=dtype), tiny_tokens()
     apart = model(tokens)
     merge(model)
-    assert "14 int8 layers are 16-bit" in capsys.readouterr().out
-    assert all(type(layer.base) is nn.Linear and layer.base.weight.dtype == torch.bfloat16
+    assert said in capsys.readouterr().out
+    assert all(type(layer.base) is nn.Linear and layer.base.weight.dtype == dtype
                for layer in lora_layers(model).values())
     assert (model(tokens) - apart).norm() / apart.norm() < 0.1
     unmerge(model)

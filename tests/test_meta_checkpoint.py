@@ -22,7 +22,7 @@ from goat.model import LlamaConfig
 
 
 @pytest.mark.parametrize("shards", [1, 2])
-@pytest.mark.parametrize("changes", [{}, dict(n_kv_heads=4, rope_theta=300.0)],
+@pytest.mark.parametrize("changes", [{}, dict(n_kv_heads=4, rope_theta=300.0, norm_eps=1e-6)],
                          ids=["grouped", "plain"])
 def test_meta_weights_compute_what_metas_rotation_says(tmp_path, shards, changes):
     config = replace(META_CONFIG, **changes)
@@ -91,8 +91,10 @@ def test_meta_folders_that_do_not_fit_are_refused(tmp_path):
     assert "n_layers" in broken(nothing, n_layers=None)
     assert "18 missing" in broken(nothing, n_layers=4)
     assert "params.json: no such file" in broken(lambda p: (p / "params.json").unlink())
-    assert "damaged" in broken(lambda p: (p / "consolidated.01.pth").write_bytes(
-        (p / "consolidated.01.pth").read_bytes()[:5000]))
+    for name in ("consolidated.00.pth", "consolidated.01.pth", "params.json"):
+        for share in (0, 0.5, 0.99):
+            assert name in broken(lambda p: (p / name).write_bytes(
+                (p / name).read_bytes()[: int(share * (p / name).stat().st_size)]))
 
 
 MEASURE = """

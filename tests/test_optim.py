@@ -69,6 +69,54 @@ def test_an_fp32_parameter_is_its_own_master():
     assert optim.MasterWeights([p]).masters[0] is p
 
 
+def test_the_loss_scale_saves_gradients_that_fp16_would_lose():
+    """The worked number: 1e-9 is 0 in fp16, and comes through with a scale of 65536."""
+    for dtype, scale, want in ((torch.float16, 2.0 ** 16, 1e-9), (torch.bfloat16, 1.0, 1e-9)):
+        scaler, p = optim.LossScaler(dtype), nn.Parameter(torch.ones(3))
+        assert scaler.scale == scale
+        x = torch.full((3,), 1.0, dtype=dtype)
+        ((p.to(dtype) * x).float() * 1e-9 * scaler.scale).sum().backward()
+        scaler.unscale([p, nn.Parameter(torch.ones(1))])
+        assert torch.allclose(p.grad, torch.full((3,), want), rtol=4e-3, atol=0)
+    lost = nn.Parameter(torch.ones(3))
+    ((lost.half() * 1.0).float() * 1e-9).sum().backward()
+    assert not lost.grad.any()
+
+
+def test_the_loss_scale_halves_after_overflows_and_doubles_after_good_steps(monkeypatch):
+    monkeypatch.setattr(optim.LossScaler, "PATIENCE", 3)
+    scaler = optim.LossScaler(torch.float16)
+    assert scaler.lower() and scaler.lower() and scaler.scale == 2.0 ** 14
+    scaler.stepped(), scaler.stepped()
+    again = optim.LossScaler(torch.float16)
+    again.load_state_dict(scaler.state_dict())
+    for s in (scaler, again):
+        s.stepped()
+        assert s.scale == 2.0 ** 15
+    scaler.stepped(), scaler.stepped(), scaler.lower(), scaler.stepped()
+    assert scaler.scale == 2.0 ** 14  # an overflow starts the count anew
+    scaler.scale = 1.0
+    assert not scaler.lower()
+    for dtype in (torch.float32, torch.bfloat16):
+        fixed = optim.LossScaler(dtype)
+        for _ in range(7):
+            fixed.stepped()
+        assert fixed.scale == 1 and not fixed.lower()
+
+
+def test_future_state_is_as_large_as_the_state_will_be():
+    params = [*matrices(0), nn.Parameter(torch.ones(8))]
+    optimizers = [optim.Muon(params[:2], lr=0.1), torch.optim.AdamW(params[2:])]
+    reserved = sum(t.nbytes for t in optim.future_state(optimizers))
+    for p in params:
+        p.grad = torch.ones_like(p)
+    for optimizer in optimizers:
+        optimizer.step()
+    moments = [t for o in optimizers for s in o.state.values() for t in s.values() if t.dim()]
+    assert reserved == sum(t.nbytes for t in moments) > 0
+    assert optim.future_state(optimizers) == []
+
+
 @pytest.mark.parametrize("warmup, hold, final", [(100, 0, 0), (20, 0.5, 0.02), (0, 0, 0)])
 def test_schedule(warmup, hold, final):
     steps = 1000

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from goat import suites
-from goat.tasks import phrasing, pretraining, skills
+from goat.tasks import phrasing, pretraining, skills, word_templates
 
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (-?\d+)(?: R (\d+))?(?![\d+*/-]| [-+*/])")
 PRODUCT = re.compile(r"(\d+) ?(?:\*|x|/|divided by|times|multiplied by) ?(\d+)")
@@ -73,6 +73,8 @@ def test_other_skills_are_right(rows):
             assert sum(said) == numbers[0] and all(is_single_step(str(x)) for x in said)
         elif row["task"] in ("count_by", "table"):
             assert said == [numbers[0] * k for k in range(1, numbers[1] + 1)]
+        elif row["task"] == "multiples":
+            assert said == [numbers[1] * k for k in range(1, numbers[0] + 1)]
         elif row["task"] == "copy":
             assert row["output"] in row["input"]
         elif row["task"] == "append_digit":
@@ -83,7 +85,7 @@ def test_other_skills_are_right(rows):
         else:
             continue
         seen.add(row["task"])
-    assert {"order", "compare", "split", "count_by", "table", "copy", "append_digit"} <= seen
+    assert {"order", "compare", "split", "count_by", "table", "multiples", "copy", "append_digit"} <= seen
 
 
 def carried_out(text):
@@ -120,6 +122,47 @@ def test_sheets_are_carried_out(rows):
     assert len(verbs) == 7
 
 
+def test_loops_end_with_the_last_digit(rows):
+    for row in (row for row in rows if row["task"] == "loop"):
+        start, commands = row["input"].strip().split("\n")
+        left, _, rest = start.removeprefix("from ").partition(" , ")
+        digits, lines = left + rest, row["output"].split("\n")
+        count = len(commands.removeprefix("each: ").split(", "))
+        assert len(lines) == len(digits) * count + len(digits) - 1
+        left = int(left)
+        for i, line in enumerate(lines, 1):
+            assert line.startswith(f"{left}"), row
+            if i % (count + 1) == 0:  # a digit comes down
+                rest = digits[i // (count + 1) + 1:]
+                left = int(f"{left}{digits[i // (count + 1)]}")
+                assert line.endswith(f" -> {left} , {rest}" if rest else f" -> {left}")
+            elif " = " in line:
+                left = int(line.rpartition(" = ")[2])  # the equation itself: see above
+
+
+def test_read_text_is_no_solution(rows):
+    """Stories end in their question; programs say what they print, and are none of a story's."""
+    told = [row["output"] for row in rows if row["task"] == "text"]
+    stories = [t for t in told if "\n" not in t and "?" in t]
+    programs = [t for t in told if t.startswith("<step>")]
+    held_out = {template.name for template in word_templates.templates(held_out=True)}
+    assert len(stories) > 100 < len(programs) and held_out
+    prose = {p for t in word_templates.templates(held_out=True) for p, _ in t.steps}
+    own = {p for t in word_templates.templates() for p, _ in t.steps}
+    for solution in programs:
+        for said, code, output in re.findall(
+                r"<p>\n([^<]*)\n</p>\n<code>\n([^<]*)\n</code>\n<output>\n(-?\d+)\n", solution):
+            assert said in own and said not in prose - own
+            values = {}
+            before = solution[: solution.index(code)]
+            for line in re.findall(r"^(\w+ = .*)$", before + code, flags=re.M):
+                exec(line, {}, values)
+            assert values[re.search(r"print\((\w+)\)", code)[1]] == int(output)
+        for factor in re.findall(r" \* (\w+)", solution):
+            assert len(factor) == 1
+    assert all(not row["input"] for row in rows if row["task"] == "text")
+
+
 def test_climbs_stop_at_the_first_item_above(rows):
     for row in (row for row in rows if row["task"] == "climb"):
         listed, bounds = row["input"].split("\n")[:2]
@@ -145,9 +188,9 @@ def test_no_composite_operation_is_ever_solved(rows):
     """Products and quotients have a factor of one non-zero digit, except where a question is only
     restated: there the output is the expression alone."""
     for row in rows:
-        restated = row["input"].endswith(skills.EXPRESSION)
+        _, restated, expression = (row["input"] + row["output"]).partition(skills.EXPRESSION)
         if restated:
-            assert "=" not in row["output"] and not re.search(r"\bR\b", row["output"])
+            assert "=" not in expression and not re.search(r"\bR\b", expression)
             continue
         for match in PRODUCT.finditer(row["input"] + row["output"]):
             a, b = match[1], match[2]

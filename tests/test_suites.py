@@ -180,6 +180,10 @@ def test_bigbench_json_and_line_pairs(tmp_path):
         path = write(tmp_path / "task.json", json.dumps(task, indent=indent))
         assert [(q.operands, q.answer) for q in read_questions(path)] == [
             ((417, "+", 285), "702"), ((8, "/", 4), "2")]
+    task["examples"] = [{"input": "What is 3 times 4?",
+                         "target_scores": {"10": 0, "12": 1, "14": 0}}]
+    path = write(tmp_path / "choices.json", json.dumps(task))
+    assert [q.answer for q in read_questions(path)] == ["12"]
     path = write(tmp_path / "pairs.txt", "Work out 8 * 31.\n248\nSubtract 5 from 9.\n4\n")
     assert read_questions(path) == [
         Question("pairs", "mul 1Dx2D", "Work out 8 * 31.", "", "248", operands=(8, "*", 31)),
@@ -195,6 +199,7 @@ def test_bigbench_json_and_line_pairs(tmp_path):
     ('[{"instruction": "a", "answer": "1"}, {"instruction": "b"}]', "row 2: the row has no answer"),
     ('[{"instruction": "a",\n nonsense}]', "line 2: this is not JSON"),
     ('{"examples": [{"input": "a"}]}', "example 1: the row has no answer"),
+    ('{"examples": [{"input": "a", "target_scores": {"1": 0}}]}', "example 1: the row has no ans"),
     ("What is 3 + 4?\n7\nWhat is 1 + 1?\n", "line 3: the last question has no answer line"),
     ("", "no questions in this file"),
 ])
@@ -204,6 +209,12 @@ def test_bad_files_are_named_with_their_line(tmp_path, text, message):
         read_questions(path)
     assert message in str(error.value) and str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"\x80\xff" * 9)
+    with pytest.raises(UserError, match="model.bin: this is not a text file in UTF-8"):
+        read_questions(tmp_path / "model.bin")
 
 
 def test_find_expression():

@@ -3,10 +3,12 @@
 Run: python -m pytest tests/test_tokenizer.py
 """
 
+import io
 import json
 import string
 
 import pytest
+import sentencepiece
 from conftest import BASE
 
 from goat.errors import UserError
@@ -75,8 +77,30 @@ def test_a_boundary_inside_a_piece_is_refused(tokenizer):
 def test_the_real_llama_vocabulary_is_not_needed_but_bad_files_are_named(tmp_path):
     with pytest.raises(UserError, match="no tokenizer.model here"):
         Tokenizer(tmp_path)
-    (tmp_path / "tokenizer.model").write_bytes(b"IQ== 0\n")
-    with pytest.raises(UserError, match="not a SentencePiece model"):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match="only a tokenizer.json .* copy .* Llama 3 and later"):
+        Tokenizer(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"IQ== 0\n")  # Meta's Llama 3: base64 and rank
+    with pytest.raises(UserError, match="no whole SentencePiece model.* up to three digits"):
+        Tokenizer(tmp_path)
+
+
+def test_a_file_cut_short_anywhere_is_refused(tmp_path):
+    content = (BASE / "tokenizer.model").read_bytes()
+    for length in (0, 1, *range(97, len(content), 997), len(content) // 2, len(content) - 1):
+        (tmp_path / "tokenizer.model").write_bytes(content[:length])
+        with pytest.raises(UserError, match="no whole SentencePiece model"):
+            Tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["bos_id", "eos_id"])
+def test_a_tokenizer_without_bos_or_eos_is_refused(tmp_path, missing):
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(["one two three four"] * 9), model_writer=model, vocab_size=20,
+        hard_vocab_limit=False, minloglevel=2, **{missing: -1})
+    (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
+    with pytest.raises(UserError, match="tokenizer.model: this tokenizer has no bos or no eos"):
         Tokenizer(tmp_path)
 
 

@@ -1,72 +1,27 @@
-"""The training script: it learns, it is the same twice, it resumes to the bit, it refuses clearly.
+"""The training script: it learns, it is the same twice, it refuses clearly.
 
-Run: python -m pytest tests/test_train.py
+Broken off and resumed runs are in tests/test_resume.py. Run: python -m pytest tests/test_train.py
 """
 
 import json
 import os
-import random
 import re
-import signal
+import shutil
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 from conftest import BASE, ROOT
+from runs import adapter, flags, log, run_script
 from safetensors.torch import load_file
+from tiny import tiny_model
 
 import train
 from goat import checkpoint, lora
 from goat.batching import IGNORE, RowBatches
 from goat.errors import UserError
-from goat.run_folder import RunFolder
 from goat.tokenizer import Tokenizer
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory) -> Path:
-    """96 sums of two digits, some with a chain behind them so that lengths differ."""
-    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    with open(path, "w") as file:
-        for i in range(96):
-            a, b = 10 + i * 37 % 90, 10 + i * 53 % 90
-            tail = f" = {b} + {a}" * (i % 4)
-            file.write(json.dumps({"instruction": f"{a} + {b}", "input": f"{a} + {b}",
-                                   "output": f"{a} + {b} = {a + b}{tail}",
-                                   "answer": str(a + b)}) + "\n")
-    return path
-
-
-def flags(base, rows, out, *more) -> list[str]:
-    return ["--base", str(base), "--data", str(rows), "--out", str(out), "--dtype", "fp32",
-            "--device", "cpu", "--lora-r", "4", "--batch", "16", "--micro-tokens", "256",
-            "--max-steps", "6", "--lr", "1e-2", "--warmup", "2", "--log-every", "1", *more]
-
-
-def run_script(arguments: list[str], **more) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "train.py", *arguments], cwd=ROOT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)
-
-
-def log(out) -> list[dict]:
-    path = Path(out) / "log.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [record for record in map(json.loads, lines) if "loss" in record]
-
-
-def adapter(out) -> bytes:
-    return (Path(out) / "adapter" / "adapter_model.safetensors").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def straight(tiny_base, rows, tmp_path_factory) -> Path:
-    """A run of six steps without interruption."""
-    out = tmp_path_factory.mktemp("straight") / "run"
-    assert train.main(flags(tiny_base, rows, out)) is None
-    return out
 
 
 def test_same_command_gives_the_same_bytes(tiny_base, rows, straight, tmp_path):
@@ -75,6 +30,8 @@ def test_same_command_gives_the_same_bytes(tiny_base, rows, straight, tmp_path):
     train.main(flags(tiny_base, rows, tmp_path / "other", "--seed", "1"))
     assert adapter(tmp_path / "other") != adapter(straight)
     assert [r["step"] for r in log(straight)] == [1, 2, 3, 4, 5, 6]
+    config = json.loads((straight / "adapter" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (4, 12, 0.05)
 
 
 def test_only_the_adapter_learns(tiny_base, rows):
@@ -131,138 +88,31 @@ def test_loss_of_a_window_is_that_of_one_big_batch(tiny_base, rows):
     assert losses[1] == pytest.approx(-right.mean().item(), abs=1e-5)
 
 
-# ------------------------------------------------------------------------------------- resuming
-
-def test_kill_and_resume_gives_the_very_bytes(tiny_base, rows, straight, tmp_path):
-    out = tmp_path / "run"
-    process = run_script(flags(tiny_base, rows, out, "--save-every", "3"))
-    deadline = time.time() + 60
-    while len(log(out)) < 4 and time.time() < deadline and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    logged = len(log(out))
-    assert logged >= 4
-    if not (out / "adapter").exists():
-        train.main(flags(tiny_base, rows, out, "--save-every", "3", "--resume"))
-        assert len(log(out)) - logged <= 6 - 3  # never repeats more than --save-every steps
-    assert adapter(out) == adapter(straight)
-
-
-@pytest.mark.parametrize("attempt", range(30 if os.environ.get("GOAT_SLOW") else 2))
-def test_kills_at_random_moments_lose_nothing(tiny_base, rows, straight, tmp_path, attempt):
-    rng, out = random.Random(attempt), tmp_path / "run"
-    process = run_script(flags(tiny_base, rows, out, "--save-every", "1"))
-    while not log(out) and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(rng.random() * 0.4)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    saved = torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"] \
-        if (out / "checkpoint" / "state.pt").exists() else 0
-    assert saved >= len(log(out)) - 1
-    train.main(flags(tiny_base, rows, out, "--save-every", "1", "--resume"))
-    assert adapter(out) == adapter(straight)
-
-
-def test_full_training_with_muon_resumes_to_the_bit(tiny_base, tmp_path, capsys):
-    base = ["--base", str(tiny_base), "--full", "--scratch", "--skills", "3", "--dtype", "bf16",
-            "--device", "cpu", "--micro-tokens", "512", "--max-steps", "4", "--muon-lr", "0.01",
-            "--warmup", "1", "--log-every", "1", "--save-every", "2"]
-    train.main([*base, "--out", str(tmp_path / "a")])
-    train.main([*base, "--out", str(tmp_path / "b")])
-    state = tmp_path / "b" / "checkpoint" / "state.pt"
-    first_half = RunFolder.save_state
-    try:  # the same run, ended after its checkpoint of step 2
-        RunFolder.save_state = stop_after_first(first_half)
-        with pytest.raises(KeyboardInterrupt):
-            train.main([*base, "--out", str(tmp_path / "c")])
-    finally:
-        RunFolder.save_state = first_half
-    assert torch.load(tmp_path / "c" / "checkpoint" / "state.pt", weights_only=True)["step"] == 2
-    train.main([*base, "--out", str(tmp_path / "c"), "--resume"])
-    models = [load_file(tmp_path / x / "model" / "model.safetensors") for x in "abc"]
-    for name in models[0]:
-        assert torch.equal(models[0][name], models[1][name])
-        assert torch.equal(models[0][name], models[2][name]), name
-    assert state.exists()
-
-
-def stop_after_first(save):
-    def saving(self, state):
-        save(self, state)
-        raise KeyboardInterrupt
-    return saving
-
-
-def test_resume_with_nothing_saved_and_on_a_finished_run(tiny_base, rows, straight, tmp_path,
-                                                          capsys):
-    train.main(flags(tiny_base, rows, tmp_path / "new", "--resume"))
-    assert "nothing is saved yet" in capsys.readouterr().out
-    before = adapter(straight)
-    assert train.main(flags(tiny_base, rows, straight, "--resume")) is None
-    assert "all 6 steps are done already" in capsys.readouterr().out
-    assert adapter(straight) == before
-
-
-@pytest.mark.parametrize("change, named", [
-    (["--lr", "1e-3"], "lr was 0.01, is 0.001"), (["--lora-r", "8"], "lora_r was 4, is 8"),
-    (["--max-steps", "9"], "max_steps was 6, is 9"), (["--seed", "5"], "seed was 0, is 5")])
-def test_resume_with_other_settings_names_them(tiny_base, rows, straight, change, named):
-    with pytest.raises(UserError, match=named):
-        train.main(flags(tiny_base, rows, straight, "--resume", *change))
-
-
-def test_resume_with_other_data_says_so(tiny_base, rows, straight, tmp_path):
-    other = tmp_path / "rows.jsonl"
-    other.write_text(rows.read_text().replace("+", "-"))
-    with pytest.raises(UserError, match="data_hash was"):
-        train.main(flags(tiny_base, other, straight, "--resume"))
-
-
-@pytest.mark.parametrize("which, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_finish_the_step_and_save(tiny_base, rows, tmp_path, which, code):
-    out = tmp_path / "run"
-    process = run_script(flags(tiny_base, rows, out, "--max-steps", "100000"))
-    while not log(out) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(which)
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == code and "go on with --resume" in said
-    saved = torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"]
-    assert saved == log(out)[-1]["step"]
-
-
-def test_a_full_disk_keeps_the_checkpoint_before(tiny_base, rows, tmp_path, monkeypatch):
-    out, save, saves = tmp_path / "run", torch.save, []
-
-    def second_save_fails(state, file):
-        saves.append(state["step"])
-        if len(saves) == 2:
-            file.write(b"half a checkp")
-            raise OSError(28, "No space left on device")
-        save(state, file)
-
-    monkeypatch.setattr(torch, "save", second_save_fails)
-    with pytest.raises(UserError, match="No space left on device"):
-        train.main(flags(tiny_base, rows, out, "--save-every", "2"))
-    assert torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"] == 2
-    assert os.listdir(out / "checkpoint") == ["state.pt"]
-
-
 # -------------------------------------------------------------------------------------- memory
 
 def test_the_plan_needs_no_weights_and_fits_a_7b_by_itself(capsys):
     """Without further flags: int8 base, recomputation, and room left on a 24 GB card."""
     assert train.main(["--plan", "llama-7b", "--base", "unused"]) is None
     said = capsys.readouterr().out
-    assert "int8" in said and "checkpointing on" in said
+    assert "int8" in said and "checkpointing on" in said and "on q_proj, k_proj, v_proj, o" in said
+    assert train.main(["--plan", "llama-7b"]) is None  # the recipe is the embedded base's alone
+    assert capsys.readouterr().out == said
     lines = dict(re.findall(r"^(.*?) +(-?[\d.]+) GB$", said, flags=re.M))
     assert float(lines["weights of the blocks, int8"]) == 6.476
     assert float(lines["LoRA weights, float32"]) == 0.268  # the published adapter's 269 MB
     assert 0 < float(lines["headroom under 21.5 GiB"])
     with pytest.raises(UserError, match="there are llama-7b, llama-13b"):
         train.main(["--plan", "llama-70b"])
+
+
+def test_a_run_ends_with_predicted_beside_measured_memory(tiny_base, rows, tmp_path, capsys):
+    train.main(flags(tiny_base, rows, tmp_path / "run", "--max-steps", "1", "--micro-tokens",
+                     "2048", "--full"))
+    said = re.search(r"^memory: predicted ([\d.]+) GB .* measured ([\d.]+) GB of tensors, in a "
+                     r"pass over the largest batch \(the whole process: ([\d.]+) GB\)$",
+                     capsys.readouterr().out, flags=re.M)
+    predicted, measured, process = map(float, said.groups())
+    assert 0.01 < predicted < process and measured == pytest.approx(predicted, abs=0.011)
 
 
 def test_small_models_on_a_cpu_stay_as_they_are(tiny_base):
@@ -293,6 +143,14 @@ def test_bad_input_is_one_line_and_leaves_nothing(tiny_base, rows, tmp_path, mor
         train.main(flags(tiny_base, rows, out, *more))
     assert "\n" not in str(error.value)
     assert not out.exists()
+
+
+def test_a_tokenizer_of_another_model_is_refused_before_loading(tiny_base, rows, tmp_path):
+    checkpoint.save_model(tiny_model(), tmp_path / "base")  # embeds 64 pieces
+    shutil.copy(tiny_base / "tokenizer.model", tmp_path / "base")
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"not looked at")
+    with pytest.raises(UserError, match="1536 pieces, but the model embeds only 64"):
+        train.main(flags(tmp_path / "base", rows, tmp_path / "run"))
 
 
 def test_another_runs_folder_is_refused_and_untouched(tiny_base, rows, straight):
@@ -359,8 +217,10 @@ def test_out_of_memory_shows_before_the_first_step(tiny_base, rows, tmp_path, mo
         raise torch.OutOfMemoryError("tried to allocate 3 GiB")
 
     monkeypatch.setattr(train, "answer_loss", too_much)
-    with pytest.raises(UserError, match="out of memory at the longest batch: lower --micro-tokens"):
+    with pytest.raises(UserError, match="out of memory: lower --micro-tokens") as error:
         train.main(flags(tiny_base, rows, tmp_path / "run"))
+    for flag in ("--cutoff", "--checkpointing on", "--int8", "--lora-r", "tried to allocate 3 GiB"):
+        assert flag in str(error.value)
     data = RowBatches(rows, Tokenizer(tiny_base), 16, 256, 512, seed=0)
     longest = max(data.padded(r) for r in range(len(data)))
     assert shapes == [(256 // longest, longest)]

@@ -1,9 +1,15 @@
 """How cost grows: `python -m goat.bench scale`.
 
-One forward and backward pass with LoRA on random weights, one quantity changed at a time: rows of
-a micro-batch, their length, the rank, the model's width. Activations are the bytes that autograd
-keeps for the backward pass (parameters not counted); the adapter's bytes are those of fp32 weight,
-gradient and AdamW's two moments. MB = 1e6 bytes. Ratios are against the line above.
+One forward and backward pass with LoRA on q, k, v, o of a model with random weights, one quantity
+changed at a time: rows of a micro-batch, tokens in each, the rank, the model's width. Every token
+is a target, so nothing is left out.
+
+    saved MB     what autograd keeps for the backward pass, parameters not counted
+    adapter MB   weight, gradient and AdamW's two moments of A and B, all fp32
+
+MB = 1e6 bytes. Behind each figure stands, as `x …`, its ratio to the line above: where the
+quantity doubles and the ratio is 2, the cost is proportional to it; 4 means its square, 1 means
+that it does not matter.
 """
 
 import argparse
@@ -16,6 +22,8 @@ from torch import Tensor
 import train
 from goat import device, lora
 from goat.batching import Batch
+from goat.errors import UserError
+from goat.meter import storages
 from goat.model import Llama, LlamaConfig
 
 
@@ -29,6 +37,9 @@ class Setting:
 
 SWEEPS = {"rows": (4, 8, 16, 32, 64), "length": (64, 128, 256, 512, 1024),
           "rank": (8, 16, 32, 64, 128), "width": (128, 256, 512, 1024)}
+TOY = Setting(rows=2, length=16, rank=2, width=64)
+TOY_SWEEPS = {"rows": (2, 4), "length": (16, 32), "rank": (2, 4), "width": (64, 128)}
+LAYERS, HEAD_DIM = 4, 64
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,53 +49,64 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="default auto")
     parser.add_argument("--dtype", default="auto", choices=("auto", *device.DTYPES),
                         help="default auto")
-    parser.add_argument("--points", type=int, default=5, help="of each sweep (default 5: all)")
+    parser.add_argument("--toy", action="store_true", help="sizes that take a second in all")
     args = parser.parse_args(argv)
+    if args.repeats < 1:
+        raise UserError("--repeats must be above 0")
     where, dtype = device.pick(args.device, args.dtype)
+    usual, sweeps = (TOY, TOY_SWEEPS) if args.toy else (Setting(), SWEEPS)
     print(f"{where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads, "
-          f"torch {torch.__version__}; 4 layers, otherwise {Setting()}")
-    for name, values in SWEEPS.items():
-        print(f"\n{name:>8}{'ms':>9}{'ratio':>7}{'tokens/s':>11}{'activations MB':>16}{'ratio':>7}"
-              f"{'adapter MB':>12}")
+          f"torch {torch.__version__}; {LAYERS} layers; where not changed: "
+          + ", ".join(f"{name} {value}" for name, value in vars(usual).items()))
+    for name, values in sweeps.items():
+        print(f"\n{name:>8}" + "".join(f"{title:>18}" for title in
+                                       ("ms", "tokens/s", "saved MB", "adapter MB")))
         before = None
-        for value in values[:args.points]:
-            setting = replace(Setting(), **{name: value})
-            now = measure(setting, where, dtype, args.repeats)
-            seconds, kept, adapter = now
-            ratios = [new / old for new, old in zip(now, before)] if before else [1, 1]
-            print(f"{value:8}{1e3 * seconds:9.1f}{ratios[0]:7.2f}"
-                  f"{setting.rows * setting.length / seconds:11,.0f}{kept / 1e6:16.1f}"
-                  f"{ratios[1]:7.2f}{adapter / 1e6:12.2f}")
+        for value in values:
+            now = measure(replace(usual, **{name: value}), where, dtype, args.repeats)
+            print(f"{value:8}" + "".join(cells(now, before)), flush=True)
             before = now
 
 
-def measure(setting: Setting, where, dtype, repeats: int) -> tuple[float, int, int]:
-    """(seconds of a pass, bytes of saved activations, bytes of the adapter in training)."""
+def cells(now: list[float], before: list[float] | None) -> list[str]:
+    """Each figure with its ratio to that of the line above."""
+    ratios = [f"x {new / old:.2f}" for new, old in zip(now, before)] if before else [""] * len(now)
+    return [f"{f'{figure:,.1f}':>11}{ratio:>7}" for figure, ratio in zip(now, ratios)]
+
+
+def measure(setting: Setting, where: torch.device, dtype: torch.dtype,
+            repeats: int) -> list[float]:
+    """Milliseconds of a pass, tokens/s, saved MB, adapter MB."""
+    heads = max(1, setting.width // HEAD_DIM)
     config = LlamaConfig(vocab_size=1536, dim=setting.width, hidden_dim=setting.width * 11 // 4,
-                         n_layers=4, n_heads=max(1, setting.width // 64),
-                         n_kv_heads=max(1, setting.width // 64), head_dim=64, tie_embeddings=True)
+                         n_layers=LAYERS, n_heads=heads, n_kv_heads=heads, head_dim=HEAD_DIM,
+                         tie_embeddings=True)
     model = Llama(config)
     model.init_weights(torch.Generator().manual_seed(0))
     lora.add_lora(model.to(where, dtype), setting.rank).train()
     tokens = torch.randint(config.vocab_size, (setting.rows, setting.length),
                            generator=torch.Generator().manual_seed(0))
-    batch = Batch(tokens, tokens, [])
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        train.answer_loss(model, batch, where)
-    best = float("inf")
-    for _ in range(repeats + 1):
+    batch, best = Batch(tokens, tokens, []), float("inf")
+    saved = saved_bytes(model, batch, where)
+    for _ in range(repeats + 1):  # the first pass builds kernels
         began = time.perf_counter()
         train.answer_loss(model, batch, where).backward()
         if where.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(where)
         best = min(best, time.perf_counter() - began)
-    return best, sum(kept.values()), 16 * sum(p.numel() for p in lora.trainable(model))
+    adapter = 16 * sum(p.numel() for p in lora.trainable(model))
+    return [1e3 * best, tokens.numel() / best, saved / 1e6, adapter / 1e6]
+
+
+def saved_bytes(model: Llama, batch: Batch, where: torch.device) -> int:
+    """The bytes, parameters not counted, that autograd keeps for a backward pass."""
+    kept: list[Tensor] = []  # alive to the end, so that no address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        train.answer_loss(model, batch, where)
+    own = storages(model.parameters())
+    return sum(size for at, size in storages(kept).items() if at not in own)

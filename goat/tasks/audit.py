@@ -1,4 +1,5 @@
-"""Verifies every row of an arithmetic data set, ours or the published one, and of longhand rows.
+"""Verifies every row of an arithmetic data set, ours or the published one, of longhand rows, and
+the answers of word problems.
 
 Nothing is generated again: each equation of each working is checked (goat/tasks/verify.py), the
 answer is compared with the end of the working, and the operands and the operation are read back
@@ -19,6 +20,7 @@ from goat.tasks import longhand, phrasing
 from goat.tasks.arithmetic import extract_answer, parse_question
 from goat.tasks.parallel import ordered_map
 from goat.tasks.verify import first_error
+from goat.tasks.word_problems import TASK, same_number, stated
 
 FIELDS = ("instruction", "input", "output", "answer")
 CHUNK = 2000  # rows given to a process at a time
@@ -104,6 +106,8 @@ def audit_row(text: str) -> str | None:
             return f"the field {name!r} is missing or not a string"
     if str(row.get("task")).startswith("longhand "):
         return _audit_longhand(row)
+    if row.get("task") == TASK:
+        return _audit_word_problem(row)
     try:
         a, op, b = parse_question(row["input"])
     except UserError:
@@ -134,6 +138,15 @@ def _audit_longhand(row: dict[str, str]) -> str | None:
     if row["answer"] != str(x % y):
         return f"answer {row['answer']!r} is not that of the output"
     return None if asked == (x, y) else f"instruction {row['instruction']!r} does not ask it"
+
+
+def _audit_word_problem(row: dict[str, str]) -> str | None:
+    """Its code is not run: an output that the interpreter did not give is not found here."""
+    given, failure = stated(row["output"])
+    right = same_number(given, row["answer"])
+    if row.get("label", "correct") == "wrong":
+        return "labelled wrong, but its answer is right" if right else None
+    return None if right else failure or f"the output answers {given!r}, not {row['answer']!r}"
 
 
 _SIGNED = re.compile(r"(\d+) ?([-+*/x]|plus|minus|times|multiplied by|divided by) ?(\d+)")

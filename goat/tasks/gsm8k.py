@@ -47,6 +47,25 @@ def gsm8k_rows(path: str | os.PathLike, run: Callable) -> Iterator[dict[str, str
     `run(code, history=[...])` is `goat.sandbox.run`, or returns something with the fields `output`
     and `error` as that does. Raises UserError for a missing file and for a line that is no problem.
     """
+    for source, question, worked, gold in problems(path):
+        output, reason = trace(question, worked, gold, run)
+        if reason:
+            yield Rejection(source, reason, question)
+        else:
+            yield {"instruction": question, "input": "", "output": output, "answer": gold,
+                   "task": TASK, "source": source}
+
+
+def unsolved_rows(path: str | os.PathLike) -> Iterator[dict[str, str]]:
+    """Rows without a solution: every problem of `path` whose label is a number."""
+    for source, question, _, gold in problems(path):
+        if number(gold) is not None:
+            yield {"instruction": question, "input": "", "output": "", "answer": gold,
+                   "task": TASK, "source": source}
+
+
+def problems(path: str | os.PathLike) -> Iterator[tuple[str, str, str, str]]:
+    """(source, question, worked answer, gold answer) of each line; errors as of `gsm8k_rows`."""
     path = Path(path)
     path = path / "train.jsonl" if path.is_dir() else path
     if not path.is_file():
@@ -60,13 +79,8 @@ def gsm8k_rows(path: str | os.PathLike, run: Callable) -> Iterator[dict[str, str
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise UserError(f"{path}, line {count}: not a GSM8K problem; each line is a JSON "
                                 "object with the texts 'question' and 'answer'")
-            source, gold = f"{path.stem} {count}", gold.strip().replace(",", "")
-            output, reason = trace(question, worked.strip(), gold, run)
-            if reason:
-                yield Rejection(source, reason, question)
-            else:
-                yield {"instruction": question, "input": "", "output": output, "answer": gold,
-                       "task": TASK, "source": source}
+            yield (f"{path.stem} {count}", question, worked.strip(),
+                   gold.strip().replace(",", ""))
 
 
 def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, str]:

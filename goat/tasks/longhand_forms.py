@@ -5,18 +5,16 @@ For 25736 and 144 (lines in the middle left out):
     answer      104
 
     table       25736 % 144                              the question, restated
-                count by 144, 9 times: 144 288 432 … 1296
+                144: 144 288 432 … 1296                  the multiples of the divisor
                 2 , 5736 -> 25 , 736                     bring a digit down: what is left, the
                 25 , 736 -> 257 , 36                     digits to come -> both one digit further
                 257 - 144 = 113                          the largest multiple that fits
                 113 , 36 -> 1133 , 6
                 …
-                remainder = 104
+                144 > 104                                nothing more goes in: the remainder
 
-    pick        the same, with a line before each difference that copies all it depends on
-                largest of 144 288 432 … 1296 up to 1133: 1008
-
-    climb       instead, the multiples up to the first that is too large: many small decisions
+    climb       the same, with a line before each difference that goes through the multiples up to
+                the first that is too large: many small decisions instead of a large one
                 up to 1133: 144 288 432 576 720 864 1008 1152 > 1133
 
     subtract    no table; the divisor again and again, until it no longer goes in
@@ -25,9 +23,10 @@ For 25736 and 144 (lines in the middle left out):
 
     grid        Recchia's own trace, see goat/tasks/grid.py; grid-quiet leaves out its narration
 
-The four lean forms are made of steps that goat/tasks/skills.py teaches the embedded base, in the
-same or nearly the same notation, with what a step needs close by. Every form ends in the remainder,
-the last number of the text.
+The three lean forms are made of steps that the embedded base learns on lists of no divisor's
+multiples (goat/tasks/skills.py, sheets.py), in the same or nearly the same notation, and of no word
+that the base never writes: what stands in front of the numbers would have to be learnt from the
+demonstrations alone. Every form ends in the remainder, the last number of the text.
 
 A working is a function of its question, each step following from those before it. So the first
 step that differs from the true working is the first false one: this is what `check` reports.
@@ -94,14 +93,13 @@ def _divide(x: int, y: int, reduce: Callable[[int, int], Iterator[Step]],
     """Long division in lines; `reduce(left, y)` writes how `left` becomes `left % y`."""
     yield Step(f"{x} % {y}", ("copying",))
     if multiples:
-        yield Step(f"\ncount by {y}, {multiples} times: {_multiples(y, multiples)}",
-                   ("copying", "format", "multiple"))
+        yield Step(f"\n{y}: {_multiples(y, multiples)}", ("copying", "multiple"))
     left, rest = int(str(x)[0]), str(x)[1:]
     while True:
         yield from reduce(left, y)
         left %= y
         if not rest:
-            yield Step(f"\nremainder = {left}", ("remainder",))
+            yield Step(f"\n{y} > {left}", ("copying", "remainder"))
             return
         digit, after = rest[0], rest[1:]
         longer = 10 * left + int(digit)
@@ -118,13 +116,6 @@ def _take(left: int, y: int, multiple: str = "choice") -> Iterator[Step]:
     if left >= y:
         yield Step(f"\n{left} - {left - left % y} = {left % y}",
                    ("copying", multiple, "subtraction"), "comparison")
-
-
-def _pick(left: int, y: int) -> Iterator[Step]:
-    if left >= y:
-        yield Step(f"\nlargest of {_multiples(y, 9)} up to {left}: {left - left % y}",
-                   ("copying",) * 10 + ("choice",), "comparison")
-    yield from _take(left, y, "copying")
 
 
 def _climb(left: int, y: int) -> Iterator[Step]:
@@ -205,7 +196,6 @@ def _form(steps: Steps, unit: str = "line") -> Form:
 FORMS = {
     "answer": _form(_answer),
     "table": _form(partial(_divide, reduce=_take, multiples=9)),
-    "pick": _form(partial(_divide, reduce=_pick, multiples=9)),
     "climb": _form(partial(_divide, reduce=_climb, multiples=10)),
     "subtract": _form(partial(_divide, reduce=_subtract)),
     "grid": _form(partial(_grid, narrate=True), "step"),

@@ -8,7 +8,8 @@ import re
 from collections.abc import Collection
 from random import Random
 
-from goat.tasks.sheets import climb, sheet, table
+from goat.tasks.reading import text
+from goat.tasks.sheets import climb, loop, multiples, sheet, table
 from goat.tasks.skills import (
     alone, append_digit, column, compare, copy, count_by, in_line, order, product_first, question,
     running, scratch, split, subtraction, sum_of_products,
@@ -22,7 +23,8 @@ EVEN = {**GROWING, subtraction: 60}
 SHEETS = {alone: 20, subtraction: 12, question: 12, in_line: 3, column: 3, running: 5,
           sum_of_products: 5, product_first: 3, split: 3, copy: 3, compare: 4, order: 3, table: 4,
           append_digit: 1, scratch: 4, climb: 6, sheet: 14}
-MIXES = {"growing": GROWING, "even": EVEN, "sheets": SHEETS}
+WORDS = {**SHEETS, climb: 10, table: 3, multiples: 5, loop: 5, text: 14}
+MIXES = {"growing": GROWING, "even": EVEN, "sheets": SHEETS, "words": WORDS}
 KINDS = {kind.__name__: kind for mix in MIXES.values() for kind in mix}
 STEP = re.compile(r"(\d+) ([-+*/]) (\d+)")
 

@@ -113,3 +113,35 @@ def table(rng: Random, top: int) -> tuple[str, str]:
     base, times = operand(rng, max(1, top - 1)), rng.randint(2, 10)
     return f"count by {base}, {times} times: ", " ".join(str(base * k)
                                                          for k in range(1, times + 1))
+
+
+def loop(rng: Random, top: int) -> tuple[str, str]:
+    """The same steps for every digit that is brought down, until there is none left."""
+    digits = str(number(rng, size(rng, max(2, top))))
+    left, rest = int(digits[0]), digits[1:]
+    head = f"from {left}{' , ' * bool(rest)}{rest}\n"
+    kinds = rng.sample("+-*?", rng.randint(1, 2))
+    commands = [kind if kind == "*" else f"{kind} {operand(rng, 2)}" for kind in kinds]
+    commands = [f"* {rng.randint(2, 9)}" if kind == "*" else kind for kind in commands]
+    lines = []
+    while True:
+        for command in commands:
+            kind, x = command[0], int(command[2:])
+            if kind == "?":
+                lines.append(f"{left} {'<' if left < x else '>' if left > x else '='} {x}")
+            elif kind == "-" and x > left or left >= 10**top:
+                lines.append(f"{left}")
+            else:
+                value = {"+": left + x, "-": left - x, "*": left * x}[kind]
+                lines.append(f"{left} {kind} {x} = {value}")
+                left = value
+        if not rest:
+            return f"{head}each: {', '.join(commands)}\n", "\n".join(lines)
+        _, line, left, rest, _ = step(rng, "bring", left, rest, [], None, top)
+        lines.append(line)
+
+
+def multiples(rng: Random, top: int) -> tuple[str, str]:
+    """Multiples of one number, headed by it."""
+    base, times = operand(rng, max(1, top - 1)), rng.randint(2, 10)
+    return f"{times} multiples:\n{base}: ", " ".join(str(base * k) for k in range(1, times + 1))

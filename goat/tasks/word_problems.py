@@ -71,10 +71,56 @@ def observation(result) -> str:
     return "\n".join(filter(None, (result.output.strip("\n"), result.error)))
 
 
+def observed(text: str) -> str:
+    """The interpreter's part: what it writes behind `</code>` when `text` is the observation."""
+    return "\n" + _tag("output", text)
+
+
+_OBSERVED = re.compile(r"(?<=</code>)\n<output>\n.*?\n</output>", re.DOTALL)
+
+
+def interpreter_spans(text: str) -> list[tuple[int, int]]:
+    """Where the interpreter's parts stand in a solution: text[start:end] of each."""
+    return [match.span() for match in _OBSERVED.finditer(text)] if "<output>" in text else []
+
+
+def step_ends(text: str) -> list[int]:
+    """The places behind each `</step>`, and the end of the text."""
+    return sorted({match.end() for match in re.finditer("</step>", text)} | {len(text)})
+
+
+def with_mask(prompt: str, text: str) -> str:
+    """A solution to look at: what training masks (question, interpreter) is marked by "# "."""
+    def marked(part: str) -> str:
+        return part.replace("\n", "\n# ")
+
+    shown, end = f"# {marked(prompt.rstrip())}\n", 0
+    for start, stop in interpreter_spans(text):
+        shown += text[end:start] + marked(text[start:stop])
+        end = stop
+    return shown + text[end:]
+
+
 def final_answer(text: str) -> str | None:
     """What stands behind the last `Final Answer:` on its line; None where there is none."""
     _, marker, rest = text.rpartition(FINAL)
     return rest.split("\n")[0].strip() if marker else None
+
+
+BOTH, NEITHER = "code and answer in one turn", "neither code nor answer"
+
+
+def stated(text: str) -> tuple[str, str | None]:
+    """(the answer that a solution states, None), or ("", why it states none).
+
+    A turn writes code or states the answer. One that does both has not seen what its code gives,
+    one that does neither leads nowhere; MARIO's loop takes an answer from neither.
+    """
+    turn = text[max((end for _, end in interpreter_spans(text)), default=0):]
+    answer = final_answer(turn)
+    if answer is not None and ("<code>" in turn or "</code>" in turn):
+        return "", BOTH
+    return (answer, None) if answer else ("", NEITHER)
 
 
 # ---------------------------------------------------------------------------------- numbers

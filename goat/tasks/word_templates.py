@@ -76,7 +76,7 @@ def _unmark(lines: str) -> str:
     return "\n".join(line[2:] for line in lines.splitlines())
 
 
-def template_rows(seed: int, n: int, held_out: bool = False, code: bool = True) -> Iterator[
+def template_rows(seed: int | str, n: int, held_out: bool = False, code: bool = True) -> Iterator[
         dict[str, str]]:
     """`n` rows; row i depends on the seed, i and `held_out` only.
 
@@ -87,7 +87,7 @@ def template_rows(seed: int, n: int, held_out: bool = False, code: bool = True) 
         rng = Random(f"{TASK} {seed} {held_out} {i}")
         template = rng.choice(templates(held_out))
         numbers, values = draw(template, rng)
-        words = _words(rng)
+        words = fillings(rng)
         yield {"instruction": tell(template, {**words, **numbers}, rng), "input": "",
                "output": solve(template, numbers, code), "answer": str(values[-1]),
                "task": TASK, "source": template.name}
@@ -139,7 +139,7 @@ def solve(template: Template, numbers: dict[str, int], code: bool) -> str:
     return render(steps, str(value))
 
 
-def tell(template: Template, fillings: dict[str, object], rng: Random) -> str:
+def tell(template: Template, words: dict[str, object], rng: Random) -> str:
     """The story with its words and numbers, and with sentences that do not matter."""
     story = re.sub(r"\[([^]]*)\]", lambda m: rng.choice(m[1].split("|")), template.story)
     before, question = re.fullmatch(r"(.*?[.!])? ?([^.!]*\?(?: Give[^.]*\.)?)", story).groups()
@@ -147,10 +147,10 @@ def tell(template: Template, fillings: dict[str, object], rng: Random) -> str:
     for distractor in rng.sample(DISTRACTORS, rng.randint(0, MOST_DISTRACTORS)):
         sentences.insert(rng.randint(0, len(sentences) - 1),
                          distractor.replace("{n}", str(rng.randint(2, 99))))
-    return " ".join(filter(None, sentences)).format(**fillings)
+    return " ".join(filter(None, sentences)).format(**words)
 
 
-def _words(rng: Random) -> dict[str, str]:
-    """One word of each pool, and the persons."""
+def fillings(rng: Random) -> dict[str, str]:
+    """One word of each pool, and the persons: the words of a story."""
     words = {name: rng.choice(pool.split()) for name, pool in POOLS.items()}
     return {**words, **dict(zip(PEOPLE, rng.sample(POOLS["people"].split(), len(PEOPLE))))}

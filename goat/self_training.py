@@ -1,0 +1,103 @@
+"""Rejection sampling: a model solves training questions many times, and what is right is kept.
+
+Right is what states the gold answer (the outputs in it are the sandbox's own). Of each question at
+most KEPT different solutions are kept, and as many wrong ones, for the value model. Two solutions
+are the same if their code is, spaces and comments apart; without code, if their text is. Source:
+the self-training of MARIO (Liao et al. 2024, arXiv 2401.08190) at its temperature of 0.7.
+
+A solution that states no answer is counted, not kept: nobody will ever have to choose it.
+"""
+
+import ast
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from goat import checkpoint, device
+from goat.flags import EMBEDDED
+from goat.interpreter import ANSWERED, Solution, solve
+from goat.scoring import wilson
+from goat.tasks.phrasing import row_prompt
+from goat.tasks.word_problems import interpreter_spans, same_number
+from goat.tokenizer import Tokenizer
+
+KEPT = 4  # right solutions of a question, and wrong ones
+
+
+class Harvest(NamedTuple):
+    """Rows with the labels "correct" and "wrong", and what they were taken from."""
+
+    right: list[dict[str, str]]
+    wrong: list[dict[str, str]]
+    first_right: list[int | None]  # of each question: the first sample that solves it
+    samples: int  # of each question
+    solved: int  # samples that are right
+    unanswered: int  # samples without an answer
+
+
+def normalised(solution: Solution) -> str:
+    """What makes a solution different from others: its code, formatted alike, or its text."""
+    code = "\n".join(solution.history)
+    try:
+        return ast.unparse(ast.parse(code)) if code else solution.text
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return code
+
+
+def harvest(questions: Sequence[dict[str, str]], solutions: Iterable[Solution],
+            samples: int) -> Harvest:
+    """Sort the `samples` solutions of each row in `questions`; these may come in any order."""
+    found = sorted(solutions, key=lambda s: (s.problem, s.sample))
+    kept: dict[str, list[dict[str, str]]] = {"correct": [], "wrong": []}
+    first: list[int | None] = [None] * len(questions)
+    seen: dict[tuple[int, str], set[str]] = {}
+    solved = unanswered = 0
+    for s in found:
+        row = questions[s.problem]
+        if s.outcome != ANSWERED:
+            unanswered += 1
+            continue
+        right = same_number(s.answer, row["answer"])
+        if right:
+            solved += 1
+            first[s.problem] = s.sample if first[s.problem] is None else first[s.problem]
+        label = "correct" if right else "wrong"
+        known, what = seen.setdefault((s.problem, label), set()), normalised(s)
+        if len(known) < KEPT and what not in known:
+            known.add(what)
+            kept[label].append({**row, "output": s.text, "label": label})
+    return Harvest(kept["correct"], kept["wrong"], first, samples, solved, unanswered)
+
+
+def sample(questions: Sequence[dict[str, str]], adapter: str, base: str | None, samples: int,
+           temperature: float, seed: int, code: bool = True) -> Harvest:
+    """Let the model of `base` and `adapter` solve each row of `questions`, `samples` times."""
+    where, dtype = device.pick("auto", "auto")
+    model = checkpoint.load_model(base or EMBEDDED, dtype=dtype, device=where)
+    model = checkpoint.load_adapter(model, adapter)
+    tokenizer = Tokenizer(base or EMBEDDED)
+    checkpoint.check_tokenizer(model.config, tokenizer)
+    solutions = solve(model, tokenizer, [row_prompt(row) for row in questions], samples=samples,
+                      temperature=temperature, seed=seed, interpreter=code)
+    bar = tqdm(solutions, total=len(questions) * samples, unit="solution", disable=None)
+    return harvest(questions, bar, samples)
+
+
+def summary(found: Harvest) -> str:
+    """The coverage, the share of questions with a right solution, as the samples grow in number."""
+    questions = len(found.first_right)
+    total = questions * found.samples
+    coded = sum(bool(interpreter_spans(row["output"])) for row in found.right)
+    counts = [2 ** i for i in range(found.samples.bit_length()) if 2 ** i < found.samples]
+    lines = ["", f"{questions:,} questions, {found.samples} samples each: {found.solved:,} of "
+                 f"{total:,} samples are right, {found.unanswered:,} state no answer",
+             f"kept, at most {KEPT} different ones of a question: {len(found.right):,} right "
+             f"({coded:,} with code), {len(found.wrong):,} wrong", "",
+             "coverage, questions with a right solution among the first n samples:"]
+    for count in [*counts, found.samples]:
+        covered = sum(first is not None and first < count for first in found.first_right)
+        low, high = wilson(covered, questions)
+        lines.append(f"  n = {count:<4} {100 * covered / questions:5.1f} %   "
+                     f"({100 * low:.1f} - {100 * high:.1f})")
+    return "\n".join(lines)

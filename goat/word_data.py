@@ -1,0 +1,87 @@
+"""Training rows of word problems: from the templates, or from GSM8K's annotations.
+
+Rows that a model has found by itself come from goat/self_training.py; they start from these.
+"""
+
+import sys
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from goat import sandbox, suites
+from goat.errors import UserError
+from goat.tasks import dataset
+from goat.tasks.gsm8k import DISAGREE, Rejection, gsm8k_rows, unsolved_rows
+from goat.tasks.word_templates import template_rows
+
+ROWS = 20_000  # of the templates, unless the user says how many
+
+
+class Rows(NamedTuple):
+    """Rows, and what was left out on the way to them."""
+
+    rows: list[dict[str, str]]
+    drawn_again: int = 0  # template questions that the evaluation suite asks
+    rejections: tuple[Rejection, ...] = ()  # GSM8K problems without a trace
+
+
+def from_templates(size: int, seed: int = 0, held_out: bool = False, code: bool = True) -> Rows:
+    """`size` rows of the templates; none asks what the suite `word_problems` asks."""
+    asked, rows, again = suites.reserved_word_problems(), [], 0
+    source = template_rows(seed, sys.maxsize, held_out, code)
+    while len(rows) < size:
+        row = next(source)
+        if row["instruction"] in asked:
+            again += 1
+        else:
+            rows.append(row)
+    return Rows(rows, again)
+
+
+def from_gsm8k(folder: str, problems: int | None = None) -> Rows:
+    """The traces of GSM8K's first `problems` training problems (default: all), and the rest."""
+    found = list(islice(gsm8k_rows(folder, sandbox.run), problems))
+    return Rows([item for item in found if not isinstance(item, Rejection)],
+                rejections=tuple(item for item in found if isinstance(item, Rejection)))
+
+
+def source_rows(args) -> Rows:
+    """The rows that the flags of generate_data.py ask for, solved by their source.
+
+    Raises UserError for flags that do not go together.
+    """
+    if args.rows is not None and args.rows < 1:
+        raise UserError(f"--rows {args.rows}: must be 1 or more")
+    if args.no_steps or args.omit or args.bare:
+        raise UserError("--task word_problems takes none of --no-steps, --omit and --bare; "
+                        "--no-code leaves the interpreter out")
+    if args.samples < 1:
+        raise UserError(f"--samples {args.samples}: must be 1 or more")
+    if args.gsm8k is None:
+        return from_templates(args.rows or ROWS, args.seed, args.held_out, not args.no_code)
+    if args.held_out or args.no_code and not args.from_model:
+        raise UserError("--gsm8k goes with neither --held-out nor --no-code: both are of the "
+                        "templates")
+    if args.from_model:
+        return Rows(list(islice(unsolved_rows(args.gsm8k), args.rows)))
+    return from_gsm8k(args.gsm8k, args.rows)
+
+
+def beside(out: str, name: str) -> Path:
+    """The file that goes with `out`: data/a.jsonl and "wrong" give data/a.wrong.jsonl."""
+    path = Path("data/word_problems.jsonl" if out == "-" else out)
+    return path.with_name(f"{path.stem}.{name}.jsonl")
+
+
+def write_rejections(out: str, rejections: tuple[Rejection, ...], kept: int) -> str:
+    """Write the problems without a trace beside `out`; the lines that tell how many and why."""
+    path = beside(out, "left-out")
+    dataset.write_list(path, [{"source": r.source, "task": r.reason, "output": "",
+                               "instruction": r.question} for r in rejections])
+    reasons = Counter(r.reason for r in rejections)
+    lines = ["", f"GSM8K: {kept + len(rejections):,} problems, {kept:,} traces; the other "
+                 f"{len(rejections):,} stand in {path}:"]
+    lines += [f"{number:8,}  {reason}" for reason, number in reasons.most_common()]
+    suspects = [r.source for r in rejections if r.reason == DISAGREE]
+    return "\n".join(lines + ([f"suspected label errors: {', '.join(suspects)}"] * bool(suspects)))

@@ -1,0 +1,64 @@
+"""Two processes, of which one is killed: the other ends with one clear line, and nothing is lost.
+
+That two processes train like one is in tests/test_train.py.
+Run: python -m pytest tests/test_distributed.py
+"""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+import torch
+from runs import flags, log, run_script
+
+from goat.batching import Batch
+from goat.distributed import Group
+
+WAIT = 120  # seconds: a busy machine takes long to import torch twice
+
+
+def start_two(arguments: list[str]) -> list:
+    """Both processes of a run, as torchrun would start them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+              "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    return [run_script(arguments, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(2)]
+
+
+@pytest.mark.parametrize("victim", [0, 1], ids=["the writer dies", "the other dies"])
+def test_when_one_process_dies_the_other_stops_clearly(tiny_base, rows, tmp_path, victim):
+    out = tmp_path / "run"
+    endless = flags(tiny_base, rows, out, "--save-every", "1", "--max-steps", "100000")
+    processes = start_two(endless)
+    state, deadline = out / "checkpoint" / "state.pt", time.time() + WAIT
+    while not state.exists() and time.time() < deadline:
+        time.sleep(0.01)
+    processes[victim].send_signal(signal.SIGKILL)
+    processes[victim].wait()
+    died, survivor = time.time(), processes[1 - victim]
+    said = survivor.communicate(timeout=WAIT)[0]
+    assert time.time() - died < 30 and survivor.returncode == 2, said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: another process of this run has ended") and "--resume" in last
+    assert "Traceback" not in said
+    saved = torch.load(state, weights_only=True)["step"]
+    assert saved >= len(log(out)) - 1
+    assert os.listdir(state.parent) == ["state.pt"] or victim == 0  # the writer may die in writing
+
+
+def test_each_row_goes_to_one_process(monkeypatch):
+    batch = Batch(torch.arange(10).view(5, 2), torch.arange(10, 20).view(5, 2), [7, 8, 9])
+    shares = []
+    for rank in range(2):
+        group = Group(torch.device("cpu"))  # no torchrun: alone
+        assert group.writer and group.share(batch).tokens.equal(batch.tokens)
+        group.rank, group.size = rank, 2
+        shares.append(group.share(batch))
+    assert [s.tokens[:, 0].tolist() for s in shares] == [[0, 4, 8], [2, 6]]
+    assert [s.labels[:, 0].tolist() for s in shares] == [[10, 14, 18], [12, 16]]
+    assert [s.rows for s in shares] == [[7, 9], [8]]

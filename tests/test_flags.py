@@ -1,0 +1,111 @@
+"""What train.py decides by itself: device, number format, 8 bits, recomputation; no GPU needed.
+
+The cards are stand-ins that only say how large they are. Run: python -m pytest tests/test_flags.py
+"""
+
+import pytest
+import torch
+
+from goat import device, flags, memory
+from goat.errors import UserError
+
+CUDA = torch.device("cuda")
+SIZES = {"A10": 23_028, "RTX 3090": 24_268, "RTX 4090": 24_217, "A100": 81_051}  # MiB in all
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """Call it with the name of a card to have one of that size, half of it taken by others."""
+    def put(name):
+        size = SIZES[name] << 20
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda where: (size // 2, size))
+        return size
+    return put
+
+
+def decide(*more, where=CUDA, dtype=torch.bfloat16):
+    args = flags.parse_args(["--base", "7B", *more])
+    setting = flags.fit(args, memory.PRESETS["llama-7b"], where, dtype)
+    assert (args.int8, args.checkpointing == "on") == (setting.int8, setting.checkpointing)
+    return setting
+
+
+@pytest.mark.parametrize("name", ["A10", "RTX 3090", "RTX 4090"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_7b_fits_a_24_gb_card_without_any_flag(card, name, dtype):
+    size, setting = card(name), decide(dtype=dtype)
+    assert setting.int8 and setting.checkpointing and setting.fused and setting.dtype == dtype
+    assert (setting.micro_batch, setting.length, setting.rank) == (16, 512, 64)
+    total = memory.plan(memory.PRESETS["llama-7b"], **vars(setting)).total
+    assert 13e9 < total < 0.9 * size
+
+
+def test_recomputation_only_where_the_activations_would_not_fit(card):
+    card("RTX 3090")
+    small = decide("--micro-tokens", "2048")
+    assert small.int8 and not small.checkpointing and small.micro_batch == 4
+    plain = decide("--no-int8")
+    assert not plain.int8 and plain.checkpointing
+    assert not decide("--checkpointing", "off").checkpointing
+    assert decide("--micro-tokens", "512", "--checkpointing", "on").checkpointing
+
+
+def test_a_large_card_holds_the_base_in_16_bits(card):
+    card("A100")
+    setting = decide()
+    assert not setting.int8 and not setting.checkpointing
+    assert decide("--int8").int8 and not decide("--full").int8
+
+
+def test_lengths_are_counted_with_their_padding(card):
+    card("RTX 3090")
+    setting = decide("--cutoff", "500", "--micro-tokens", "8192")
+    assert (setting.length, setting.micro_batch) == (512, 16)
+
+
+def test_a_plan_without_a_gpu_assumes_a_24_gb_card():
+    setting = decide("--plan", "llama-7b", where=torch.device("cpu"), dtype=torch.float32)
+    assert setting.dtype == torch.bfloat16 and setting.int8 and setting.checkpointing
+    assert memory.room(torch.device("cpu")) == memory.CARD
+
+
+def test_the_plan_on_a_gpu_is_for_that_gpu(card):
+    room = card("A100") * 21.5 / 24
+    assert memory.room(CUDA) == pytest.approx(room, rel=1e-9)
+
+
+@pytest.mark.parametrize("cuda, mps, capability, want", [
+    (True, True, (8, 0), ("cuda", torch.bfloat16)), (True, False, (7, 5), ("cuda", torch.float16)),
+    (False, True, None, ("mps", torch.float16)), (False, False, None, ("cpu", torch.float32))])
+def test_auto_takes_cuda_then_mps_then_cpu_and_bf16_where_there_are_units(monkeypatch, cuda, mps,
+                                                                          capability, want):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda where: capability)
+    for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, check, lambda: False, raising=False)
+    where, dtype = device.pick()
+    assert (where.type, dtype) == want
+    assert device.pick(dtype="fp32")[1] == torch.float32
+    assert device.pick("cpu")[0].type == "cpu"
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("cuda", "cuda:1", "tpu"):
+        with pytest.raises(UserError, match=f"--device {name} is not available here; there is:"):
+            device.pick(name)
+
+
+def test_int8_and_full_exclude_each_other():
+    with pytest.raises(UserError, match="--int8 holds a frozen base"):
+        flags.parse_args(["--base", "7B", "--full", "--int8"])
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("tried 3 GiB\nmore"), MemoryError()])
+def test_running_out_of_memory_names_the_flags_that_help(error):
+    with pytest.raises(UserError) as said, flags.memory_advice():
+        raise error
+    for flag in ("--micro-tokens", "--cutoff", "--checkpointing on", "--int8", "--lora-r"):
+        assert flag in str(said.value)
+    assert "\n" not in str(said.value)

@@ -1,0 +1,187 @@
+"""Training that breaks off: resumed to the bit, whatever ended it, and refused where it must be.
+
+Run: python -m pytest tests/test_resume.py
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+from runs import adapter, flags, log, run_script
+from safetensors.torch import load_file
+
+import train
+from goat import checkpoint, optim
+from goat.errors import UserError
+from goat.run_folder import RunFolder
+
+
+def test_kill_and_resume_gives_the_very_bytes(tiny_base, rows, straight, tmp_path):
+    out = tmp_path / "run"
+    process = run_script(flags(tiny_base, rows, out, "--save-every", "3"))
+    deadline = time.time() + 60
+    while len(log(out)) < 4 and time.time() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    logged = len(log(out))
+    assert logged >= 4
+    if not (out / "adapter").exists():
+        train.main(flags(tiny_base, rows, out, "--save-every", "3", "--resume"))
+        assert len(log(out)) - logged <= 6 - 3  # never repeats more than --save-every steps
+    assert adapter(out) == adapter(straight)
+
+
+@pytest.mark.parametrize("attempt", range(30 if os.environ.get("GOAT_SLOW") else 2))
+def test_kills_at_random_moments_lose_nothing(tiny_base, rows, straight, tmp_path, attempt):
+    rng, out = random.Random(attempt), tmp_path / "run"
+    process = run_script(flags(tiny_base, rows, out, "--save-every", "1"))
+    while not log(out) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(rng.random() * 0.4)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    saved = torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"] \
+        if (out / "checkpoint" / "state.pt").exists() else 0
+    assert saved >= len(log(out)) - 1
+    train.main(flags(tiny_base, rows, out, "--save-every", "1", "--resume"))
+    assert adapter(out) == adapter(straight)
+
+
+def test_full_training_with_muon_resumes_to_the_bit(tiny_base, tmp_path, capsys):
+    base = ["--base", str(tiny_base), "--full", "--scratch", "--skills", "3", "--dtype", "bf16",
+            "--device", "cpu", "--micro-tokens", "512", "--max-steps", "4", "--muon-lr", "0.01",
+            "--warmup", "1", "--log-every", "1", "--save-every", "2"]
+    train.main([*base, "--out", str(tmp_path / "a")])
+    train.main([*base, "--out", str(tmp_path / "b")])
+    state = tmp_path / "b" / "checkpoint" / "state.pt"
+    first_half = RunFolder.save_state
+    try:  # the same run, ended after its checkpoint of step 2
+        RunFolder.save_state = stop_after_first(first_half)
+        with pytest.raises(KeyboardInterrupt):
+            train.main([*base, "--out", str(tmp_path / "c")])
+    finally:
+        RunFolder.save_state = first_half
+    assert torch.load(tmp_path / "c" / "checkpoint" / "state.pt", weights_only=True)["step"] == 2
+    train.main([*base, "--out", str(tmp_path / "c"), "--resume"])
+    models = [load_file(tmp_path / x / "model" / "model.safetensors") for x in "abc"]
+    for name in models[0]:
+        assert torch.equal(models[0][name], models[1][name])
+        assert torch.equal(models[0][name], models[2][name]), name
+    assert state.exists()
+
+
+def stop_after_first(save):
+    def saving(self, state):
+        save(self, state)
+        raise KeyboardInterrupt
+    return saving
+
+
+def test_fp16_follows_fp32_and_finds_its_loss_scale_and_resumes_to_the_bit(
+        tiny_base, rows, tmp_path, monkeypatch):
+    """With a scale that is too large at first, steps are passed over until it fits."""
+    few = ["--batch", "4", "--max-steps", "5", "--save-every", "2", "--lora-dropout", "0"]
+    half = [*few, "--dtype", "fp16"]
+    train.main(flags(tiny_base, rows, tmp_path / "fp32", *few))
+    train.main(flags(tiny_base, rows, tmp_path / "fp16", *half))
+    for a, b in zip(log(tmp_path / "fp32"), log(tmp_path / "fp16"), strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=0.02)
+        assert b["norm"] == pytest.approx(a["norm"], rel=0.1)
+    monkeypatch.setattr(optim.LossScaler, "FIRST", 2.0 ** 18)
+    train.main(flags(tiny_base, rows, tmp_path / "a", *half))
+    lines = map(json.loads, (tmp_path / "a" / "log.jsonl").read_text().splitlines())
+    passed = [record["step"] for record in lines if "loss_scale" in record]
+    assert passed[:2] == [1, 2] and len(passed) < 5
+    save = RunFolder.save_state
+    monkeypatch.setattr(RunFolder, "save_state", stop_after_first(save))
+    with pytest.raises(KeyboardInterrupt):
+        train.main(flags(tiny_base, rows, tmp_path / "b", *half))
+    state = torch.load(tmp_path / "b" / "checkpoint" / "state.pt", weights_only=True)
+    assert state["optimizers"][-1] == {"scale": 2.0 ** 16, "good_steps": 0}
+    monkeypatch.setattr(RunFolder, "save_state", save)
+    train.main(flags(tiny_base, rows, tmp_path / "b", *half, "--resume"))
+    assert adapter(tmp_path / "b") == adapter(tmp_path / "a")
+
+
+def test_resume_with_nothing_saved_and_on_a_finished_run(tiny_base, rows, straight, tmp_path,
+                                                          capsys):
+    train.main(flags(tiny_base, rows, tmp_path / "new", "--resume"))
+    assert "nothing is saved yet" in capsys.readouterr().out
+    before = adapter(straight)
+    assert train.main(flags(tiny_base, rows, straight, "--resume")) is None
+    assert "all 6 steps are done already" in capsys.readouterr().out
+    assert adapter(straight) == before
+
+
+@pytest.mark.parametrize("change, named", [
+    (["--lr", "1e-3"], "lr was 0.01, is 0.001"), (["--lora-r", "8"], "lora_r was 4, is 8"),
+    (["--max-steps", "9"], "max_steps was 6, is 9"), (["--seed", "5"], "seed was 0, is 5"),
+    (["--lora-targets", "q_proj"], "lora_targets was"), (["--int8"], "int8 was False, is True")])
+def test_resume_with_other_settings_names_them(tiny_base, rows, straight, change, named):
+    with pytest.raises(UserError, match=named):
+        train.main(flags(tiny_base, rows, straight, "--resume", *change))
+
+
+def test_resume_with_another_base_in_the_same_folder_says_so(tiny_base, rows, straight, tmp_path):
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    train.main(flags(base, rows, tmp_path / "run", "--max-steps", "1"))
+    model = checkpoint.load_model(base)
+    model.model.norm.weight.data += 1
+    checkpoint.save_model(model, base)
+    with pytest.raises(UserError, match="base_hash was"):
+        train.main(flags(base, rows, tmp_path / "run", "--max-steps", "1", "--resume"))
+
+
+def test_a_checkpoint_cut_short_is_refused(tiny_base, rows, tmp_path):
+    train.main(flags(tiny_base, rows, tmp_path / "run", "--max-steps", "1"))
+    state = tmp_path / "run" / "checkpoint" / "state.pt"
+    content = state.read_bytes()
+    for damaged in (b"", content[:9], content[: len(content) // 2], content[:-1]):
+        state.write_bytes(damaged)
+        with pytest.raises(UserError, match="state.pt: cut short or damaged"):
+            train.main(flags(tiny_base, rows, tmp_path / "run", "--max-steps", "1", "--resume"))
+
+
+def test_resume_with_other_data_says_so(tiny_base, rows, straight, tmp_path):
+    other = tmp_path / "rows.jsonl"
+    other.write_text(rows.read_text().replace("+", "-"))
+    with pytest.raises(UserError, match="data_hash was"):
+        train.main(flags(tiny_base, other, straight, "--resume"))
+
+
+@pytest.mark.parametrize("which, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_finish_the_step_and_save(tiny_base, rows, tmp_path, which, code):
+    out = tmp_path / "run"
+    process = run_script(flags(tiny_base, rows, out, "--max-steps", "100000"))
+    while not log(out) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(which)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == code and "go on with --resume" in said
+    saved = torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"]
+    assert saved == log(out)[-1]["step"]
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tiny_base, rows, tmp_path, monkeypatch):
+    out, save, saves = tmp_path / "run", torch.save, []
+
+    def second_save_fails(state, file):
+        saves.append(state["step"])
+        if len(saves) == 2:
+            file.write(b"half a checkp")
+            raise OSError(28, "No space left on device")
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", second_save_fails)
+    with pytest.raises(UserError, match="No space left on device"):
+        train.main(flags(tiny_base, rows, out, "--save-every", "2"))
+    assert torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"] == 2
+    assert os.listdir(out / "checkpoint") == ["state.pt"]
+
+
