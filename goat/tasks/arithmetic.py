@@ -96,30 +96,31 @@ def one_digit(n: int) -> bool:
     return len(str(n).rstrip("0")) <= 1
 
 
-def place_values(n: int) -> list[int]:
-    """3062 -> [3000, 60, 2]; zero digits are skipped."""
+def place_values(n: int) -> list[str]:
+    """3062 -> ["3000", "60", "2"]; zero digits are skipped."""
     digits = str(n)
-    top = len(digits) - 1
-    return [int(digit) * 10 ** (top - i) for i, digit in enumerate(digits) if digit != "0"]
+    length = len(digits)
+    return [digit.ljust(length - i, "0") for i, digit in enumerate(digits) if digit != "0"]
 
 
 def _multiplication(a: int, b: int, omit: Collection[str]) -> str:
     big, small = (a, b) if a >= b else (b, a)
     parts = place_values(small)
-    names = [str(part) for part in parts]
     chain = [f"{a} * {b}"]
     if "split" not in omit:
-        chain.append(f"{big} * ({' + '.join(names)})")
+        chain.append(f"{big} * ({' + '.join(parts)})")
     if "expand" not in omit:
-        chain.append(f"{big} * " + f" + {big} * ".join(names))
-    products = [big * part for part in parts]
-    terms = [str(product) for product in products]
+        chain.append(f"{big} * " + f" + {big} * ".join(parts))
+    products = [big * int(part) for part in parts]
+    terms = list(map(str, products))
     chain.append(" + ".join(terms))
-    total = products[0]
-    for i in range(1, len(products)):
+    total, last = products[0], len(products) - 1
+    for i in range(1, last + 1):
         total += products[i]
         terms[i] = str(total)  # the sum so far, then the products still to add
-        if "accumulate" not in omit or i == len(products) - 1:
+        if i == last:
+            chain.append(terms[i])
+        elif "accumulate" not in omit:
             chain.append(" + ".join(terms[i:]))
     return " = ".join(chain)
 
@@ -128,7 +129,7 @@ def _division(a: int, b: int, quotient: int, answer: str, omit: Collection[str])
     lines = []
     rest, left = a, str(a)
     for part in place_values(quotient):
-        product = b * part
+        product = b * int(part)
         rest -= product
         middle = "" if "product" in omit else f"{left} - {product} = "
         line = f"{left} - {b} * {part} = {middle}"

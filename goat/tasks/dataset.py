@@ -11,6 +11,7 @@ import json
 import os
 import random
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -125,14 +126,13 @@ class Maker:
             lines, lengths = self._lines(tasks, *questions, rng)
         if self.count_tokens:
             lengths = [self.count_tokens(json.loads(line)) for line in lines]
-        for task, line, length in zip(tasks, lines, lengths, strict=True):
-            summary = report.tasks.get(task) or report.tasks.setdefault(task, Summary())
-            summary.rows += 1
-            summary.total += length
-            if length > summary.longest:
-                summary.longest = length
-            if summary.rows <= SAMPLES:
-                summary.samples.append(line)
+        rows_of: dict[str, list[int]] = defaultdict(list)
+        for i, task in enumerate(tasks):
+            rows_of[task].append(i)
+        for task, rows in rows_of.items():
+            own = [lengths[i] for i in rows]
+            report.tasks[task] = Summary(len(rows), sum(own), max(own),
+                                         [lines[i] for i in rows[:SAMPLES]])
         return "".join(lines).encode(), report
 
     def _questions(self, positions: np.ndarray, rng: np.random.Generator,
@@ -146,7 +146,7 @@ class Maker:
         first, second = table.draw(cells, places, rng)
         tasks = [table.tasks[cell] for cell in cells.tolist()]
         ops = [mixtures.OPERATORS[task] for task in tasks]
-        again = range(len(tasks))
+        again = range(len(tasks)) if self.reserved else []
         for _ in range(1000):
             questions = zip(again, first[again].tolist(), second[again].tolist(), strict=True)
             hits = [(i, a, ops[i], b) for i, a, b in questions if (a, ops[i], b) in self.reserved]
@@ -170,8 +170,10 @@ class Maker:
         slots = (rng.random(len(tasks)) * len(phrasing.slots("+", recipe.held_out))).astype(int)
         places = (slots << len(phrasing.NOISE) | codes).tolist()
         lines, lengths = [], []
-        for task, op, a, b, place in zip(tasks, ops, first, second, places, strict=True):
-            solution, answer = work(a, op, b, steps, recipe.omit)
+        texts = map(str, first), map(str, second)  # of the operands: made once, used three times
+        for task, op, x, y, a, b, place in zip(tasks, ops, first, second, *texts, places,
+                                               strict=True):
+            solution, answer = work(x, op, y, steps, recipe.omit)
             question = f"{a} {op} {b}"
             if recipe.bare:
                 solution, instruction = answer, question
