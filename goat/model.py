@@ -209,6 +209,7 @@ class Llama(nn.Module):
             positions = torch.arange(tokens.size(1), device=tokens.device)[None]  # (1, T)
         rotary = rotary_angles(positions, config.head_dim, config.rope_theta)
         if cache is not None:
+            rotary = tuple(table.to(x.dtype) for table in rotary)  # once, not in every layer
             seen = torch.arange(cache.span, device=x.device) <= positions[:, :, None]  # (B, T, S)
             mask = torch.zeros(seen.shape, dtype=x.dtype, device=x.device)
             mask.masked_fill_(~seen, float("-inf"))
