@@ -229,6 +229,7 @@ def main(argv: list[str] | None = None) -> int | None:
         if place and args.ask is None:
             report.check_place(place)
     model, tokenizer = load(args)
+    model.join()
     print(f"base {args.base}, adapter {args.adapter or 'none'}, {args.dtype} on {args.device}")
     if args.ask:
         return ask(model, tokenizer, args.ask, args)

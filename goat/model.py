@@ -9,6 +9,7 @@ Shape letters, here and everywhere: B batch, T sequence, C dim, H query heads, K
 D head_dim, S cache slots, V vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -123,6 +124,14 @@ def causal_mask(length: int, device, dtype) -> Tensor:
     return full.triu(diagonal=1)
 
 
+def products(module: nn.Module, names: tuple[str, ...], x: Tensor) -> Sequence[Tensor]:
+    """The named linear layers of one input; one product where `Llama.join` has joined them."""
+    joined = module.__dict__.get("joined")
+    if joined is None:
+        return [getattr(module, name)(x) for name in names]
+    return F.linear(x, joined).split([getattr(module, n).out_features for n in names], dim=-1)
+
+
 class Attention(nn.Module):
     def __init__(self, config: LlamaConfig):
         super().__init__()
@@ -137,9 +146,10 @@ class Attention(nn.Module):
                 store) -> Tensor:
         """(B, T, C) -> (B, T, C). `store`, if given, keeps k and v and returns all cached ones."""
         B, T, _ = x.shape
-        q = self.q_proj(x).view(B, T, self.n_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
-        k = self.k_proj(x).view(B, T, self.n_kv_heads, self.head_dim).transpose(1, 2)
-        v = self.v_proj(x).view(B, T, self.n_kv_heads, self.head_dim).transpose(1, 2)
+        q, k, v = products(self, ("q_proj", "k_proj", "v_proj"), x)
+        q = q.view(B, T, self.n_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
+        k = k.view(B, T, self.n_kv_heads, self.head_dim).transpose(1, 2)
+        v = v.view(B, T, self.n_kv_heads, self.head_dim).transpose(1, 2)
         q, k = rotate(q, *rotary), rotate(k, *rotary)
         if store is not None:
             k, v = store(k, v)  # (B, K, S, D)
@@ -157,7 +167,8 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.hidden_dim, config.dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = products(self, ("gate_proj", "up_proj"), x)
+        return self.down_proj(F.silu(gate) * up)
 
 
 class Block(nn.Module):
@@ -223,6 +234,25 @@ class Llama(nn.Module):
             else:
                 x = block(x, rotary, mask)
         return self.model.norm(x)
+
+    @torch.no_grad()
+    def join(self) -> "Llama":
+        """For decoding: q, k, v and gate, up become one product each, where they are plain linear
+        layers. A step for few rows is mostly the fixed cost of its many small products.
+
+        The layers' weights become views of the joined ones, so this takes no more memory. It is
+        the last thing to do with a model: to move or wrap it after would part them again.
+        """
+        for block in self.model.layers:
+            for module, names in ((block.self_attn, ("q_proj", "k_proj", "v_proj")),
+                                  (block.mlp, ("gate_proj", "up_proj"))):
+                layers = [getattr(module, name) for name in names]
+                if all(type(layer) is nn.Linear for layer in layers):
+                    module.joined = torch.cat([layer.weight for layer in layers])
+                    parts = module.joined.split([layer.out_features for layer in layers])
+                    for layer, part in zip(layers, parts):
+                        layer.weight.data = part
+        return self
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:

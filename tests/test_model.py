@@ -10,6 +10,7 @@ import reference
 import torch
 from tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
+from goat import lora
 from goat.model import KVCache, Llama, RMSNorm, attention, rotary_angles, rotate
 
 # The families that must be loadable: many heads or few, any width of a head, tied or not.
@@ -174,3 +175,28 @@ def test_transformers_computes_the_same(config, dtype, tolerance):
     with torch.no_grad():
         ours, theirs = model(tokens).float(), peer(tokens).logits.float()
     assert (ours - theirs).norm() / theirs.norm() < tolerance
+
+
+@pytest.mark.parametrize("name", GRID)
+def test_joined_layers_give_the_same_from_the_same_memory(name):
+    model, tokens = tiny_model(GRID[name]), tiny_tokens()
+    weights = {key: p.clone() for key, p in model.named_parameters()}
+    with torch.no_grad():
+        before = model(tokens)
+        near(model.join()(tokens), before)
+        assert all(torch.equal(p, weights[key]) for key, p in model.named_parameters())
+        attn, mlp = model.model.layers[0].self_attn, model.model.layers[0].mlp
+        for layer in (attn.q_proj, attn.v_proj, mlp.up_proj):
+            before = model(tokens)
+            layer.weight.mul_(0.5)
+            assert not torch.allclose(model(tokens), before)
+
+
+def test_layers_that_are_not_plain_are_left_apart():
+    model, tokens = lora.add_lora(tiny_model(), 4, 12, targets=("q_proj",)).eval(), tiny_tokens()
+    with torch.no_grad():
+        model.model.layers[0].self_attn.q_proj.lora_B.normal_()
+        before = model(tokens)
+        near(model.join()(tokens), before)
+    attn = model.model.layers[0].self_attn
+    assert not hasattr(attn, "joined") and hasattr(model.model.layers[0].mlp, "joined")

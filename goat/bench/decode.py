@@ -56,7 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.adapter:
         model = lora.merge(checkpoint.load_adapter(model, args.adapter))
     tokenizer = Tokenizer(args.base)
-    ours, peer = Ours(model, tokenizer), transformers_like(model, tokenizer)
+    peer = transformers_like(model, tokenizer)
+    ours = Ours(model.join(), tokenizer)
     prompts = [q.prompt for q in suites.load(["demo", "large"], 100)]
     random.Random(0).shuffle(prompts)
     lengths = [len(tokenizer.encode_prompt(prompt)) for prompt in prompts]
