@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from goat import checkpoint, device, lora, page, report, rerank, suites, value_head
+from goat import checkpoint, curves, device, lora, page, report, rerank, suites, value_head
 from goat.errors import UserError, run
 from goat.evaluate import Record, evaluate
 from goat.flags import EMBEDDED
@@ -85,9 +85,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     group.add_argument("--html", metavar="FILE", help="also write a page that shows the results")
     group.add_argument("--compare", nargs="+", metavar="FILE",
                        help="no model: put results files side by side")
+    group.add_argument("--plot", metavar="FILE", help="with --compare: also draw them as a PNG, "
+                       "along the last number in their names (needs matplotlib)")
     args = parser.parse_args(argv)
     if args.bare:
         args.wording = "bare"
+    if args.plot and not args.compare:
+        raise UserError("--plot draws what --compare puts side by side: add --compare FILE …")
     for flag in ("limit", "batch_size", "max_new_tokens", "beams", "samples"):
         if getattr(args, flag) is not None and getattr(args, flag) < 1:
             raise UserError(f"--{flag.replace('_', '-')} must be at least 1")
@@ -222,6 +226,9 @@ def main(argv: list[str] | None = None) -> int | None:
     args = parse_args(argv)
     if args.compare:
         print(report.compare(args.compare))
+        if args.plot:
+            curves.plot(args.compare, args.plot)
+            print(f"curves: {args.plot}")
         return None
     # before the model is loaded, so that bad input shows at once
     questions = gather(args) if args.ask is None else []

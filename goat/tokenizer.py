@@ -109,16 +109,19 @@ def read_corpus(path: str) -> list[str]:
     return texts
 
 
-def train_tokenizer(texts: list[str], vocab_size: int) -> bytes:
+def train_tokenizer(texts: list[str], vocab_size: int, group_digits: bool = False) -> bytes:
     """A byte-pair vocabulary with LLaMA's settings; returns the bytes of a `tokenizer.model`.
 
     Digits apart, byte fallback, identity normaliser, white space kept, unk/bos/eos 0/1/2. A
     newline, `print(` and each tag of the code-interpreter format are pieces of their own.
+    `group_digits` lets frequent runs of digits become pieces, as in GPT's vocabularies: for the
+    paper's comparison (App. B) only.
     """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
         sentence_iterator=iter(texts), model_writer=model, model_type="bpe",
-        vocab_size=vocab_size, character_coverage=0.9999, byte_fallback=True, split_digits=True,
+        vocab_size=vocab_size, character_coverage=0.9999, byte_fallback=True,
+        split_digits=not group_digits,
         normalization_rule_name="identity", remove_extra_whitespaces=False,
         allow_whitespace_only_pieces=True, add_dummy_prefix=True,
         unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1, minloglevel=2,
@@ -132,10 +135,12 @@ def main(argv: list[str] | None = None) -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", help=".jsonl files (string fields) or plain text")
     parser.add_argument("--vocab-size", type=int, default=1536, help="pieces (default 1536)")
+    parser.add_argument("--group-digits", action="store_true",
+                        help="let runs of digits become one token, to show what that costs")
     parser.add_argument("--out", default="tokenizer.model", help="file to write")
     args = parser.parse_args(argv)
     texts = [text for path in args.files for text in read_corpus(path)]
-    data = train_tokenizer(texts, args.vocab_size)
+    data = train_tokenizer(texts, args.vocab_size, args.group_digits)
     temporary = Path(f"{args.out}.tmp")
     temporary.write_bytes(data)
     os.replace(temporary, args.out)

@@ -6,6 +6,7 @@ Run: python -m pytest tests/test_eval.py
 import json
 import re
 import shutil
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import eval as script
-from goat import checkpoint, evaluate, lora, page, questions, report, suites
+from goat import checkpoint, curves, evaluate, lora, page, questions, report, suites
 from goat.errors import UserError
 from goat.tasks.arithmetic import solve
 
@@ -155,6 +156,35 @@ def test_compare(run, scholar, tmp_path, capsys):
     assert report.paired(other[:3], other[3:]).split() == ["-", "-"]  # nothing in common
 
 
+def test_curves(run, scholar, tmp_path, monkeypatch):
+    for rows, weak in ((1000, ""), (50, "/")):
+        scholar.weak_at = weak
+        run("--suite", "demo", "--limit", 20)
+        shutil.copy(tmp_path / "results.json", tmp_path / f"r16-{rows}.json")
+    files = [tmp_path / "r16-1000.json", tmp_path / "r16-50.json"]
+    found, names, numeric = curves.curves(files)
+    assert numeric and names == ["r16-1000", "r16-50"]
+    assert [(x, s.exact) for x, s in found["demo div n/1"]] == [(50, 0), (1000, 1)]
+    assert [(x, s.exact) for x, s in found["demo add 1-8D"]] == [(50, 1), (1000, 1)]
+    shutil.copy(files[0], tmp_path / "base.json")
+    found, names, numeric = curves.curves([*files, tmp_path / "base.json"])
+    assert not numeric and [x for x, _ in found["demo div n/1"]] == [0, 1, 2]
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError, match="needs matplotlib"):
+        curves.plot(files, tmp_path / "curves.png")
+
+
+@pytest.mark.parametrize("names", [("rows-50", "rows-1000"), ("with", "without")])
+def test_curves_are_drawn(run, scholar, tmp_path, names):
+    pytest.importorskip("matplotlib")
+    run("--suite", "demo", "--limit", 2)
+    files = [tmp_path / f"{name}.json" for name in names]
+    for file in files:
+        shutil.copy(tmp_path / "results.json", file)
+    script.main(["--compare", *map(str, files), "--plot", str(tmp_path / "curves.png")])
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_data_file(run, tmp_path):
     rows = tmp_path / "mine.jsonl"
     rows.write_text('{"instruction": "What is 3 + 4?", "input": "3 + 4", "answer": "7"}\n' * 3)
@@ -188,6 +218,7 @@ def test_ask(run, monkeypatch, capsys):
     (["--beams", 2, "--temperature", 1], "--beams and --temperature exclude each other"),
     (["--beams", 4, "--batch-size", 2, "--limit", 1], "4 beams do not fit"),
     (["--temperature", -1, "--limit", 1], "temperature must be at least 0"),
+    (["--plot", "curves.png"], "--plot draws what --compare puts side by side"),
     (["--compare", "README.md"], "README.md: this is no results file"),
 ])
 def test_bad_input_is_one_clear_line(run, flags, message):

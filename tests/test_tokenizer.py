@@ -116,6 +116,18 @@ def test_training_gives_the_same_bytes_twice(tmp_path):
     assert made.vocab_size == 420 and made.decode(made.encode("apples 12")) == "apples 12"
 
 
+def test_digits_are_grouped_only_when_asked(tmp_path):
+    rows = tmp_path / "rows.txt"
+    rows.write_text("".join(f"{n} + {n + 100} = {2 * n + 100}\n" for n in range(100, 400)))
+    for flags, name in (([], "apart"), (["--group-digits"], "grouped")):
+        main([str(rows), "--vocab-size", "480", "--out", str(tmp_path / f"{name}.model"), *flags])
+        made = Tokenizer(tmp_path / f"{name}.model")
+        most = max(sum(c.isdigit() for c in made.model.IdToPiece(i))
+                   for i in range(made.vocab_size) if not made.model.IsByte(i))
+        assert (most == 1) == (name == "apart")
+        assert made.decode(made.encode("201 + 301 = 502")) == "201 + 301 = 502"
+
+
 def test_a_broken_corpus_line_is_named(tmp_path):
     (tmp_path / "c.jsonl").write_text('{"input": "a"}\nnot json\n')
     with pytest.raises(UserError, match="c.jsonl, line 2"):
