@@ -110,6 +110,9 @@ def test_operands_of_any_size():
 
 def test_place_values_and_single_digits():
     assert place_values(3062) == ["3000", "60", "2"]
+    for n in (0, 7, 70, 999, 1000, 999_999, 1_000_000, 10**20 + 305_000):
+        places = [digit + "0" * i for i, digit in enumerate(reversed(str(n))) if digit != "0"]
+        assert place_values(n) == places[::-1]
     assert [n for n in range(0, 1001) if one_digit(n)] == sorted(
         {0, 1000} | {d * p for d in range(1, 10) for p in (1, 10, 100)})
 

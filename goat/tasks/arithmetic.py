@@ -93,50 +93,51 @@ def work(a: int, op: str, b: int, steps: bool = True, omit: Collection[str] = ()
 
 def one_digit(n: int) -> bool:
     """True for 7, 400 and 0: at most one non-zero digit, so a product by it is learnt directly."""
-    return len(str(n).rstrip("0")) <= 1
+    return n < 10 or n % 10 == 0 and len(str(n).rstrip("0")) == 1
 
 
 def place_values(n: int) -> list[str]:
     """3062 -> ["3000", "60", "2"]; zero digits are skipped."""
-    digits = str(n)
+    return _THOUSANDS[n // 1000] + _UNITS[n % 1000] if n < 1_000_000 else _places(str(n))
+
+
+def _places(digits: str) -> list[str]:
     length = len(digits)
     return [digit.ljust(length - i, "0") for i, digit in enumerate(digits) if digit != "0"]
+
+
+_UNITS = [_places(str(n)) for n in range(1000)]  # tables, for millions of rows
+_THOUSANDS = [_places(f"{n}000") for n in range(1000)]
 
 
 def _multiplication(a: int, b: int, omit: Collection[str]) -> str:
     big, small = (a, b) if a >= b else (b, a)
     parts = place_values(small)
-    chain = [f"{a} * {b}"]
-    if "split" not in omit:
-        chain.append(f"{big} * ({' + '.join(parts)})")
-    if "expand" not in omit:
-        chain.append(f"{big} * " + f" + {big} * ".join(parts))
-    products = [big * int(part) for part in parts]
-    terms = list(map(str, products))
-    chain.append(" + ".join(terms))
-    total, last = products[0], len(products) - 1
-    for i in range(1, last + 1):
-        total += products[i]
-        terms[i] = str(total)  # the sum so far, then the products still to add
-        if i == last:
-            chain.append(terms[i])
-        elif "accumulate" not in omit:
-            chain.append(" + ".join(terms[i:]))
-    return " = ".join(chain)
+    times = f"{big} * "
+    split = "" if "split" in omit else f" = {times}({' + '.join(parts)})"
+    expand = "" if "expand" in omit else f" = {times}{f' + {times}'.join(parts)}"
+    # The sums from the last to the first: each is the one after it with a term split off.
+    total, terms, sums = a * b, "", ""
+    for part in parts[:0:-1]:
+        if not sums or "accumulate" not in omit:
+            sums = f" = {total}{terms}{sums}"
+        product = big * int(part)
+        total -= product
+        terms = f" + {product}{terms}"
+    return f"{a} * {b}{split}{expand} = {total}{terms}{sums}"
 
 
 def _division(a: int, b: int, quotient: int, answer: str, omit: Collection[str]) -> str:
-    lines = []
-    rest, left = a, str(a)
+    text, rest, left = "", a, str(a)
+    minus = f" - {b} * "
     for part in place_values(quotient):
         product = b * int(part)
         rest -= product
         middle = "" if "product" in omit else f"{left} - {product} = "
-        line = f"{left} - {b} * {part} = {middle}"
-        left = str(rest)
-        lines.append(line + left)
-    lines.append(f"Therefore, {a} / {b} = {answer}")
-    return "\n".join(lines)
+        right = str(rest)
+        text += f"{left}{minus}{part} = {middle}{right}\n"
+        left = right
+    return f"{text}Therefore, {a} / {b} = {answer}"
 
 
 def check(question: str, text: str) -> Check:

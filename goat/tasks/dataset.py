@@ -117,18 +117,17 @@ class Maker:
             rng = random.Random(f"{self.recipe.seed}:{number}")
             top = self.recipe.max_digits
             rows = [pretraining.sample(rng, top, self.reserved) for _ in positions]
-            tasks = [row["task"] for row in rows]
+            rows_of = defaultdict(list)
+            for i, row in enumerate(rows):
+                rows_of[row["task"]].append(i)
             lines = [json.dumps(row) + "\n" for row in rows]
             lengths = [len(row["output"]) for row in rows]
         else:
             rng = np.random.default_rng([self.recipe.seed, number])
-            tasks, *questions = self._questions(positions, rng, report)
-            lines, lengths = self._lines(tasks, *questions, rng)
+            rows_of, first, second = self._questions(positions, rng, report)
+            lines, lengths = self._lines(rows_of, first, second, rng)
         if self.count_tokens:
             lengths = [self.count_tokens(json.loads(line)) for line in lines]
-        rows_of: dict[str, list[int]] = defaultdict(list)
-        for i, task in enumerate(tasks):
-            rows_of[task].append(i)
         for task, rows in rows_of.items():
             own = [lengths[i] for i in rows]
             report.tasks[task] = Summary(len(rows), sum(own), max(own),
@@ -136,56 +135,62 @@ class Maker:
         return "".join(lines).encode(), report
 
     def _questions(self, positions: np.ndarray, rng: np.random.Generator,
-                   report: Report) -> tuple[list[str], list[int], list[str], list[int]]:
-        """(tasks, first operands, operators, second operands) of the rows at these positions."""
+                   report: Report) -> tuple[dict[str, list[int]], list[int], list[int]]:
+        """(rows of each task, first operands, second operands) of the rows at these positions."""
         recipe = self.recipe
         table = _table(recipe.mixture, recipe.rows)
         if recipe.order == "random":
             positions = mixtures.permute(positions, table.rows, recipe.seed)
         cells, places = table.locate(positions)
         first, second = table.draw(cells, places, rng)
-        tasks = [table.tasks[cell] for cell in cells.tolist()]
-        ops = [mixtures.OPERATORS[task] for task in tasks]
-        again = range(len(tasks)) if self.reserved else []
+        kinds = table.kinds[cells]
+        rows_of = {task: np.flatnonzero(kinds == kind).tolist()
+                   for kind, task in enumerate(mixtures.OPERATORS) if kind in kinds}
+        again = range(len(cells)) if self.reserved else []
         for _ in range(1000):
-            questions = zip(again, first[again].tolist(), second[again].tolist(), strict=True)
-            hits = [(i, a, ops[i], b) for i, a, b in questions if (a, ops[i], b) in self.reserved]
+            ops = [mixtures.OPERATORS[table.tasks[cell]] for cell in cells[again].tolist()]
+            questions = zip(again, first[again].tolist(), ops, second[again].tolist(), strict=True)
+            hits = [question for question in questions if question[1:] in self.reserved]
             again = [i for i, *question in hits if mixtures.excluded(recipe.mixture, *question)]
             report.kept += len(hits) - len(again)
             if not again:
-                return tasks, first.tolist(), ops, second.tolist()
+                return rows_of, first.tolist(), second.tolist()
             report.left_out += len(again)
             first[again], second[again] = table.draw(cells[again], places[again], rng)
-        raise UserError(f"the evaluation suites ask all questions like {first[again[0]]} "
-                        f"{ops[again[0]]} {second[again[0]]}: none is left to train on")
+        a, b, task = first[again[0]], second[again[0]], table.tasks[cells[again[0]]]
+        raise UserError(f"the evaluation suites ask all questions like {a} "
+                        f"{mixtures.OPERATORS[task]} {b}: none is left to train on")
 
-    def _lines(self, tasks: list[str], first: list[int], ops: list[str], second: list[int],
+    def _lines(self, rows_of: dict[str, list[int]], first: list[int], second: list[int],
                rng: np.random.Generator) -> tuple[list[str], list[int]]:
         """(JSON lines, lengths of the outputs) of these questions, worded at random."""
-        recipe = self.recipe
+        recipe, size = self.recipe, len(first)
         steps = recipe.steps and not recipe.bare
-        flips = rng.random((len(tasks), len(phrasing.NOISE))) < phrasing.NOISE
+        flips = rng.random((size, len(phrasing.NOISE))) < phrasing.NOISE
         codes = flips @ (1 << np.arange(len(phrasing.NOISE)))
-        frames = {op: phrasing.frames(op, recipe.held_out) for op in "+-*/"}
-        slots = (rng.random(len(tasks)) * len(phrasing.slots("+", recipe.held_out))).astype(int)
+        slots = (rng.random(size) * len(phrasing.slots("+", recipe.held_out))).astype(int)
         places = (slots << len(phrasing.NOISE) | codes).tolist()
-        lines, lengths = [], []
-        texts = map(str, first), map(str, second)  # of the operands: made once, used three times
-        for task, op, x, y, a, b, place in zip(tasks, ops, first, second, *texts, places,
-                                               strict=True):
-            solution, answer = work(x, op, y, steps, recipe.omit)
-            question = f"{a} {op} {b}"
+        lines, lengths = [""] * size, [0] * size
+        for task, rows in rows_of.items():
+            op = mixtures.OPERATORS[task]
+            frames = phrasing.frames(op, recipe.held_out)
             if recipe.bare:
-                solution, instruction = answer, question
-            else:
-                head, middle, tail, turned = frames[op][place]
-                instruction = (f"{head}{b}{middle}{a}{tail}" if turned
-                               else f"{head}{a}{middle}{b}{tail}")
-            lengths.append(len(solution))
-            # What json.dumps would write: all is ASCII, and only newlines need an escape.
-            solution = solution.replace("\n", "\\n")
-            lines.append(f'{{"instruction": "{instruction}", "input": "{question}", "output": '
-                         f'"{solution}", "answer": "{answer}", "task": "{task}"}}\n')
+                frames = [phrasing.Frame("", f" {op} ", "", False)] * len(frames)
+            for i in rows:
+                x, y = first[i], second[i]
+                solution, answer = work(x, op, y, steps, recipe.omit)
+                if recipe.bare:
+                    solution = answer
+                lengths[i] = len(solution)
+                if op == "/":  # nothing else has several lines
+                    solution = solution.replace("\n", "\\n")
+                a, b = str(x), str(y)
+                head, middle, tail, turned = frames[places[i]]
+                left, right = (b, a) if turned else (a, b)
+                # What json.dumps would write: all is ASCII, and only newlines need an escape.
+                lines[i] = (f'{{"instruction": "{head}{left}{middle}{right}{tail}", '
+                            f'"input": "{a} {op} {b}", "output": "{solution}", '
+                            f'"answer": "{answer}", "task": "{task}"}}\n')
         return lines, lengths
 
 

@@ -252,6 +252,7 @@ class Table:
         ends = list(accumulate(cell.rows for cell in cells))
         self.rows = ends[-1] if rows is None else rows
         self.tasks = [cell.task for cell in cells]
+        self.kinds = np.array([list(OPERATORS).index(task) for task in self.tasks])  # as numbers
         self.first = np.array([cell.first for cell in cells]).T  # (2, cells): low, high
         self.second = np.array([cell.second for cell in cells]).T
         self.law = np.array([LAWS.index(cell.law) for cell in cells])

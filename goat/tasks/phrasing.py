@@ -184,7 +184,8 @@ def frames(op: str, held_out: bool = False) -> list[Frame]:
         else:
             head, first, middle, _, tail = re.split(r"(\{a\}|\{b\})", template)
             table += [Frame(head, middle, tail, first == "{b}")] * len(codes)
-    return table
+    kept = {}
+    return [kept.setdefault(frame, frame) for frame in table]  # equal ones once: read faster
 
 
 def prompt(instruction: str) -> str:
