@@ -25,6 +25,7 @@ from goat.errors import UserError, run
 from goat.flags import EMBEDDED, fit, lora_targets, memory_advice, parse_args
 from goat.meter import Meter
 from goat.model import Llama
+from goat.padding import places
 from goat.run_folder import RunFolder, StopSignal, fingerprint, restore, snapshot
 from goat.tasks import dataset
 from goat.tokenizer import Tokenizer
@@ -69,19 +70,20 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device,
     """The sum of the cross-entropies of the batch's answer tokens, in fp32, plus, where the batch
     has values, `value_scale` times the sum of their squared errors.
 
-    The head is applied to answer positions only; their number is padded to a multiple of 256,
-    since every new shape costs a CPU's matrix library a new kernel.
+    Padding is not computed, and what follows the last attention, head included, is computed for
+    the answers alone (`places`).
     """
-    hidden = model.hidden(batch.tokens.to(where)).flatten(0, 1)  # (B * T, C)
-    labels = batch.labels.flatten()
-    at = (labels != IGNORE).nonzero()[:, 0]
-    padding = -len(at) % 256
-    labels = F.pad(labels[at], (0, padding), value=IGNORE).to(where)
-    at = F.pad(at, (0, padding)).to(where)
-    logits = model.lm_head(hidden[at]).float()  # (N, V)
+    targets = batch.labels != IGNORE
+    if batch.values is not None:
+        targets = targets | (batch.values != 0)
+    real, wanted, at = places(targets)
+    hidden = model.hidden(batch.tokens.to(where), real=None if real is None else real.to(where),
+                          wanted=wanted.to(where))  # (W, C)
+    labels = batch.labels.flatten()[at].to(where)
+    logits = model.lm_head(hidden).float()  # (W, V)
     loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     if batch.values is not None:
-        loss = loss + value_scale * model.value_head.squared_error(hidden, batch.values)
+        loss += value_scale * model.value_head.squared_error(hidden, batch.values.flatten()[at])
     return loss
 
 
@@ -126,6 +128,8 @@ def main(argv: list[str] | None = None) -> int | None:
     checkpoint.check_tokenizer(config, tokenizer)
     model = load_model(args, where, dtype).train()
     model.checkpointing = setting.checkpointing
+    if args.compile:
+        model.run_block = device.compiled(model.run_block, where)
     masters = optim.MasterWeights(lora.trainable(model))
     learning, total = (sum(p.numel() for p in ps) for ps in (masters.params, model.parameters()))
     say(f"{learning:,} of {total:,} parameters learn ({100 * learning / total:.2f} %)")

@@ -1,5 +1,7 @@
 """Which device and which number format to compute in."""
 
+from collections.abc import Callable
+
 import torch
 
 from goat.errors import UserError
@@ -38,3 +40,20 @@ def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch
     if has_fast_bf16(chosen):
         return chosen, torch.bfloat16
     return chosen, torch.float32 if kind == "cpu" else torch.float16
+
+
+def compiled(function: Callable, device: torch.device, backend: str | Callable = "inductor"):
+    """`torch.compile` of a function of tensors of many shapes, if it is possible on `device`.
+
+    Raises UserError where it is not, for example without a C++ compiler: after a trial with a
+    trivial function, not in the middle of training.
+    """
+    try:
+        torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(8, device=device))
+    except (RuntimeError, ImportError, OSError) as error:
+        said = " ".join(str(error).strip().splitlines()[:2])
+        raise UserError("--compile: torch.compile does not work here; it needs a C++ compiler and, "
+                        f"for a GPU, Triton: leave it out ({said})")
+    # there are a dozen kinds of inputs (first, middle and last block, padding left out or not, one
+    # row or several); beyond 8, torch's default, the rest would run uncompiled
+    return torch.compile(function, dynamic=True, backend=backend, recompile_limit=64)

@@ -8,7 +8,7 @@ saved last is whole, since only one process writes, and it writes atomically.
 """
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
@@ -85,6 +85,8 @@ def together():
     try:
         yield
     except RuntimeError as error:  # torch's errors of communication are of this kind
+        with suppress(RuntimeError):  # else its threads may crash this process at the exit
+            dist.destroy_process_group()
         raise UserError("another process of this run has ended, so this one stops too: see its "
                         "message, and go on from the last checkpoint with --resume "
                         f"({str(error).splitlines()[0]})")

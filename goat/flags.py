@@ -33,6 +33,11 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="hold the frozen base in 8 bits (default: when it would fill half of the GPU)")
     add("--checkpointing", default="auto", choices=("auto", "on", "off"),
         help="recompute each block in the backward pass (default auto: when a GPU needs it)")
+    add("--compile", action="store_true", default=None,
+        help="let torch.compile fuse each block's small operations, mainly for long runs on a GPU: "
+             "it compiles for minutes at the start, and again whenever a batch of a new kind comes "
+             "(lengths alone are no new kind, but fixed shapes save most: leave --micro-tokens and "
+             "--cutoff as they are); needs a C++ compiler, and for a GPU Triton (default off)")
     add("--device", default="auto", help="auto, cuda, mps or cpu (default auto)")
     add("--dtype", default="auto", choices=("auto", *device.DTYPES),
         help="of the products (default auto: bf16 where the hardware has units for it, else fp16 "

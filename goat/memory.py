@@ -19,11 +19,11 @@ import torch
 
 from goat.lora import ALL_TARGETS, ATTENTION_TARGETS
 from goat.model import LlamaConfig
+from goat.padding import WORTH_IT, filled_up
 
 GB, GIB = 10 ** 9, 2 ** 30
 CARD = int(21.5 * GIB)  # what a 24 GB card leaves after the driver's and the display's share
 LIBRARIES = 32 << 20  # the matrix library's own buffers on a GPU
-
 
 PRESETS = {  # the published dimensions, for plans without any weights
     "llama-7b": LlamaConfig(),
@@ -40,7 +40,8 @@ class Setting:
     dropout: float = 0.05
     micro_batch: int = 16  # rows of one forward pass
     length: int = 512  # tokens in each, padding included
-    answer_share: float = 1.0  # of the positions: the head is applied to answer tokens only
+    real_share: float = 1.0  # of the tokens: the others are padding, which is not computed
+    answer_share: float = 1.0  # of the tokens: what follows the last attention sees answers only
     int8: bool = False
     checkpointing: bool = False  # recompute each block in the backward pass
     dtype: torch.dtype = torch.bfloat16
@@ -52,9 +53,15 @@ class Setting:
         return self.micro_batch * self.length
 
     @property
+    def listed(self) -> int:
+        """How many tokens are computed outside of attention (goat/padding.py)."""
+        real = filled_up(round(self.tokens * self.real_share))
+        return real if real < WORTH_IT * self.tokens else self.tokens
+
+    @property
     def positions(self) -> int:
-        """How many positions get logits, padded as train.py pads them."""
-        return 256 * math.ceil(round(self.tokens * self.answer_share) / 256)
+        """How many of them go beyond the last attention and get logits."""
+        return min(self.listed, filled_up(round(self.tokens * self.answer_share)))
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Ledger:
     def block(self) -> int:
         """What autograd saves for one block, the first excepted."""
         if self.setting.checkpointing:
-            return self.setting.tokens * self.config.dim * self.setting.dtype.itemsize
+            return self.setting.listed * self.config.dim * self.setting.dtype.itemsize
         return sum(block_saved(self.config, self.setting, grad_in=True).values())
 
     def fits(self, card: int = CARD) -> bool:
@@ -108,20 +115,22 @@ class Ledger:
 def plan(config: LlamaConfig, **settings) -> Ledger:
     """The ledger of a training step; `settings` are the fields of `Setting`."""
     s = Setting(**settings)
-    first = block_saved(config, s, grad_in=s.rank == 0)
     later = block_saved(config, s, grad_in=True)
     if s.checkpointing:
         saved = checkpointed(config, s)
     else:
-        saved = {f"saved: {name}": first[name] + (config.n_layers - 1) * later[name]
-                 for name in later}
-        if s.dtype == torch.float32:  # the rotary tables are shared by all blocks
-            saved["saved: attention"] += 2 * 4 * s.length * config.head_dim
-    saved["saved: final norm"] = norm_saved(config, s, grad_in=True)
+        end = config.n_layers - 1
+        blocks = [block_saved(config, s, s.rank == 0 or i > 0, last=i == end)
+                  for i in range(end + 1)]
+        saved = {f"saved: {name}": sum(block[name] for block in blocks) for name in later}
+        # the rotary tables and the places of listed tokens are shared by all blocks
+        saved["saved: attention"] += 2 * s.length * config.head_dim * s.dtype.itemsize
+        if s.listed < s.tokens:
+            saved["saved: attention"] += 8 * s.listed * sum({config.n_heads, config.n_kv_heads})
+    saved["saved: final norm"] = norm_saved(config, s, s.positions, grad_in=True)
     saved[f"saved: logits of {s.positions:,} positions"] = head_saved(config, s)
-    recomputed = sum(later.values()) if s.checkpointing else 0
     return Ledger(config, s, state(config, s), saved, {
-        "short-lived tensors at the worst moment (estimate)": worst_moment(config, s, recomputed),
+        "short-lived tensors at the worst moment (estimate)": worst_moment(config, s),
         "the matrix library's workspace (estimate)": LIBRARIES if s.fused else 0})
 
 
@@ -179,60 +188,53 @@ def state(config: LlamaConfig, s: Setting) -> dict[str, int]:
     return rows
 
 
-def norm_saved(config: LlamaConfig, s: Setting, grad_in: bool) -> int:
-    """An RMSNorm keeps its input in fp32 and 1 / rms; with a learning weight also x / rms."""
-    if not grad_in:
+def norm_saved(config: LlamaConfig, s: Setting, tokens: int, grad_in: bool) -> int:
+    """An RMSNorm keeps its input and, in fp32, 1 / rms."""
+    return grad_in * tokens * (config.dim * s.dtype.itemsize + 4)
+
+
+def inputs_saved(config: LlamaConfig, s: Setting, learning: list[str], tokens: int,
+                 grad_in: bool) -> int:
+    """What layers that learn and read the same input keep: this input, once for all of them, and
+    under LoRA the mask of its dropout, the inputs of B, and casts of A and B."""
+    if not learning:
         return 0
-    learns = s.rank == 0
-    return s.tokens * (4 * config.dim + 4 + learns * s.dtype.itemsize * config.dim)
-
-
-def lora_saved(config: LlamaConfig, s: Setting, target: str, grad_in: bool) -> int:
-    """One LoRA layer keeps its dropped-out input, the dropout's mask, the input of B, and, unless
-    the model computes in fp32, casts of A and B. (Without dropout the input is not counted here:
-    it may be shared with others.)"""
-    wide, (size_in, size_out) = s.dtype.itemsize, layer_sizes(config)[target]
-    saved = s.tokens * s.rank * wide
-    if wide < 4:
-        saved += s.rank * (size_out + grad_in * size_in) * wide  # A's cast serves x's gradient
-    if s.dropout > 0:
-        mask = 1 if s.fused else wide  # bytes for each entry of the input
-        saved += s.tokens * size_in * (wide + grad_in * mask)
+    wide, sizes = s.dtype.itemsize, layer_sizes(config)
+    size_in = sizes[learning[0]][0]
+    saved = tokens * size_in * wide
+    if s.rank and s.dropout > 0:
+        saved += tokens * size_in * (1 if s.fused else wide)
+    for target in learning:  # A's cast serves the input's gradient
+        saved += s.rank * (tokens + sizes[target][1] + grad_in * size_in) * wide
     return saved
 
 
-def block_saved(config: LlamaConfig, s: Setting, grad_in: bool) -> dict[str, int]:
+def block_saved(config: LlamaConfig, s: Setting, grad_in: bool,
+                last: bool = False) -> dict[str, int]:
     """Bytes that autograd keeps for one block, by part. `grad_in`: its input needs a gradient.
 
     (Under LoRA that is so for every block but the first, which reads the frozen embedding.)
     """
-    wide, M, full = s.dtype.itemsize, s.tokens, s.rank == 0
-    on = {target: not full and target in s.targets for target in ALL_TARGETS}
-    learns = {target: full or on[target] for target in ALL_TARGETS}
+    full, M, behind = s.rank == 0, s.listed, s.positions if last else s.listed
+    learns = {target: full or target in s.targets for target in ALL_TARGETS}
     # which of the block's values need a gradient
     q, k, v = (grad_in or learns[target] for target in ("q_proj", "k_proj", "v_proj"))
     middle = grad_in or any(learns[target] for target in ATTENTION_TARGETS)
     gate, up = middle or learns["gate_proj"], middle or learns["up_proj"]
-    wants = {"q_proj": grad_in, "k_proj": grad_in, "v_proj": grad_in, "o_proj": q or k or v,
-             "gate_proj": middle, "up_proj": middle, "down_proj": gate or up}
-
-    adapters = sum(lora_saved(config, s, target, wants[target]) for target in ALL_TARGETS
-                   if on[target])
-    # inputs of layers that learn, each kept once however many layers read it; under LoRA with
-    # dropout every layer has a copy of its own instead (counted above)
-    q_out = config.n_heads * config.head_dim
-    if full or s.dropout == 0:
-        for targets, size in ((("q_proj", "k_proj", "v_proj"), config.dim), (("o_proj",), q_out),
-                              (("gate_proj", "up_proj"), config.dim),
-                              (("down_proj",), config.hidden_dim)):
-            shared = targets == ("o_proj",) and s.fused and (q or k or v)  # attention keeps it
-            adapters += any(learns[t] for t in targets) * (not shared) * M * size * wide
+    inputs = sum(inputs_saved(config, s, [t for t in group if learns[t]], tokens, wants)
+                 for group, tokens, wants in (
+                     (("q_proj", "k_proj", "v_proj"), M, grad_in),
+                     (("o_proj",), behind, q or k or v),
+                     (("gate_proj", "up_proj"), behind, middle),
+                     (("down_proj",), behind, gate or up)))
+    if learns["o_proj"] and (q or k or v) and s.fused and M == s.tokens and not last:
+        inputs -= M * config.n_heads * config.head_dim * s.dtype.itemsize  # attention keeps it
     return {
-        "norms": norm_saved(config, s, grad_in) + norm_saved(config, s, middle),
-        "inputs of the layers that learn" if full else "LoRA": adapters,
+        "norms": norm_saved(config, s, M, grad_in) + norm_saved(config, s, behind, middle),
+        "inputs of the layers that learn" if full else "LoRA": inputs,
         "attention": attention_saved(config, s, q, k, v),
         # silu keeps the gate; the product keeps both factors
-        "MLP": M * config.hidden_dim * wide * (gate + gate + up),
+        "MLP": behind * config.hidden_dim * s.dtype.itemsize * (gate + gate + up),
     }
 
 
@@ -240,13 +242,10 @@ def attention_saved(config: LlamaConfig, s: Setting, q: bool, k: bool, v: bool) 
     """Bytes for one block's attention; q, k, v say which of the three need a gradient."""
     wide, M = s.dtype.itemsize, s.tokens
     q_out, kv_out = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    saved = 0
-    if wide < 4:  # each turned tensor keeps a 16-bit cast of cosine and sine
-        saved += (q + k) * 2 * s.length * config.head_dim * wide
     if s.fused:  # q, k, v, the output, one fp32 log-sum for each row of scores, 24 bytes of state
-        if q or k or v:
-            saved += M * (2 * q_out + 2 * kv_out) * wide + 4 * M * config.n_heads + 24
-        return saved
+        kept = M * (2 * q_out + 2 * kv_out) * wide + 4 * M * config.n_heads + 24
+        return kept if q or k or v else 0
+    saved = 0
     if k:
         saved += M * q_out * wide  # the other factor of q k^T
     if q:
@@ -258,7 +257,7 @@ def attention_saved(config: LlamaConfig, s: Setting, q: bool, k: bool, v: bool) 
 
 def checkpointed(config: LlamaConfig, s: Setting) -> dict[str, int]:
     """With recomputation a block keeps its input only (and a CPU the one causal mask)."""
-    inputs = config.n_layers * s.tokens * config.dim * s.dtype.itemsize
+    inputs = config.n_layers * s.listed * config.dim * s.dtype.itemsize
     mask = 0 if s.fused else s.length ** 2 * s.dtype.itemsize
     return {"saved: inputs of the blocks": inputs + mask}
 
@@ -268,22 +267,36 @@ def head_saved(config: LlamaConfig, s: Setting) -> int:
     and the embedding were given."""
     saved = s.positions * (4 * config.vocab_size + 16) + 4
     if s.rank == 0:
-        saved += s.positions * config.dim * s.dtype.itemsize + 8 * s.tokens
+        saved += s.positions * config.dim * s.dtype.itemsize + 8 * s.listed
     return saved
 
 
-def worst_moment(config: LlamaConfig, s: Setting, recomputed: int) -> int:
+def worst_moment(config: LlamaConfig, s: Setting) -> int:
     """The most that short-lived tensors add to all that is saved, as measured by following every
-    tensor of a step (tests/test_memory.py). There are three candidates for the worst moment.
+    tensor of a step (tests/test_memory.py). There are four candidates for the worst moment.
 
-    In the loss: two fp32 gradients of the logits. Once these and what the loss saved are gone: in
-    the backward of the last norm, five fp32 tensors; and in the last block, which holds its
-    `recomputed` activations under checkpointing, the gradients around the MLP, with int8 also the
-    16-bit copy of its largest weight.
+    In the loss: two fp32 gradients of the logits. Then, each time with what was saved behind it
+    gone: in the backward of the last norm, 12 bytes for each of its entries; in the last block and
+    in the one before, the gradients around the MLP (with int8 and the 16-bit copy of its largest
+    weight), and under checkpointing the block's activations, which have been recomputed.
     """
-    wide, M, C, hidden = s.dtype.itemsize, s.tokens, config.dim, config.hidden_dim
-    loss = 8 * s.positions * config.vocab_size
-    last_norm = 20 * M * C
+    wide, C, hidden, P = s.dtype.itemsize, config.dim, config.hidden_dim, s.positions
     copy = wide * max(i * o for i, o in layer_sizes(config).values()) if s.int8 else 0
-    block = recomputed + max(3 * M * hidden * wide, 12 * M * C, copy + M * (hidden + 2 * C) * wide)
-    return max(loss, max(last_norm, block) - head_saved(config, s))
+    down = [target for target in s.targets if target == "down_proj"]
+
+    def around_mlp(tokens: int) -> int:
+        used_up = inputs_saved(config, s, down, tokens, True)  # the first that is let go
+        return wide * tokens * C + max(3 * tokens * hidden * wide - used_up,
+                                       copy + tokens * (hidden + 2 * C) * wide)
+
+    last, before = (sum(block_saved(config, s, True, last=end).values()) for end in (True, False))
+    gone = head_saved(config, s)
+    moments = [8 * P * config.vocab_size, 12 * P * C - gone]
+    gone += norm_saved(config, s, P, grad_in=True)
+    inside = s.listed * C * wide  # a block's input: saved before, not recomputed
+    if s.checkpointing:
+        moments += [last + around_mlp(P) - gone - inside,
+                    before + around_mlp(s.listed) - gone - 2 * inside]
+    else:
+        moments += [around_mlp(P) - gone, around_mlp(s.listed) - gone - last]
+    return max(moments)

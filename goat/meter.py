@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from goat.batching import IGNORE
 from goat.memory import GB, Setting, plan
 from goat.model import LlamaConfig
+from goat.padding import used
 
 
 def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
@@ -71,9 +72,10 @@ class Meter:
     def predicted(self, config: LlamaConfig, setting: Setting) -> int:
         """The ledger's total for the largest batch."""
         rows, length = self.labels.shape
-        share = (self.labels != IGNORE).float().mean().item()
-        return plan(config, **vars(replace(setting, micro_batch=rows, length=length,
-                                           answer_share=share))).total
+        targets = self.labels != IGNORE
+        return plan(config, **vars(replace(
+            setting, micro_batch=rows, length=length, answer_share=targets.float().mean().item(),
+            real_share=used(targets).float().mean().item()))).total
 
     def measured(self, optimizers: list) -> str:
         """What was measured, in GB = 1e9 bytes, at the end of the run."""

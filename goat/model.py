@@ -6,16 +6,20 @@ they are. This file knows nothing of LoRA or of 8-bit weights: both replace `nn.
 outside. Sources: LLaMA (arXiv 2302.13971), RoPE (2104.09864), grouped heads (2305.13245).
 
 Shape letters, here and everywhere: B batch, T sequence, C dim, H query heads, K key/value heads,
-D head_dim, S cache slots, V vocabulary.
+D head_dim, S cache slots, V vocabulary, N listed tokens (goat/padding.py).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from goat.gradients import normalise, rotate
+from goat.padding import Listed
 
 
 @dataclass
@@ -46,27 +50,20 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        x32 = x.float()
-        x32 = x32 * torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + self.eps)
-        return x32.to(x.dtype) * self.weight
+        return normalise(x, self.weight, self.eps)
 
 
-def rotary_angles(positions: Tensor, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the angle p * theta^(-2j/D) of pair j at position p.
+def rotary_angles(positions: Tensor, head_dim: int, theta: float,
+                  dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the angle p * theta^(-2j/D) of pair j at position p, for `rotate`.
 
-    positions (B, T) int64 -> two fp32 tensors (B, 1, T, D); both halves of D hold the same angles.
+    positions (B, T) int64 -> two tensors (B, 1, T, D), computed in fp32. Both halves of D hold
+    the same angles; the first half of the sines is negated.
     """
     pairs = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device)
     angles = positions[:, None, :, None].float() * theta ** (-pairs / head_dim)  # (B, 1, T, D/2)
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (j, j + D/2) of x (B, heads, T, D) by its angle."""
-    first, second = x.chunk(2, dim=-1)
-    turned = torch.cat((-second, first), dim=-1)
-    return x * cos.to(x.dtype) + turned * sin.to(x.dtype)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
 
 class KVCache:
@@ -125,11 +122,26 @@ def causal_mask(length: int, device, dtype) -> Tensor:
 
 
 def products(module: nn.Module, names: tuple[str, ...], x: Tensor) -> Sequence[Tensor]:
-    """The named linear layers of one input; one product where `Llama.join` has joined them."""
+    """The named layers of one input: one product where `Llama.join` has joined them, and shared
+    work where they have a method `together` for it, as LoRA's layers do."""
     joined = module.__dict__.get("joined")
-    if joined is None:
-        return [getattr(module, name)(x) for name in names]
-    return F.linear(x, joined).split([getattr(module, n).out_features for n in names], dim=-1)
+    if joined is not None:
+        return F.linear(x, joined).split([getattr(module, n).out_features for n in names], dim=-1)
+    layers = [getattr(module, name) for name in names]
+    together = next((layer.together for layer in layers if hasattr(layer, "together")), None)
+    return together(x, layers) if together else [layer(x) for layer in layers]
+
+
+def split_heads(x: Tensor, heads: int, listed: Listed | None) -> Tensor:
+    """(B, T, heads * D), or (N, heads * D) if `listed`, -> (B, heads, T, D)."""
+    if listed is not None:
+        return listed.spread(x, heads)
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+
+
+def picked(x: Tensor, wanted: Tensor | None) -> Tensor:
+    """The tokens `wanted` (W,) of x (B, T, C) or (N, C) as (W, C), or x where all are."""
+    return x if wanted is None else x.flatten(0, -2).index_select(0, wanted)
 
 
 class Attention(nn.Module):
@@ -143,22 +155,24 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(config.n_heads * config.head_dim, config.dim, bias=False)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None,
-                store) -> Tensor:
-        """(B, T, C) -> (B, T, C). `store`, if given, keeps k and v and returns all cached ones."""
-        B, T, _ = x.shape
+                store=None, listed: Listed | None = None, wanted: Tensor | None = None) -> Tensor:
+        """(B, T, C), or (N, C) if `listed`, to the same, or to the (W, C) that `wanted` picks.
+
+        `store`, if given, keeps k and v and returns all cached ones.
+        """
         q, k, v = products(self, ("q_proj", "k_proj", "v_proj"), x)
-        q = q.view(B, T, self.n_heads, self.head_dim).transpose(1, 2)  # (B, H, T, D)
-        k = k.view(B, T, self.n_kv_heads, self.head_dim).transpose(1, 2)
-        v = v.view(B, T, self.n_kv_heads, self.head_dim).transpose(1, 2)
+        q, k, v = (split_heads(t, n, listed) for t, n in
+                   ((q, self.n_heads), (k, self.n_kv_heads), (v, self.n_kv_heads)))
         q, k = rotate(q, *rotary), rotate(k, *rotary)
         if store is not None:
             k, v = store(k, v)  # (B, K, S, D)
-        y = attention(q, k, v, mask)
-        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+        y = attention(q, k, v, mask)  # (B, H, T, D)
+        y = y.transpose(1, 2).flatten(2) if listed is None else listed.gather(y)
+        return self.o_proj(picked(y, wanted))
 
 
 class MLP(nn.Module):
-    """SwiGLU: down(silu(gate(x)) * up(x)). (B, T, C) -> (B, T, C)."""
+    """SwiGLU: down(silu(gate(x)) * up(x)). (..., C) -> (..., C)."""
 
     def __init__(self, config: LlamaConfig):
         super().__init__()
@@ -179,9 +193,16 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.dim, config.norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, rotary, mask, store=None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary, mask, store)
+    def forward(self, x: Tensor, rotary, mask, store=None, listed=None, wanted=None) -> Tensor:
+        """(B, T, C) or (N, C), to the same, or to the (W, C) that `wanted` (W,) picks of them."""
+        added = self.self_attn(self.input_layernorm(x), rotary, mask, store, listed, wanted)
+        x = picked(x, wanted) + added
         return x + self.mlp(self.post_attention_layernorm(x))
+
+
+def run_block(block: Block, *inputs) -> Tensor:
+    """One function for all blocks, so that it is compiled once where it is compiled."""
+    return block(*inputs)
 
 
 class LlamaBody(nn.Module):
@@ -201,6 +222,7 @@ class Llama(nn.Module):
         super().__init__()
         self.config = config
         self.checkpointing = False  # recompute each block in the backward pass: memory for time
+        self.run_block = run_block  # in training; a compiled form of it may take its place
         self.model = LlamaBody(config)
         self.lm_head = nn.Linear(config.dim, config.vocab_size, bias=False)
         if config.tie_embeddings:
@@ -211,28 +233,35 @@ class Llama(nn.Module):
         """(B, T) -> logits (B, T, V). `positions` (B, T) default to 0 … T-1."""
         return self.lm_head(self.hidden(tokens, positions, cache))
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None,
-               cache: KVCache | None = None) -> Tensor:
-        """The normed last hidden states (B, T, C): `lm_head` may then be applied to some only."""
-        config = self.config
-        x = self.model.embed_tokens(tokens)  # (B, T, C)
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None, cache: KVCache | None = None,
+               real: Tensor | None = None, wanted: Tensor | None = None) -> Tensor:
+        """The normed last hidden states (B, T, C): `lm_head` may then be applied to some only.
+
+        In training, `real` (N,) gives the places of the tokens to compute, beginnings of rows, and
+        `wanted` (W,) those among these (or all) of which the states are returned, as (W, C).
+        """
+        config, listed = self.config, None
+        if real is not None:
+            listed = Listed(tuple(tokens.shape), real, {config.n_heads, config.n_kv_heads})
+        x = self.model.embed_tokens(tokens if real is None else tokens.flatten()[real])
         if positions is None:
             positions = torch.arange(tokens.size(1), device=tokens.device)[None]  # (1, T)
-        rotary = rotary_angles(positions, config.head_dim, config.rope_theta)
+        rotary = rotary_angles(positions, config.head_dim, config.rope_theta, x.dtype)
         if cache is not None:
-            rotary = tuple(table.to(x.dtype) for table in rotary)  # once, not in every layer
             seen = torch.arange(cache.span, device=x.device) <= positions[:, :, None]  # (B, T, S)
             mask = torch.zeros(seen.shape, dtype=x.dtype, device=x.device)
             mask.masked_fill_(~seen, float("-inf"))
         else:  # made once for all layers; a GPU's fused kernel needs none
-            mask = causal_mask(x.size(1), x.device, x.dtype) if x.device.type == "cpu" else None
+            on_cpu = x.device.type == "cpu"
+            mask = causal_mask(tokens.size(1), x.device, x.dtype) if on_cpu else None
         for i, block in enumerate(self.model.layers):
-            if cache is not None:
-                x = block(x, rotary, mask, lambda k, v, i=i: cache.update(i, positions, k, v))
-            elif self.checkpointing and self.training:
-                x = checkpoint(block, x, rotary, mask, use_reentrant=False)
+            store = None if cache is None else partial(cache.update, i, positions)
+            rest = rotary, mask, store, listed, wanted if i == config.n_layers - 1 else None
+            run = self.run_block if self.training else run_block
+            if self.checkpointing and self.training:
+                x = checkpoint(run, block, x, *rest, use_reentrant=False)
             else:
-                x = block(x, rotary, mask)
+                x = run(block, x, *rest)
         return self.model.norm(x)
 
     @torch.no_grad()

@@ -47,7 +47,7 @@ class ValueHead(nn.Module):
         return F.linear(hidden, self.weight, self.bias).squeeze(-1).tanh()
 
     def squared_error(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """The sum of (value - target)^2 where `targets` (B, T) is not 0; `hidden` (B * T, C)."""
+        """The sum of (value - target)^2 where `targets` is not 0. hidden (N, C), targets of N."""
         at = targets.flatten().nonzero()[:, 0].to(hidden.device)
         wanted = targets.flatten().to(hidden.device)[at]
         return (self(hidden[at]) - wanted).square().sum()

@@ -93,6 +93,17 @@ def test_the_saved_bytes_when_every_weight_learns(config, dtype, checkpointing):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["grouped", "plain", "tied"])
+@pytest.mark.parametrize("rank, checkpointing", [(0, False), (4, False), (4, True)])
+def test_the_saved_bytes_where_padding_is_left_out(config, rank, checkpointing):
+    s = Setting(rank=rank, targets=ALL_TARGETS, micro_batch=40, length=20, real_share=0.5,
+                answer_share=0.5, checkpointing=checkpointing, fused=False)
+    assert (s.listed, s.positions) == (512, 512)
+    model = build(config, s)
+    kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch_of(s), "cpu"))
+    assert kept == sum(plan(config, **vars(s)).saved.values())
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["grouped", "plain", "tied"])
 @pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
 def test_weights_gradients_and_moments_are_exact(config, int8):
     s = Setting(rank=4, targets=ALL_TARGETS, int8=int8, dropout=0.0, micro_batch=1, length=8)
@@ -128,7 +139,8 @@ def test_muon_keeps_one_moment_for_the_matrices_of_the_blocks(rank):
                                      dict(rank=0, targets=())], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_run_on_a_cpu_measures_what_was_predicted(changes, dtype):
-    """The meter follows the pass over the largest batch: within 5 %, with recomputation 15 %."""
+    """The meter follows the pass over the largest batch: within 5 %, with recomputation 15 %. Where
+    every weight learns 7 %: its 16-bit gradients appear only as what was saved disappears."""
     config = tiny_config(dim=64, hidden_dim=176, n_layers=4)
     s = Setting(**dict(rank=4, micro_batch=8, length=48, dtype=dtype, fused=False) | changes)
     model, batch = build(config, s), batch_of(replace(s, answer_share=0.5))
@@ -142,9 +154,10 @@ def test_a_run_on_a_cpu_measures_what_was_predicted(changes, dtype):
     optimizers[0].step()
     said = meter.measured(optimizers)
     predicted = meter.predicted(config, s)
-    assert predicted == plan(config, **vars(replace(s, answer_share=0.5))).total
+    half = replace(s, answer_share=0.5, real_share=0.5)
+    assert predicted == plan(config, **vars(half)).total
     assert meter.total(optimizers) == pytest.approx(
-        predicted, rel=0.15 if s.checkpointing else 0.05)
+        predicted, rel=0.15 if s.checkpointing else 0.05 if s.rank else 0.07)
     assert said.startswith(f"{meter.total(optimizers) / GB:.2f} GB of tensors")
 
 
@@ -154,14 +167,10 @@ def fused_attention(q, k, v, attn_mask=None, is_causal=False, enable_gqa=False):
     return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, is_causal)[0]
 
 
-def fused_dropout(x, p, training):
-    return torch.native_dropout(x, p, True)[0] if training and p else x
-
-
 def loss_on_meta(model, s, at, labels):
     """train.answer_loss with the answer positions given: they cannot be found without data."""
-    hidden = model.hidden(batch_of(s, "meta").tokens).flatten(0, 1)
-    return F.cross_entropy(model.lm_head(hidden[at]).float(), labels, reduction="sum")
+    hidden = model.hidden(batch_of(s, "meta").tokens, wanted=at)
+    return F.cross_entropy(model.lm_head(hidden).float(), labels, reduction="sum")
 
 
 @pytest.mark.parametrize("changes", [
@@ -172,7 +181,6 @@ def loss_on_meta(model, s, at, labels):
 def test_a_whole_step_at_7b_dimensions(monkeypatch, changes):
     """Saved bytes to the byte; the peak of all bytes alive within 3 % (with 32 layers 0.6 %)."""
     monkeypatch.setattr(F, "scaled_dot_product_attention", fused_attention)
-    monkeypatch.setattr(F, "dropout", fused_dropout)
     config = replace(PRESETS["llama-7b"], n_layers=3)
     s = Setting(**{"micro_batch": 4, "length": 256, "answer_share": 0.5} | changes)
     model, ledger = build(config, s, blank=True), plan(config, **vars(s))
@@ -227,8 +235,9 @@ def test_the_table_adds_up_and_names_its_units():
     assert total + headroom == pytest.approx(memory.CARD / GB, abs=0.01)
     assert "8 x 512 tokens" in lines[0] and "checkpointing off" in lines[0]
     keeps = 512 * 8 * 2 * (3 * 11008 + 4 * 4096)  # the MLP, and q, k, v and the output
-    keeps += 512 * 8 * (2 * (4 * 4096 + 4) + 4 * 32)  # the norms and the log-sums
-    keeps += 512 * 8 * 4 * (3 * 4096 + 64 * 2) + 64 * 8192 * 4 * 2 + 4 * 512 * 128 * 2 + 24  # LoRA
+    keeps += 512 * 8 * (2 * (2 * 4096 + 4) + 4 * 32) + 24  # the norms' inputs and the log-sums
+    keeps += 512 * 8 * (2 * 4096 + 2 * 4096)  # LoRA: the input of q, k, v, and two masks
+    keeps += 512 * 8 * 4 * 64 * 2 + 64 * 8192 * 4 * 2  # the inputs of B, and casts of A and B
     assert f"a block keeps {keeps / GB:.3f} GB" in lines[1]
     assert f"{largest(PRESETS['llama-7b'], int8=True)} x 512 tokens" in lines[-2]
     poor = plan(PRESETS["llama-13b"], int8=False).table()

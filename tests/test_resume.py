@@ -93,7 +93,7 @@ def test_fp16_follows_fp32_and_finds_its_loss_scale_and_resumes_to_the_bit(
     for a, b in zip(log(tmp_path / "fp32"), log(tmp_path / "fp16"), strict=True):
         assert b["loss"] == pytest.approx(a["loss"], rel=0.02)
         assert b["norm"] == pytest.approx(a["norm"], rel=0.1)
-    monkeypatch.setattr(optim.LossScaler, "FIRST", 2.0 ** 18)
+    monkeypatch.setattr(optim.LossScaler, "FIRST", 2.0 ** 19)
     train.main(flags(tiny_base, rows, tmp_path / "a", *half))
     lines = map(json.loads, (tmp_path / "a" / "log.jsonl").read_text().splitlines())
     passed = [record["step"] for record in lines if "loss_scale" in record]
@@ -103,7 +103,7 @@ def test_fp16_follows_fp32_and_finds_its_loss_scale_and_resumes_to_the_bit(
     with pytest.raises(KeyboardInterrupt):
         train.main(flags(tiny_base, rows, tmp_path / "b", *half))
     state = torch.load(tmp_path / "b" / "checkpoint" / "state.pt", weights_only=True)
-    assert state["optimizers"][-1] == {"scale": 2.0 ** 16, "good_steps": 0}
+    assert state["optimizers"][-1] == {"scale": 2.0 ** 17, "good_steps": 0}
     monkeypatch.setattr(RunFolder, "save_state", save)
     train.main(flags(tiny_base, rows, tmp_path / "b", *half, "--resume"))
     assert adapter(tmp_path / "b") == adapter(tmp_path / "a")

@@ -40,6 +40,7 @@ from goat.checkpoint import blank_model
 from goat.errors import UserError
 from goat.int8 import Int8Linear, to_int8, use_int8_inputs
 from goat.model import Llama, LlamaConfig
+from goat.padding import used
 from goat.tasks import dataset
 from goat.tokenizer import Tokenizer
 
@@ -162,6 +163,7 @@ def ours(bench: Bench) -> list[Contender]:
         data.budget = min(args.micro_tokens, max(1, rows) * CUTOFF)
         predicted = max(
             memory.plan(bench.config, micro_batch=len(b.tokens), length=b.tokens.size(1),
+                        real_share=used(b.labels != IGNORE).float().mean().item(),
                         answer_share=(b.labels != IGNORE).float().mean().item(), **settings).total
             for step in range(args.steps) for b in data.window(step))
         for compiled in (False, True)[: 1 if args.no_compile or args.toy else 2]:
@@ -180,8 +182,7 @@ def our_step(bench: Bench, base: str, checkpointing: bool, compiled: bool) -> Ca
     lora.add_lora(model, 64).train()
     model.checkpointing = checkpointing
     if compiled:
-        for block in model.model.layers:
-            block.compile(dynamic=True)
+        model.run_block = device.compiled(model.run_block, bench.where)
     return stepper(lora.trainable(model), partial(train.answer_loss, model, where=bench.where))
 
 
@@ -252,7 +253,7 @@ def peer_step(bench: Bench, base: str, checkpointing: bool) -> Callable:
         target_modules=list(lora.ATTENTION_TARGETS))).train()
 
     def loss(batch: Batch):
-        mask = (batch.labels != IGNORE).flip(1).cumsum(1).flip(1) > 0  # up to the answer's end
+        mask = used(batch.labels != IGNORE)  # up to the answer's end
         logits = model(input_ids=batch.tokens.to(where), attention_mask=mask.to(where)).logits
         return F.cross_entropy(logits.float().flatten(0, 1), batch.labels.flatten().to(where),
                                ignore_index=IGNORE, reduction="sum")

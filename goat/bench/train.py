@@ -21,6 +21,7 @@ from goat import checkpoint, device, lora, suites
 from goat.batching import IGNORE, Batch, RowBatches
 from goat.errors import UserError
 from goat.model import Llama, LlamaConfig
+from goat.padding import used
 from goat.tasks import dataset
 from goat.tokenizer import Tokenizer
 
@@ -104,7 +105,7 @@ def peers(base: Path, where, dtype) -> Callable:
         r=64, lora_alpha=64, lora_dropout=0.05, target_modules=list(lora.ATTENTION_TARGETS)))
 
     def loss(batch: Batch):
-        mask = (batch.labels != IGNORE).flip(1).cumsum(1).flip(1) > 0  # up to the last answer token
+        mask = used(batch.labels != IGNORE)  # up to the last answer token
         logits = model(input_ids=batch.tokens.to(where), attention_mask=mask.to(where)).logits
         return F.cross_entropy(logits.float().flatten(0, 1), batch.labels.flatten().to(where),
                                ignore_index=IGNORE, reduction="sum")
