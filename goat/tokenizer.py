@@ -115,18 +115,21 @@ def train_tokenizer(texts: list[str], vocab_size: int, group_digits: bool = Fals
     Digits apart, byte fallback, identity normaliser, white space kept, unk/bos/eos 0/1/2. A
     newline, `print(` and each tag of the code-interpreter format are pieces of their own.
     `group_digits` lets frequent runs of digits become pieces, as in GPT's vocabularies: for the
-    paper's comparison (App. B) only.
+    paper's comparison (App. B) only. Raises UserError for a size that the texts do not allow.
     """
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(texts), model_writer=model, model_type="bpe",
-        vocab_size=vocab_size, character_coverage=0.9999, byte_fallback=True,
-        split_digits=not group_digits,
-        normalization_rule_name="identity", remove_extra_whitespaces=False,
-        allow_whitespace_only_pieces=True, add_dummy_prefix=True,
+    settings = dict(
+        model_type="bpe", vocab_size=vocab_size, character_coverage=0.9999, byte_fallback=True,
+        split_digits=not group_digits, normalization_rule_name="identity",
+        remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, add_dummy_prefix=True,
         unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1, minloglevel=2,
         required_chars="".join(sorted(set(string.printable) - set(string.whitespace))),
         user_defined_symbols=["\n", "print(", *TAGS])
+    try:
+        sentencepiece.SentencePieceTrainer.Train(sentence_iterator=iter(texts), model_writer=model,
+                                                 **settings)
+    except RuntimeError as error:  # "INTERNAL: file(line) [condition] Vocabulary size too high …"
+        raise UserError(f"--vocab-size {vocab_size}: {str(error).rpartition('] ')[2]}")
     return model.getvalue()
 
 

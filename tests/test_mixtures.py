@@ -137,7 +137,7 @@ def test_demo_is_small_and_has_the_special_cases():
     assert longest[(tasks == ADD) | (tasks == SUB)].max() == 8
     assert longest[tasks == MUL].max() == 4 and min(b[tasks == MUL]) >= 10
     assert longest[tasks == DIV].max() == 5 and (10 <= min(b[tasks == DIV]) < 100)
-    assert 100 <= max(b[tasks == DIV]) < 1000
+    assert 10_000 <= max(b[tasks == DIV]) < 100_000
     counts = Counter(tasks.tolist())
     for task, share in mixtures.DEMO_SHARES.items():
         assert abs(counts[task] / len(tasks) - share / 100) < 0.005

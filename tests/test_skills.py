@@ -5,6 +5,7 @@ Run: python -m pytest tests/test_skills.py
 """
 
 import re
+from itertools import accumulate
 from random import Random
 
 import pytest
@@ -88,12 +89,23 @@ def test_other_skills_are_right(rows):
     assert {"order", "compare", "split", "count_by", "table", "multiples", "copy", "append_digit"} <= seen
 
 
+def told_list(line):
+    """The list that a line tells, and the lines that the output must begin with."""
+    verb, *numbers = line.split()
+    items = list(map(int, numbers))
+    if verb == "list":
+        return items, []
+    assert verb == "grow"
+    items = list(accumulate(items))
+    return items, [f"{items[0]}: {' '.join(map(str, items))}"]
+
+
 def carried_out(text):
     """The lines that a sheet asks for, by integer arithmetic of this test's own."""
     *lists, start, commands = text.removesuffix(":\n").split("\n")
-    items = [int(item) for line in lists for item in line.split()[1:]]
+    items, lines = told_list(*lists) if lists else ([], [])
     left, _, rest = start.removeprefix("from ").partition(" , ")
-    left, picked, lines = int(left), None, []
+    left, picked = int(left), None
     for command in commands.split(", "):
         verb, _, x = command.partition(" ")
         if verb == "bring":
@@ -122,22 +134,42 @@ def test_sheets_are_carried_out(rows):
     assert len(verbs) == 7
 
 
-def test_loops_end_with_the_last_digit(rows):
+def test_loops_go_on_to_the_last_digit(rows):
+    taken = 0
     for row in (row for row in rows if row["task"] == "loop"):
-        start, commands = row["input"].strip().split("\n")
+        *lists, start, each = row["input"].strip().split("\n")
+        items, lines = told_list(*lists) if lists else ([], [])
         left, _, rest = start.removeprefix("from ").partition(" , ")
-        digits, lines = left + rest, row["output"].split("\n")
-        count = len(commands.removeprefix("each: ").split(", "))
-        assert len(lines) == len(digits) * count + len(digits) - 1
-        left = int(left)
-        for i, line in enumerate(lines, 1):
-            assert line.startswith(f"{left}"), row
-            if i % (count + 1) == 0:  # a digit comes down
-                rest = digits[i // (count + 1) + 1:]
-                left = int(f"{left}{digits[i // (count + 1)]}")
-                assert line.endswith(f" -> {left} , {rest}" if rest else f" -> {left}")
-            elif " = " in line:
-                left = int(line.rpartition(" = ")[2])  # the equation itself: see above
+        left, had = int(left), row["output"].split("\n")
+        commands = each.removeprefix("each: ").replace("climb, take", "climb").split(", ")
+        while True:
+            for command in commands:
+                verb, _, x = command.partition(" ")
+                line = had[len(lines)]
+                if verb == "climb" and left < items[-1]:
+                    shown = [i for i in items if i <= left]
+                    more = items[len(shown)]
+                    lines.append(f"up to {left}: {' '.join(map(str, [*shown, more]))} > {left}")
+                    if shown:
+                        lines.append(f"{left} - {shown[-1]} = {left - shown[-1]}")
+                        left -= shown[-1]
+                        taken += 1
+                elif line == f"{left}":  # it cannot be done: too large, or would be below 0
+                    assert verb != "?"
+                    assert verb == "climb" or left > 9 or verb == "-" and left < int(x)
+                    lines.append(line)
+                else:
+                    sign = f"{'<=>'[(left >= int(x)) + (left > int(x))]} {x}"
+                    value = {"+": left + int(x), "-": left - int(x), "*": left * int(x)}.get(verb)
+                    lines.append(f"{left} " + (sign if verb == "?" else f"{verb} {x} = {value}"))
+                    left = left if verb == "?" else value
+            if not rest:
+                break
+            longer, after = int(f"{left}{rest[0]}"), rest[1:]
+            lines.append(f"{left} , {rest} -> {longer}" + (f" , {after}" if after else ""))
+            left, rest = longer, after
+        assert had == [*lines, f"{left}"], row
+    assert taken > 20
 
 
 def test_read_text_is_no_solution(rows):
@@ -166,8 +198,10 @@ def test_read_text_is_no_solution(rows):
 def test_climbs_stop_at_the_first_item_above(rows):
     for row in (row for row in rows if row["task"] == "climb"):
         listed, bounds = row["input"].split("\n")[:2]
-        items = list(map(int, listed.split()[1:]))
-        for x, line in zip(re.findall(r"\d+", bounds), row["output"].split("\n"), strict=True):
+        items, first = told_list(listed)
+        lines = row["output"].split("\n")
+        assert lines[: len(first)] == first
+        for x, line in zip(re.findall(r"\d+", bounds), lines[len(first):], strict=True):
             head, shown, end = re.fullmatch(r"up to (\d+): ([\d ]+) > (\d+)", line).groups()
             *below, last = map(int, shown.split())
             assert head == end == x and [*below, last] == items[:len(below) + 1]
@@ -176,8 +210,8 @@ def test_climbs_stop_at_the_first_item_above(rows):
 
 def test_no_list_holds_the_multiples_of_a_number(rows):
     """With them a sheet that climbs and takes would be a long division."""
-    lists = [list(map(int, row["input"].split("\n")[0].split()[1:]))
-             for row in rows if row["input"].startswith("list")]
+    lists = [told_list(row["input"].split("\n")[0])[0]
+             for row in rows if row["input"].startswith(("list", "grow"))]
     assert len(lists) > ROWS / 10
     for items in lists:
         assert len(items) > 1 and items == sorted(set(items))

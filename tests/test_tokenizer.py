@@ -118,14 +118,19 @@ def test_training_gives_the_same_bytes_twice(tmp_path):
 
 def test_digits_are_grouped_only_when_asked(tmp_path):
     rows = tmp_path / "rows.txt"
-    rows.write_text("".join(f"{n} + {n + 100} = {2 * n + 100}\n" for n in range(100, 400)))
+    words = "one two three four five six seven eight nine ten apples books hours".split()
+    rows.write_text("".join(f"{a} {b} {len(a + b) * 111}\n" for a in words for b in words))
     for flags, name in (([], "apart"), (["--group-digits"], "grouped")):
-        main([str(rows), "--vocab-size", "480", "--out", str(tmp_path / f"{name}.model"), *flags])
+        main([str(rows), "--vocab-size", "420", "--out", str(tmp_path / f"{name}.model"), *flags])
         made = Tokenizer(tmp_path / f"{name}.model")
         most = max(sum(c.isdigit() for c in made.model.IdToPiece(i))
                    for i in range(made.vocab_size) if not made.model.IsByte(i))
         assert (most == 1) == (name == "apart")
-        assert made.decode(made.encode("201 + 301 = 502")) == "201 + 301 = 502"
+        assert made.decode(made.encode("one 222 + 301")) == "one 222 + 301"
+    for size in ("9", "90000"):
+        with pytest.raises(UserError, match=f"--vocab-size {size}: [Vv]ocab"):
+            main([str(rows), "--vocab-size", size, "--out", str(tmp_path / "no.model")])
+    assert not (tmp_path / "no.model").exists()
 
 
 def test_a_broken_corpus_line_is_named(tmp_path):

@@ -11,7 +11,7 @@ For 25736 and 144 (lines in the middle left out):
                 257 - 144 = 113                          the largest multiple that fits
                 113 , 36 -> 1133 , 6
                 …
-                144 > 104                                nothing more goes in: the remainder
+                104                                      no digit is left: the remainder
 
     climb       the same, with a line before each difference that goes through the multiples up to
                 the first that is too large: many small decisions instead of a large one
@@ -99,7 +99,7 @@ def _divide(x: int, y: int, reduce: Callable[[int, int], Iterator[Step]],
         yield from reduce(left, y)
         left %= y
         if not rest:
-            yield Step(f"\n{y} > {left}", ("copying", "remainder"))
+            yield Step(f"\n{left}", ("remainder",))
             return
         digit, after = rest[0], rest[1:]
         longer = 10 * left + int(digit)

@@ -23,9 +23,12 @@ EVEN = {**GROWING, subtraction: 60}
 SHEETS = {alone: 20, subtraction: 12, question: 12, in_line: 3, column: 3, running: 5,
           sum_of_products: 5, product_first: 3, split: 3, copy: 3, compare: 4, order: 3, table: 4,
           append_digit: 1, scratch: 4, climb: 6, sheet: 14}
-WORDS = {**SHEETS, climb: 10, table: 3, multiples: 5, loop: 5, text: 14}
+WORDS = {alone: 16, subtraction: 12, question: 6, in_line: 2, column: 2, running: 4,
+         sum_of_products: 4, product_first: 2, split: 2, copy: 3, compare: 3, append_digit: 1,
+         climb: 10, sheet: 14, loop: 16, table: 2, multiples: 8, text: 8}
 MIXES = {"growing": GROWING, "even": EVEN, "sheets": SHEETS, "words": WORDS}
 KINDS = {kind.__name__: kind for mix in MIXES.values() for kind in mix}
+LONG = {climb, sheet, loop, table, multiples}  # of many numbers: in `words`, mostly 3 to 6 digits
 STEP = re.compile(r"(\d+) ([-+*/]) (\d+)")
 
 
@@ -34,7 +37,8 @@ def sample(rng: Random, max_digits: int, reserved: Collection = (),
     """One row: `input` (the prompt as it stands), `output`, `answer`, `task` (the kind).
 
     `growing` is for a curriculum, in which the largest sizes matter most. The other mixes are for
-    the time after it: every row draws a largest size of its own.
+    the time after it: every row draws a largest size of its own (in `words`, for the long kinds,
+    the middle one of three).
 
     `reserved` holds questions (a, op, b) kept for evaluation: a row in which one of them is
     asked or worked, alone or inside a chain, is drawn again.
@@ -43,6 +47,8 @@ def sample(rng: Random, max_digits: int, reserved: Collection = (),
     while True:
         top = max_digits if mix == "growing" else rng.randint(1, max_digits)
         kind = rng.choices(kinds, shares)[0]
+        if mix == "words" and kind in LONG:
+            top = sorted((top, rng.randint(1, max_digits), rng.randint(1, max_digits)))[1]
         prompt, output = kind(rng, top)
         steps = STEP.findall(f"{prompt}\n{output}") if reserved else ()
         if not any((int(a), op, int(b)) in reserved for a, op, b in steps):

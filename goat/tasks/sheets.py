@@ -9,9 +9,14 @@ carries them out, a line each, every line starting from what the line before it 
                                             268 - 268 = 0
                                             0 + 31 = 31
 
+Half of the lists are not given but grown (`grow 113 155 72`), and then written down first. A loop
+carries out its few commands for every digit, until there is none left to bring down.
+
 The commands are random, and no list holds the multiples of a number: so these are the steps of many
 algorithms and the whole of none. In particular no row divides by, or takes the remainder of, a
-number of several digits, which is what fine-tuning is to teach.
+number of several digits, which is what fine-tuning is to teach. The nearest to it are loops that
+climb and take: they have the shape of a long division, over numbers that have nothing to do with
+one another.
 """
 
 from random import Random
@@ -28,6 +33,15 @@ def growing_list(rng: Random, top: int) -> list[int]:
     if items == [items[0] * (k + 1) for k in range(count)]:
         return growing_list(rng, top)
     return items
+
+
+def heading(rng: Random, items: list[int]) -> tuple[str, list[str]]:
+    """How a list is told, and the lines that the output begins with: it is given as it stands, or
+    by its first number and what to add each time; then it is written down before it is used."""
+    if rng.random() < 0.5:
+        return f"list {' '.join(map(str, items))}\n", []
+    steps = [b - a for a, b in zip([0, *items], items)]
+    return f"grow {' '.join(map(str, steps))}\n", [f"{items[0]}: {' '.join(map(str, items))}"]
 
 
 def bound(rng: Random, items: list[int]) -> int:
@@ -48,9 +62,9 @@ def climb(rng: Random, top: int) -> tuple[str, str]:
     """Go through a growing list until it passes a bound."""
     items = growing_list(rng, top)
     bounds = [bound(rng, items) for _ in range(rng.randint(1, 3))]
-    lines = [climb_line(items, x)[0] for x in bounds]
-    return (f"list {' '.join(map(str, items))}\nup to {', '.join(map(str, bounds))}:\n",
-            "\n".join(lines))
+    head, lines = heading(rng, items)
+    lines += [climb_line(items, x)[0] for x in bounds]
+    return f"{head}up to {', '.join(map(str, bounds))}:\n", "\n".join(lines)
 
 
 def sheet(rng: Random, top: int) -> tuple[str, str]:
@@ -59,10 +73,10 @@ def sheet(rng: Random, top: int) -> tuple[str, str]:
     digits = str(number(rng, size(rng, top)))
     cut = rng.randint(1, len(digits)) if rng.random() < 0.8 else len(digits)
     left, rest = int(digits[:cut]), digits[cut:]
-    head = f"list {' '.join(map(str, items))}\n" if items else ""
+    head, lines = heading(rng, items) if items else ("", [])
     head += f"from {left}{' , ' * bool(rest)}{rest}\n"
     kinds = rng.sample(("bring", "climb", "+", "-", "*", "?"), rng.randint(2, 6))
-    commands, lines, item = [], [], None
+    commands, item = [], None
     for _ in range(rng.randint(2, 9)):
         possible = {"bring": 3 * bool(rest), "climb": 4 * bool(items and left < items[-1]),
                     "+": 1.5 * (left < 10**top), "-": 2, "*": 0.5 * (left < 10 ** (top - 1)),
@@ -116,29 +130,46 @@ def table(rng: Random, top: int) -> tuple[str, str]:
 
 
 def loop(rng: Random, top: int) -> tuple[str, str]:
-    """The same steps for every digit that is brought down, until there is none left."""
+    """The same steps for every digit that is brought down, until there is none left.
+
+    What cannot be done is left out or leaves the number as it is: see `turn`.
+    """
     digits = str(number(rng, size(rng, max(2, top))))
+    items = growing_list(rng, rng.randint(1, top)) if rng.random() < 0.6 else []
+    head, lines = heading(rng, items) if items else ("", [])
+    commands = [f"{kind} {rng.randint(2, 9) if kind == '*' else operand(rng, 2)}"
+                for kind in rng.sample("+-*?", rng.randint(not items, 2 - bool(items)))]
+    if items:
+        commands.insert(rng.randint(0, len(commands)), "climb, take")
     left, rest = int(digits[0]), digits[1:]
-    head = f"from {left}{' , ' * bool(rest)}{rest}\n"
-    kinds = rng.sample("+-*?", rng.randint(1, 2))
-    commands = [kind if kind == "*" else f"{kind} {operand(rng, 2)}" for kind in kinds]
-    commands = [f"* {rng.randint(2, 9)}" if kind == "*" else kind for kind in commands]
-    lines = []
+    head += f"from {left}{' , ' * bool(rest)}{rest}\neach: {', '.join(commands)}\n"
     while True:
         for command in commands:
-            kind, x = command[0], int(command[2:])
-            if kind == "?":
-                lines.append(f"{left} {'<' if left < x else '>' if left > x else '='} {x}")
-            elif kind == "-" and x > left or left >= 10**top:
-                lines.append(f"{left}")
-            else:
-                value = {"+": left + x, "-": left - x, "*": left * x}[kind]
-                lines.append(f"{left} {kind} {x} = {value}")
-                left = value
+            more, left = turn(command, left, items, top)
+            lines += more
         if not rest:
-            return f"{head}each: {', '.join(commands)}\n", "\n".join(lines)
+            return head, "\n".join([*lines, f"{left}"])
         _, line, left, rest, _ = step(rng, "bring", left, rest, [], None, top)
         lines.append(line)
+
+
+def turn(command: str, left: int, items: list[int], top: int) -> tuple[list[str], int]:
+    """A command of a loop: its lines, and what it leaves. Nothing is taken where no item fits, or
+    climbed where none is above; nothing falls below 0 or grows on beyond `top` digits."""
+    kind, _, x = command.partition(" ")
+    if kind == "climb,":
+        if left >= items[-1]:
+            return [f"{left}"], left
+        line, below = climb_line(items, left)
+        item = items[below - 1] if below else 0
+        return [line, f"{left} - {item} = {left - item}"][: 1 + bool(below)], left - item
+    x = int(x)
+    if kind == "?":
+        return [f"{left} {'<' if left < x else '>' if left > x else '='} {x}"], left
+    if kind == "-" and x > left or left >= 10**top:
+        return [f"{left}"], left
+    value = {"+": left + x, "-": left - x, "*": left * x}[kind]
+    return [f"{left} {kind} {x} = {value}"], value
 
 
 def multiples(rng: Random, top: int) -> tuple[str, str]:
