@@ -73,7 +73,8 @@ def paper_table(scores: Scores) -> str:
                 "  here": [f"{percent(s.exact)}/{percent(s.digits)}" if s else "-" for s in ours],
                 "  range": [f"{percent(s.low)}-{percent(s.high)}" if s else "" for s in ours]}
         rows |= {f"  {model}": PAPER[model][operation].split() for model in PAPER}
-        lines += [f"{name:10}" + "".join(f"{text:>11}" for text in row)
+        width = max(11, *(len(text) + 1 for row in rows.values() for text in row))
+        lines += [f"{name:10}" + "".join(f"{text:>{width}}" for text in row)
                   for name, row in rows.items()]
     return "\n".join(lines) if len(lines) > 1 else ""
 
