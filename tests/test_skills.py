@@ -86,7 +86,8 @@ def test_other_skills_are_right(rows):
         else:
             continue
         seen.add(row["task"])
-    assert {"order", "compare", "split", "count_by", "table", "multiples", "copy", "append_digit"} <= seen
+    assert {"order", "compare", "split", "count_by", "table", "multiples", "copy",
+            "append_digit"} <= seen
 
 
 def told_list(line):

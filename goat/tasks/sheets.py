@@ -112,14 +112,20 @@ def step(rng: Random, kind: str, left: int, rest: str, items: list[int], item: i
     if kind == "?":
         if rng.random() < 0.5:
             x = abs(left + rng.randint(-9, 9))
-        sign = "<" if left < x else ">" if left > x else "="
-        return f"? {x}", f"{left} {sign} {x}", left, rest, 0
+        return f"? {x}", *done(kind, left, x), rest, 0
     if kind == "*":
         x = rng.randint(2, 9)
     if kind == "-" and x > left:  # what is left never falls below 0, so that any step can follow
         x = rng.randint(0, left)
+    return f"{kind} {x}", *done(kind, left, x), rest, 0
+
+
+def done(kind: str, left: int, x: int) -> tuple[str, int]:
+    """The line of a comparison (?) or a calculation with x, and the number it leaves."""
+    if kind == "?":
+        return f"{left} {'<' if left < x else '>' if left > x else '='} {x}", left
     value = {"+": left + x, "-": left - x, "*": left * x}[kind]
-    return f"{kind} {x}", f"{left} {kind} {x} = {value}", value, rest, 0
+    return f"{left} {kind} {x} = {value}", value
 
 
 def table(rng: Random, top: int) -> tuple[str, str]:
@@ -163,13 +169,10 @@ def turn(command: str, left: int, items: list[int], top: int) -> tuple[list[str]
         line, below = climb_line(items, left)
         item = items[below - 1] if below else 0
         return [line, f"{left} - {item} = {left - item}"][: 1 + bool(below)], left - item
-    x = int(x)
-    if kind == "?":
-        return [f"{left} {'<' if left < x else '>' if left > x else '='} {x}"], left
-    if kind == "-" and x > left or left >= 10**top:
+    if kind != "?" and (kind == "-" and int(x) > left or left >= 10**top):
         return [f"{left}"], left
-    value = {"+": left + x, "-": left - x, "*": left * x}[kind]
-    return [f"{left} {kind} {x} = {value}"], value
+    line, left = done(kind, left, int(x))
+    return [line], left
 
 
 def multiples(rng: Random, top: int) -> tuple[str, str]:
