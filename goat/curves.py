@@ -4,7 +4,6 @@ Needs matplotlib, which is not among the project's packages: the table of `--com
 same figures without it.
 """
 
-import io
 import os
 import re
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ from pathlib import Path
 
 from goat.errors import UserError
 from goat.evaluate import Score
-from goat.report import read_json, scores_of, write_bytes
+from goat.report import check_place, read_json, scores_of
+from goat.tensor_files import replacing
 
 Curves = dict[str, list[tuple[float, Score]]]  # cell -> (place on the axis, score)
 
@@ -24,14 +24,14 @@ def curves(paths: Sequence[str | os.PathLike]) -> tuple[Curves, list[str], bool]
     or two have the same, all are placed by their order.
     """
     names = [Path(path).stem for path in paths]
-    found = [re.findall(r"\d+(?:\.\d+)?", name) for name in names]
-    places = [float(numbers[-1]) for numbers in found if numbers]
+    numbers = [re.findall(r"\d+(?:\.\d+)?", name) for name in names]
+    places = [float(last) for *_, last in filter(None, numbers)]
     numeric = len(set(places)) == len(paths)
-    found_curves: Curves = {}
+    found: Curves = {}
     for place, path in zip(places if numeric else range(len(paths)), paths):
         for key, score in scores_of(read_json(path)).items():
-            found_curves.setdefault(" ".join(key), []).append((place, score))
-    return {cell: sorted(points) for cell, points in found_curves.items()}, names, numeric
+            found.setdefault(" ".join(key), []).append((place, score))
+    return {cell: sorted(points) for cell, points in found.items()}, names, numeric
 
 
 def plot(paths: Sequence[str | os.PathLike], out: str | os.PathLike) -> None:
@@ -57,6 +57,6 @@ def plot(paths: Sequence[str | os.PathLike], out: str | os.PathLike) -> None:
     axes.set(ylabel="exact match, % (95 % interval)", ylim=(-2, 102))
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
-    write_bytes(out, picture.getvalue())
+    check_place(out)
+    with replacing(Path(out)) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)

@@ -33,7 +33,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="hold the frozen base in 8 bits (default: when it would fill half of the GPU)")
     add("--checkpointing", default="auto", choices=("auto", "on", "off"),
         help="recompute each block in the backward pass (default auto: when a GPU needs it)")
-    add("--compile", action="store_true", default=None,
+    add("--compile", action="store_true", default=None,  # as in checkpoints older than the flag
         help="let torch.compile fuse each block's small operations, mainly for long runs on a GPU: "
              "it compiles for minutes at the start, and again whenever a batch of a new kind comes "
              "(lengths alone are no new kind, but fixed shapes save most: leave --micro-tokens and "

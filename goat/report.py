@@ -16,6 +16,7 @@ from goat.errors import UserError
 from goat.evaluate import Record, Score, by_cell, score
 from goat.scoring import locate, mcnemar
 from goat.tasks.word_problems import with_mask
+from goat.tensor_files import replacing
 
 # Table 3 of the Goat paper (arXiv 2305.14201): exact match / digit match in %, one figure for each
 # column. The first five columns are the cells of `bigbench`, the others those of `large`.
@@ -232,20 +233,11 @@ def write_json(path: str | os.PathLike, setting: dict, records: Sequence[Record]
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """`write_bytes` of text in UTF-8."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Write a file so that it is never half written: beside its place first, then into it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike) -> list[Record]:

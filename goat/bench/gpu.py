@@ -99,7 +99,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"\nint8 weights, the best, against peft, the best: {ratio:.2f} times the real tok/s")
     if args.toy:
         print("a toy: the paths have run, but its figures mean nothing. Missing, for want of a "
-              "CUDA GPU: the speeds at LLaMA-7B's size, peak memory (alloc, reserved), torch.compile")
+              "CUDA GPU: the speeds at LLaMA-7B's size, peak memory (alloc, reserved), "
+              "torch.compile")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
