@@ -79,7 +79,7 @@ def test_loss_of_a_window_is_that_of_one_big_batch(tiny_base, rows):
         losses.append(sum(parts).item())
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
     assert len(cut) > 3 and len(numbers) == 24
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[0] == pytest.approx(losses[1], abs=3e-6)
     for name, g in gradients[0].items():
         assert torch.allclose(g, gradients[1][name], atol=1e-6), name
     logits = model(whole.tokens).log_softmax(-1)  # against a loss written out here
