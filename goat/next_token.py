@@ -95,10 +95,13 @@ class Sampling:
             if row:
                 some = row.uniforms[len(row.new):len(row.new) + length]
                 draws[i, :len(some)] = some
-        p, order = (logits.float() / self.temperature).softmax(-1).sort(dim=-1, descending=True)
-        before = p.cumsum(-1) - p  # the share of the likelier tokens
-        p = p.masked_fill(before >= self.top_p, 0.0)
+        p = (logits.float() / self.temperature).softmax(-1)
+        order = None  # of the vocabulary, unless a share is cut off
+        if self.top_p < 1:  # sorting takes as long as a small model's step
+            p, order = p.sort(dim=-1, descending=True)
+            before = p.cumsum(-1) - p  # the share of the likelier tokens
+            p = p.masked_fill(before >= self.top_p, 0.0)
         total = p.cumsum(-1)  # (B, T, V), not normalised: the draw is stretched instead
         draws = draws[..., None].to(p.device) * total[..., -1:]
         pick = (total <= draws).sum(-1, keepdim=True).clamp(max=logits.size(-1) - 1)
-        return order.gather(-1, pick)[..., 0].tolist()
+        return (pick if order is None else order.gather(-1, pick))[..., 0].tolist()
