@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from goat import checkpoint, curves, device, lora, page, report, rerank, suites, value_head
-from goat.errors import UserError, run
+from goat.errors import INTERRUPTED, UserError, check_place, run
 from goat.evaluate import Record, evaluate
 from goat.flags import EMBEDDED
 from goat.model import Llama
@@ -29,8 +29,6 @@ from goat.run_folder import fingerprint as folder_hash
 from goat.tasks.arithmetic import work
 from goat.tasks.word_problems import TASK
 from goat.tokenizer import Tokenizer
-
-INTERRUPTED = 130  # exit code after Ctrl-C
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -99,6 +97,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--beams and --temperature exclude each other: beam search is not random")
     if args.beams > 1 and (args.interpreter or args.samples > 1):
         raise UserError("--beams goes with neither --interpreter nor --samples")
+    if args.ask is not None and args.samples > 1:
+        raise UserError("--ask answers once: --samples is for suites and files of questions")
     if args.samples == 1 and (args.rerank or args.value_adapter):
         raise UserError("--rerank and --value-adapter choose among samples: add --samples 20")
     if args.samples > 1:
@@ -116,17 +116,12 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
     args.base = args.base or str(EMBEDDED)
     where, dtype = device.pick(args.device, args.dtype)
     args.device, args.dtype = str(where), str(dtype).removeprefix("torch.")
-    model = checkpoint.load_model(args.base, dtype=dtype, device=where, int8=args.int8)
+    args.adapter = None if args.adapter == "none" else args.adapter
+    model = checkpoint.load_adapted(args.base, args.adapter, dtype=dtype, device=where,
+                                    int8=args.int8)
     tokenizer = Tokenizer(args.base)
     checkpoint.check_tokenizer(model.config, tokenizer)
-    if args.adapter in (None, "none"):
-        args.adapter = None
-        return model, tokenizer
-    try:
-        model = checkpoint.load_adapter(model, args.adapter)
-    except UserError as error:
-        raise UserError(f"cannot put the adapter {args.adapter} on the base {args.base}: {error}")
-    return (lora.merge(model) if args.merge else model), tokenizer
+    return (lora.merge(model) if args.merge and args.adapter else model), tokenizer
 
 
 def decoding(args: argparse.Namespace) -> dict:
@@ -158,7 +153,8 @@ def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace)
         raise KeyboardInterrupt
     print(records[0].working)
     if operands is None:
-        print("(not checked: no question like 397 * 4429 could be read from the text)")
+        print("(not checked: a word problem)" if args.interpreter else
+              "(not checked: no question like 397 * 4429 could be read from the text)")
     elif records[0].first_error:
         right = "the answer is right all the same" if records[0].right else f"right is {answer}"
         print(f"WRONG, {records[0].first_error}; {right}")
@@ -184,7 +180,7 @@ def gather(args: argparse.Namespace) -> list[Question]:
     questions = read_questions(args.data, args.limit) if args.data else []
     if args.gsm8k:
         questions += gsm8k_questions(args.gsm8k, args.limit)
-    if args.suite or not questions:
+    if args.suite or not (args.data or args.gsm8k):
         names = args.suite or ["bigbench", "large"]
         questions += suites.load(names, args.limit, seed=args.seed, wording=args.wording)
     others = [q for q in questions if q.task != TASK]
@@ -205,9 +201,10 @@ def value_model(args: argparse.Namespace, model: Llama, tokenizer: Tokenizer) ->
         raise UserError(f"--rerank {args.rerank} needs --adapter with a value model beside it")
     if args.value_adapter:
         dtype = next(model.parameters()).dtype
-        model = checkpoint.load_model(args.base, dtype=dtype, device=args.device, int8=args.int8)
-        model = checkpoint.load_adapter(model, args.value_adapter)
-    return partial(value_head.values, value_head.load(model, folder), tokenizer)
+        model = checkpoint.load_adapted(args.base, args.value_adapter, dtype=dtype,
+                                        device=args.device, int8=args.int8)
+    return partial(value_head.values, value_head.load(model, folder), tokenizer,
+                   budget=args.batch_size * value_head.TOKENS_A_ROW)
 
 
 def choose(model: Llama, tokenizer: Tokenizer, questions: list[Question],
@@ -217,9 +214,9 @@ def choose(model: Llama, tokenizer: Tokenizer, questions: list[Question],
     options = {"interpreter": False, **decoding(args)}
     found, complete = rerank.sample(model, tokenizer, questions, args.samples, valuer=valuer,
                                     progress=True, **options)
-    print(f"{rerank.table(found)}\n\nby {args.rerank}:")
-    return ([one.chosen(args.rerank) for one in found], complete,
-            {"reranking": rerank.scores(found)})
+    how = args.rerank if args.rerank in rerank.methods(found) else "vote"  # broken off
+    print(f"{rerank.table(found)}\n\nby {how}:")
+    return [one.chosen(how) for one in found], complete, {"reranking": rerank.scores(found)}
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -234,7 +231,7 @@ def main(argv: list[str] | None = None) -> int | None:
     questions = gather(args) if args.ask is None else []
     for place in (args.out, args.html):
         if place and args.ask is None:
-            report.check_place(place)
+            check_place(place)
     model, tokenizer = load(args)
     model.join()
     print(f"base {args.base}, adapter {args.adapter or 'none'}, {args.dtype} on {args.device}")

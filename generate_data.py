@@ -24,7 +24,7 @@ from collections.abc import Callable
 from tqdm import tqdm
 
 from goat import suites, word_data
-from goat.errors import UserError, run
+from goat.errors import INTERRUPTED, UserError, check_place, run
 from goat.tasks import audit, dataset, longhand, phrasing
 from goat.tasks.arithmetic import OMITTABLE
 from goat.tokenizer import Tokenizer
@@ -47,28 +47,34 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                       help="of the operands in skills (default 8)")
     what.add_argument("--order", choices=["random", "blocks"], default="random",
                       help="seeded random order, or cell after cell as published (default random)")
-    hand = parser.add_argument_group("with --task longhand")
-    hand.add_argument("--form", default=longhand.BEST, metavar="NAME",
-                      help=f"of the working: {', '.join(longhand.FORMS)} (default {longhand.BEST})")
-    hand.add_argument("--split", default="train", metavar="NAME",
-                      help=f"sizes of the numbers: {', '.join(longhand.SPLITS)} (default train, "
-                           "which is easy, medium and hard in turn)")
-    hand.add_argument("--questions", metavar="FILE",
-                      help="work these: question|answer lines, or a question and its answer on "
-                           "every two lines (default: draw --rows of them, 200 if not given)")
-    word = parser.add_argument_group("with --task word_problems")
-    word.add_argument("--gsm8k", metavar="DIR",
-                      help="GSM8K's training problems, the first --rows of them (default: "
-                           f"templates of our own, {word_data.ROWS:,} rows)")
-    word.add_argument("--no-code", action="store_true",
-                      help="solve in prose, without an interpreter (default: in prose and code)")
-    word.add_argument("--from-model", metavar="ADAPTER",
-                      help="keep what this model solves by itself, wrong solutions apart in "
-                           "OUT.wrong.jsonl (default: the solutions of the source)")
-    word.add_argument("--base", metavar="DIR", help="its base (default: the embedded one)")
-    word.add_argument("--samples", type=int, default=8, metavar="N",
-                      help="of the model for each question (default 8)")
-    word.add_argument("--temperature", type=float, default=0.7, help="of these (default 0.7)")
+    hand = parser.add_argument_group("with --task longhand").add_argument
+    word = parser.add_argument_group("with --task word_problems").add_argument
+    own = {"longhand": [
+        hand("--form", default=longhand.BEST, metavar="NAME",
+             help=f"of the working: {', '.join(longhand.FORMS)} (default {longhand.BEST})"),
+        hand("--split", default="train", metavar="NAME",
+             help=f"sizes of the numbers: {', '.join(longhand.SPLITS)} (default train, "
+             "which is easy, medium and hard in turn)"),
+        hand("--questions", metavar="FILE",
+             help="work these: question|answer lines, or a question and its answer on "
+             "every two lines (default: draw --rows of them, 200 if not given)")
+    ], "word_problems": [
+        word("--gsm8k", metavar="DIR",
+             help="GSM8K's training problems, the first --rows of them (default: "
+             f"templates of our own, {word_data.ROWS:,} rows)"),
+        word("--no-code", action="store_true",
+             help="solve in prose, without an interpreter (default: in prose and code)"),
+        word("--from-model", metavar="ADAPTER",
+             help="keep what this model solves by itself, wrong solutions apart in "
+             "OUT.wrong.jsonl (default: the solutions of the source)"),
+        word("--base", metavar="DIR", help="its base (default: the embedded one)"),
+        word("--samples", type=int, default=8, metavar="N",
+             help="of the model for each question (default 8)"),
+        word("--temperature", type=float, default=0.7, help="of these (default 0.7)"),
+        word("--batch-size", type=int, default=128, metavar="N",
+             help="solutions at a time (default 128)"),
+        word("--int8", action="store_true", help="hold the base in 8 bits (default: not)")
+    ]}
     how = parser.add_argument_group("how it is worded and answered")
     how.add_argument("--held-out", action="store_true",
                      help="use the wordings (of word problems: templates) that training never "
@@ -90,11 +96,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                        help="count tokens with this tokenizer.model (default: count characters)")
     where.add_argument("--check", metavar="FILE",
                        help="write nothing; verify every row of FILE (default: off)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for task, actions in own.items():
+        given = [a.option_strings[0] for a in actions if getattr(args, a.dest) != a.default]
+        if given and args.task != task and not args.check:
+            raise UserError(f"{given[0]} goes with --task {task}: add that, or leave out {given[0]}")
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0, or 1 when --check finds bad rows."""
+    """Exit code 0; 1 when --check finds bad rows; 130 when Ctrl-C has cut sampling short."""
     args = parse_args(argv)
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: must be 1 or more")
@@ -103,10 +114,15 @@ def main(argv: list[str] | None = None) -> int:
     count_tokens = None
     if args.tokenizer:
         count_tokens = functools.partial(row_tokens, Tokenizer(args.tokenizer))
-    if args.task == "longhand":
-        return write_longhand(args, count_tokens)
-    if args.task == "word_problems":
-        return write_word_problems(args, count_tokens)
+    try:
+        return WRITERS[args.task](args, count_tokens)
+    except BrokenPipeError:  # the reader of our standard output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def write_arithmetic(args: argparse.Namespace, count_tokens: Callable[[dict], int] | None) -> int:
+    """Rows of a mixture."""
     recipe = dataset.Recipe(
         mixture=args.mixture, rows=args.rows, seed=args.seed, order=args.order,
         steps=not args.no_steps, omit=tuple(args.omit), bare=args.bare, held_out=args.held_out,
@@ -114,15 +130,9 @@ def main(argv: list[str] | None = None) -> int:
     name = "arithmetic" if recipe.mixture == "paper" else recipe.mixture
     out = args.out or f"data/{name}.jsonl"
     started = time.perf_counter()
-    try:
-        report = dataset.write_rows(out, recipe, suites.reserved(), args.workers, count_tokens)
-    except BrokenPipeError:  # the reader of our standard output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    report = dataset.write_rows(out, recipe, suites.reserved(), args.workers, count_tokens)
     seconds = time.perf_counter() - started
-    unit = "tokens a row" if count_tokens else "characters of output"
-    print(table(report, unit, f"{out}: {recipe.size:,} rows in {seconds:.1f} s"),
-          file=sys.stderr if out == "-" else sys.stdout)
+    say(out, table(report, count_tokens, f"{out}: {recipe.size:,} rows in {seconds:.1f} s"))
     return 0
 
 
@@ -141,39 +151,50 @@ def write_longhand(args: argparse.Namespace, count_tokens: Callable[[dict], int]
                                             suites.reserved_remainders()))
     out = args.out or "data/longhand.jsonl"
     report = dataset.write_list(out, rows, count_tokens)
-    unit = "tokens a row" if count_tokens else "characters of output"
-    print(table(report, unit, f"{out}: {len(rows):,} rows"),
-          file=sys.stderr if out == "-" else sys.stdout)
+    say(out, table(report, count_tokens, f"{out}: {len(rows):,} rows"))
     return 0
 
 
 def write_word_problems(args: argparse.Namespace,
                         count_tokens: Callable[[dict], int] | None) -> int:
-    """Worked problems of the templates or of GSM8K, or what a model makes of them."""
+    """Worked problems of the templates or of GSM8K, or what a model makes of them.
+
+    What does not go into the file itself stands beside it; files that an earlier run has left
+    there go, so that all are of one run.
+    """
     out = args.out or "data/word_problems.jsonl"
+    if out != "-":
+        check_place(out)  # sampling may take hours
     source = word_data.source_rows(args)
-    if not source.rows:
-        raise UserError(f"{args.gsm8k}: none of {len(source.rejections)} problems gives a trace")
-    rows, notes = source.rows, []
-    if source.rejections:
-        notes.append(word_data.write_rejections(out, source.rejections, len(rows)))
+    rows, notes, complete = source.rows, [], True
+    wrong = []
     if args.from_model:
         from goat import self_training  # only here: it loads torch
-        found = self_training.sample(rows, args.from_model, args.base, args.samples,
-                                     args.temperature, args.seed, not args.no_code)
-        rows, notes = found.right, [self_training.summary(found)]
-        if found.wrong:
-            dataset.write_list(word_data.beside(out, "wrong"), found.wrong)
-            notes.append(f"wrong solutions: {word_data.beside(out, 'wrong')}")
-        if not rows:
-            raise UserError(f"{args.from_model}: solves none of {len(source.rows):,} questions; "
-                            "nothing is written but its wrong solutions, if it states answers")
+        found = self_training.sample(rows, args)
+        rows, wrong, complete = found.right, found.wrong, found.complete
+        notes = [self_training.summary(found)]
+    word_data.write_beside(out, "wrong", wrong)
+    word_data.write_beside(out, "left-out", word_data.rejected_rows(source.rejections))
+    if source.rejections:
+        notes.append(word_data.rejected(out, source.rejections, len(rows)))
+    if wrong:
+        notes.append(f"wrong solutions: {word_data.beside(out, 'wrong')}")
+    if not rows:
+        raise UserError(f"{args.from_model}: solves none of {len(source.rows):,} questions; "
+                        "nothing is written but its wrong solutions, if it states answers")
     report = dataset.write_list(out, rows, count_tokens)
     report.left_out = source.drawn_again
-    unit = "tokens a row" if count_tokens else "characters of output"
-    print(table(report, unit, f"{out}: {len(rows):,} rows"), *notes, sep="\n",
-          file=sys.stderr if out == "-" else sys.stdout)
-    return 0
+    say(out, table(report, count_tokens, f"{out}: {len(rows):,} rows"), *notes)
+    return 0 if complete else INTERRUPTED
+
+
+WRITERS = {"arithmetic": write_arithmetic, "longhand": write_longhand,
+           "word_problems": write_word_problems}
+
+
+def say(out: str, *texts: str) -> None:
+    """Print; on standard error where the rows themselves go to standard output."""
+    print(*texts, sep="\n", file=sys.stderr if out == "-" else sys.stdout, flush=True)
 
 
 def row_tokens(tokenizer: Tokenizer, row: dict[str, str]) -> int:
@@ -181,8 +202,9 @@ def row_tokens(tokenizer: Tokenizer, row: dict[str, str]) -> int:
     return len(tokenizer.encode_pair(phrasing.row_prompt(row), row["output"])[0])
 
 
-def table(report: dataset.Report, unit: str, title: str) -> str:
+def table(report: dataset.Report, count_tokens: Callable | None, title: str) -> str:
     """Rows, mean and longest length of each task, the questions left out, and samples."""
+    unit = "tokens a row" if count_tokens else "characters of output"
     lines = [title, "", f"{'task':16}{'rows':>12}{'mean':>9}{'longest':>9}   {unit}"]
     for task, summary in sorted(report.tasks.items()):
         mean = summary.total / summary.rows

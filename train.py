@@ -236,8 +236,8 @@ def main(argv: list[str] | None = None) -> int | None:
                 value_head.save(model, folder.path / "adapter")
         if before:
             say(probe.table(before, probe.probe(model, tokenizer)))
-        say(f"ask it:       python eval.py {result} --ask \"What is 397 x 429?\"\n"
-            f"evaluate it:  python eval.py {result} --suite demo")
+        say(f"ask it:       python eval.py {result} --ask\n"
+            f"evaluate it:  python eval.py {result} {suites.flags_for(data.task)}")
     group.close()
 
 

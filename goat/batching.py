@@ -51,18 +51,22 @@ def read_rows(path: str | os.PathLike) -> Iterator[dict[str, str]]:
     Raises UserError with the line number for a line that is no JSON object or lacks the string
     fields `instruction` and `output`.
     """
-    with open(path, encoding="utf-8") as file:
-        is_list = file.read(1) == "["
+    with open(path, "rb") as file:
+        is_list = file.read(1) == b"["
         file.seek(0)
         try:
             lines = json.load(file) if is_list else file
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {error.lineno}: the JSON list is broken: {error.msg}")
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: this is not a text file in UTF-8")
         for number, line in enumerate(lines, 1):
             try:
                 row = line if is_list else json.loads(line)
             except json.JSONDecodeError as error:
                 raise UserError(f"{path}, line {number}: not a JSON object ({error.msg})")
+            except UnicodeDecodeError:
+                raise UserError(f"{path}, line {number}: this is not text in UTF-8")
             where = f"{path}, {'row' if is_list else 'line'} {number}"
             yield checked_row(row, where)
 
@@ -93,6 +97,7 @@ class RowBatches:
         self.marks: dict[int, Marks] = {}  # of the rows that have any
         self.left_out: list[int] = []
         self.pad_id = tokenizer.eos_id  # any id will do: padding is never looked at
+        self.task = ""  # of the first row: what to evaluate the result on
         ids, self.starts, self.prompts, self.numbers = [], [0], [], []
         progress = tqdm(read_rows(path), desc=f"reading {path}", unit=" rows", leave=False)
         for number, row in enumerate(progress, 1):
@@ -101,6 +106,7 @@ class RowBatches:
                 marks = find_marks(row, row_prompt(row), row_ids, tokenizer, learn_output, valued)
             except UserError as error:
                 raise UserError(f"{path}, row {number}: {error}")
+            self.task = self.task or str(row.get("task", ""))
             if len(row_ids) > cutoff + 1:
                 self.left_out.append(number)
                 continue
@@ -111,10 +117,12 @@ class RowBatches:
             self.prompts.append(n_prompt)
             self.numbers.append(number)
         if not ids:
-            raise UserError(f"{path}: no row of at most {cutoff} tokens (see --cutoff)")
-        if valued and not any(marks.value for marks in self.marks.values()):
-            raise UserError(f"{path}: --value-head needs rows with the field label, correct or "
-                            "wrong (see generate_data.py --from-model)")
+            raise UserError(f"{path}: no row of at most {cutoff} tokens (see --cutoff)"
+                            if self.left_out else f"{path}: the file holds no rows")
+        if valued and {1, -1} - {marks.value for marks in self.marks.values()}:
+            raise UserError(f"{path}: --value-head needs rows with the field label, some correct "
+                            "and some wrong: put both files of generate_data.py --from-model, "
+                            "OUT and OUT.wrong.jsonl, into one")
         self.ids = np.concatenate(ids)
         with open(path, "rb") as file:
             self.fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
@@ -187,6 +195,7 @@ class SkillStream:
         self.tokenizer, self.budget, self.max_digits = tokenizer, budget, max_digits
         self.steps, self.seed, self.reserved, self.mix = steps, seed, reserved, mix
         self.fingerprint = f"skills of {max_digits} digits over {steps} steps, {mix}"
+        self.task = "skills"
 
     def digits(self, step: int) -> int:
         if self.mix != "growing":

@@ -77,6 +77,20 @@ class NoInit(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def load_adapted(base: str | Path, adapter: str | Path | None = None, **options) -> Llama:
+    """The model of `load_model(base, **options)`, with the adapter on it if there is one.
+
+    Raises UserError when the adapter does not fit the base, naming both.
+    """
+    model = load_model(base, **options)
+    if adapter is None:
+        return model
+    try:
+        return load_adapter(model, adapter)
+    except UserError as error:
+        raise UserError(f"cannot put the adapter {adapter} on the base {base}: {error}")
+
+
 def blank_model(config: LlamaConfig) -> Llama:
     """The model on the meta device: every name, shape and layer, and no memory at all."""
     with torch.device("meta"), NoInit():

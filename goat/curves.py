@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from goat.errors import UserError
+from goat.errors import UserError, check_place
 from goat.evaluate import Score
-from goat.report import check_place, read_json, scores_of
+from goat.report import read_json, scores_of
 from goat.tensor_files import replacing
 
 Curves = dict[str, list[tuple[float, Score]]]  # cell -> (place on the axis, score)

@@ -107,7 +107,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         parser.set_defaults(**json.loads((EMBEDDED / "recipe.json").read_text()))
     args = parser.parse_args(argv)
     positive = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "lr",
-                "max_steps", "skills", "rows")
+                "max_steps", "skills", "rows", "value_weight")
     for name in positive:
         if getattr(args, name) is not None and getattr(args, name) <= 0:
             raise UserError(f"--{name.replace('_', '-')} must be above 0")

@@ -73,8 +73,9 @@ class Batch:
     def admit(self, newcomers: list[Row], group: int) -> Tensor:
         """Read the prompts of up to `group` rows into free places; logits (newcomers, V) behind.
 
-        The pass always has `group` rows, so that its shape varies in one direction only.
+        The pass has `group` rows, or the next power of two where these are fewer: few shapes.
         """
+        group = min(group, 1 << (len(newcomers) - 1).bit_length())
         prompts = [row.ids for row in newcomers] + [[0]] * (group - len(newcomers))
         longest = max(map(len, prompts))
         length = round_up(longest, PREFILL_STEP)
@@ -181,17 +182,22 @@ def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 51
     rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples)
     for row in rows:
         row.uniforms = sampling.uniforms(row)
-    yield from decode(model, tokenizer, rows, batch_size, sampling, stop)
+    yield from decode(model, tokenizer, longest_first(rows), batch_size, sampling, stop)
 
 
-def decode(model: Llama, tokenizer, rows: list[Row], batch_size: int, sampling: Sampling,
+def longest_first(rows: list[Row]) -> deque[Row]:
+    """Neighbours are then padded little, and rows that are likely to take longest start first."""
+    return deque(sorted(rows, key=lambda row: -len(row.ids)))
+
+
+def decode(model: Llama, tokenizer, waiting: deque[Row], batch_size: int, sampling: Sampling,
            stop: tuple[str, ...] = ()) -> Iterator[Row]:
-    """Continue rows that have their ids, limits and random numbers; yield each when it is done."""
+    """Continue rows that have their ids, limits and random numbers; yield each when it is done.
+
+    Rows are taken from the front of `waiting`, which the caller may add to between two rows.
+    """
     if batch_size < 1:
         raise UserError("batch_size must be at least 1")
-    # The longest prompts first: neighbours are then padded little, and the rows that are likely
-    # to take longest do not start last.
-    waiting = deque(sorted(rows, key=lambda row: -len(row.ids)))
     if not waiting:
         return
     size = min(batch_size, len(waiting))
@@ -199,7 +205,7 @@ def decode(model: Llama, tokenizer, rows: list[Row], batch_size: int, sampling: 
     batch = Batch(model, size)
     with evaluating(model):
         while waiting or any(batch.rows):
-            count = min(group, len(waiting))
+            count = min(group, len(waiting), len(batch.rows))
             with torch.inference_mode():
                 if waiting and len(batch.free()) >= count:
                     fresh = [waiting.popleft() for _ in range(count)]

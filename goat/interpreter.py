@@ -2,8 +2,9 @@
 
 A solution grows in turns. In each the model writes up to the closing `</code>`; that code is run
 behind the earlier snippets of the same problem, what it prints is put behind it, and the next
-turn goes on from there, until a turn states the final answer. All problems that are not finished
-take their turns together, as one batch. Source: the loop of MARIO (Liao et al. 2024, arXiv
+turn goes on from there, until a turn states the final answer. Many problems are decoded together,
+in one batch; a problem whose code was run goes on before others begin, so that solutions come
+steadily and work that is broken off has finished most of what it began. Source: the loop of MARIO (Liao et al. 2024, arXiv
 2401.08190), which takes a turn with both code and answer, or with neither, for a failure.
 
 Every solution ends in one of OUTCOMES, whatever the model writes; the bounds are the number of
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from goat import sandbox
-from goat.generate import decode, new_rows
+from goat.generate import decode, longest_first, new_rows
 from goat.model import Llama
 from goat.next_token import Row, Sampling
 from goat.tasks.word_problems import (BOTH, FINAL, MAX_STEPS, NEITHER, observation, observed,
@@ -38,17 +39,20 @@ class Solution:
     outcome: str | None = None  # None while it grows
     answer: str = ""  # what it states; empty unless `outcome` is ANSWERED
     history: list[str] = field(default_factory=list)  # what later code builds on
-    runs: int = 0
+    turns: int = 0
+    runs: int | None = None  # programs that were run; None without an interpreter
     failed: int = 0  # runs that ended in an error or were stopped
 
     def take(self, written: str, ended: bool, run: Callable | None) -> None:
         """Take in a turn, and run its code; `ended` says that the model has closed the turn.
 
-        Code that was stopped by the clock leaves no state behind: it is not run again.
+        Code that was stopped (by the clock, or for a flood of output) leaves no state behind: it
+        is not run again.
         """
         self.text += written
+        self.turns += 1
         answer, why = stated(written)
-        before, opened, code = written.removesuffix(CLOSE).rpartition(OPEN)
+        _, opened, code = written.removesuffix(CLOSE).rpartition(OPEN)
         if answer and (ended or "\n" in written.rpartition(FINAL)[2]):
             self.outcome, self.answer = ANSWERED, answer
         elif why == BOTH:
@@ -61,9 +65,9 @@ class Solution:
             code = code.strip("\n")
             result = run(code, history=self.history)
             self.text += observed(observation(result))
-            self.runs += 1
+            self.runs = (self.runs or 0) + 1
             self.failed += result.error is not None
-            if not result.timed_out:
+            if not result.stopped:
                 self.history.append(code)
 
 
@@ -83,24 +87,22 @@ def solve(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512
     solutions = {}
     for row in rows:
         row.uniforms = sampling.uniforms(row)
-        solutions[row.problem, row.sample] = Solution(row.problem, row.sample, row.prompt)
-    stop = (CLOSE,) if interpreter else ()
-    for turn in range(1, depth + 1):
-        going_on = []
-        for row in decode(model, tokenizer, rows, batch_size, sampling, stop):
-            solution = solutions[row.problem, row.sample]
-            ended = row.new[-1] == tokenizer.eos_id or row.text.endswith(stop)
-            solution.take(row.text, ended, run if interpreter else None)
-            if solution.outcome is None and turn == depth:
-                solution.outcome = TOO_DEEP
-            if solution.outcome is None:
-                row = next_row(solution, row, tokenizer, model.config.max_positions)
-                if row.limit > 0:
-                    going_on.append(row)
-                    continue
-                solution.outcome = TOO_LONG
-            yield solution
-        rows = going_on
+        solutions[row.problem, row.sample] = Solution(row.problem, row.sample, row.prompt,
+                                                      runs=0 if interpreter else None)
+    stop, waiting = (CLOSE,) if interpreter else (), longest_first(rows)
+    for row in decode(model, tokenizer, waiting, batch_size, sampling, stop):
+        solution = solutions[row.problem, row.sample]
+        ended = row.new[-1] == tokenizer.eos_id or row.text.endswith(stop)
+        solution.take(row.text, ended, run if interpreter else None)
+        if solution.outcome is None and solution.turns == depth:
+            solution.outcome = TOO_DEEP
+        if solution.outcome is None:
+            row = next_row(solution, row, tokenizer, model.config.max_positions)
+            if row.limit > 0:
+                waiting.appendleft(row)
+                continue
+            solution.outcome = TOO_LONG
+        yield solution
 
 
 def next_row(solution: Solution, row: Row, tokenizer, context: int) -> Row:

@@ -48,7 +48,7 @@ def find_marks(row: dict[str, str], prompt: str, ids: list[int], tokenizer: Toke
     (`valued`).
     """
     text, label = row["output"], row.get("label")
-    if label is not None and label not in LABELS:
+    if label is not None and label not in list(LABELS):  # of any type: it may not be hashable
         raise UserError(f"the label {label!r} is neither {' nor '.join(map(repr, LABELS))}")
     if label == "wrong" and not valued:
         raise UserError("the row is labelled wrong: only --value-head learns from such rows")

@@ -21,6 +21,7 @@ from pathlib import Path
 from goat.errors import UserError
 from goat.tasks import longhand, phrasing
 from goat.tasks.arithmetic import parse_question
+from goat.tasks.gsm8k import problems
 from goat.tasks.word_problems import TASK, number
 
 
@@ -180,22 +181,13 @@ def gsm8k_questions(folder: str | os.PathLike, limit: int | None = None) -> list
     Raises UserError naming file and line for a missing file and for a line that is no problem
     with a number behind `####`.
     """
-    path = Path(folder) / "test.jsonl"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give the folder that holds GSM8K's test.jsonl")
     questions = []
-    with open(path, encoding="utf-8") as file:
-        for count, line in enumerate(islice(file, limit), 1):
-            try:
-                problem = json.loads(line)
-                text, answer = problem["question"].strip(), problem["answer"]
-                gold = answer.rpartition("####")[2].strip() if "####" in answer else ""
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise UserError(f"{path}, line {count}: not a GSM8K problem; each line is a JSON "
-                                "object with the texts 'question' and 'answer'")
-            if number(gold) is None:
-                raise UserError(f"{path}, line {count}: no number stands behind '####'")
-            questions.append(Question(TASK, "GSM8K test", text, "", gold, task=TASK))
+    for count, (_, text, _, gold) in enumerate(islice(problems(folder, "test.jsonl"), limit), 1):
+        if number(gold) is None:
+            raise UserError(f"{folder}: test.jsonl, line {count}: no number stands behind '####'")
+        questions.append(Question(TASK, "GSM8K test", text, "", gold, task=TASK))
+    if not questions:
+        raise UserError(f"{folder}: test.jsonl holds no problem")
     return questions
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from goat.errors import UserError
 from goat.evaluate import Record, Score, by_cell, score
 from goat.scoring import locate, mcnemar
-from goat.tasks.word_problems import with_mask
+from goat.tasks.word_problems import interpreter_spans, with_mask
 from goat.tensor_files import replacing
 
 # Table 3 of the Goat paper (arXiv 2305.14201): exact match / digit match in %, one figure for each
@@ -164,14 +164,17 @@ def wrong_by_turns(records: Sequence[Record]) -> list[Record]:
 
 
 def interpreter_lines(records: Sequence[Record]) -> str:
-    """What the interpreter had to do, and how many answers did without it."""
-    helped = [r for r in records if r.runs is not None]
-    if not helped:
-        return ""
-    idle = [r for r in helped if not r.runs]
-    return (f"interpreter: {sum(r.runs for r in helped):,} programs run for {len(helped):,} "
-            f"questions, {sum(r.failed_runs for r in helped):,} ended in an error or were stopped; "
-            f"{len(idle):,} solutions hold no code, {sum(r.right for r in idle):,} of them right")
+    """What the interpreter had to do, how many answers did without it, and what it had not to."""
+    lines = []
+    if helped := [r for r in records if r.runs is not None]:
+        idle = [r for r in helped if not r.runs]
+        lines = [f"interpreter: {sum(r.runs for r in helped):,} programs run for {len(helped):,} "
+                 f"questions, {sum(r.failed_runs for r in helped):,} ended in an error or were "
+                 f"stopped; {len(idle):,} solutions hold no code, "
+                 f"{sum(r.right for r in idle):,} of them right"]
+    if unrun := sum(r.runs is None and interpreter_spans(r.working) != [] for r in records):
+        lines.append(f"{unrun:,} solutions hold code that nobody has run: add --interpreter")
+    return "\n".join(lines)
 
 
 def mistakes(records: Sequence[Record], count: int) -> str:
@@ -214,14 +217,6 @@ def versions() -> dict[str, str]:
     """Of Python, the machine and the packages that compute: what a rerun has to have alike."""
     return {"python": platform.python_version(), "platform": platform.platform(),
             **{name: version(name) for name in PACKAGES}}
-
-
-def check_place(path: str | os.PathLike) -> None:
-    """Make the folder of a file that is written hours later; UserError where it cannot be."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"{path}: no file can be written there; give another place")
 
 
 def write_json(path: str | os.PathLike, setting: dict, records: Sequence[Record]) -> None:

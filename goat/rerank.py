@@ -8,7 +8,7 @@ values, each moved to 0 … 1. pass@n says whether any sample is right: no choic
 A worked number: samples answer 24, 24, 18 with the values -0.8, -0.6, 0.9. The vote says 24 (2
 against 1), the value 18, the value-vote 18 (0.95 against 0.1 + 0.2 = 0.3).
 
-Answers are the same if they are the same number. A sample without an answer has no vote. A tie
+Answers are the same if they are the same number, to six decimals. A sample without an answer has no vote. A tie
 goes to the answer that was sampled first.
 """
 
@@ -52,9 +52,10 @@ class Candidates:
         return next(self.samples[i] for i in answered if self.key(i) == best)
 
     def key(self, i: int) -> object:
-        """What two samples share if they give the same answer: its number, else its text."""
+        """What two samples share if they give the same answer: its number, to six decimals (which
+        forgives binary floats), else its text."""
         value = number(self.samples[i].given)
-        return self.samples[i].given if value is None else value
+        return self.samples[i].given if value is None else round(value, 6)
 
     def right(self, how: str) -> bool:
         if how == "pass":
@@ -67,8 +68,8 @@ def sample(model, tokenizer, questions: Sequence[Question], samples: int, temper
            **decoding) -> tuple[list[Candidates], bool]:
     """The candidates of each question, and whether all questions have theirs.
 
-    `decoding` goes to `interpreter.solve`. Ctrl-C ends the sampling early: questions that have
-    all their samples are returned, with False.
+    `decoding` goes to `interpreter.solve`. Ctrl-C ends the work early: questions that have all
+    their samples are returned, with False, and without values if these were not ready.
     """
     prompts = [question.prompt for question in questions]
     solutions = [[] for _ in prompts]
@@ -93,7 +94,10 @@ def sample(model, tokenizer, questions: Sequence[Question], samples: int, temper
                                      [solved_record(question, s) for s in some]))
         texts += [(s.prompt, s.text) for s in some]
     if valuer:
-        values = valuer(texts)
+        try:
+            values = valuer(texts)
+        except KeyboardInterrupt:
+            return candidates, False
         for i, one in enumerate(candidates):
             one.values = values[i * samples:(i + 1) * samples]
     return candidates, len(candidates) == len(questions)

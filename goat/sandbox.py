@@ -35,6 +35,9 @@ from goat.tasks.word_problems import FINAL, TAGS
 SHOWN_OUTPUT = 500  # characters of output that come back, half from its head, half from its tail
 SHOWN_ERROR = 200
 LONGEST_CODE = 100_000  # characters, history included
+# How the errors of programs begin that were stopped, killed or never begun.
+STOPPED = ("TimeoutError: stopped", "OutputError: stopped", "Killed: ", "CodeError: ",
+           "SandboxError: ", "SystemExit: the process ended itself")
 GRACE = 10.0  # seconds past the deadline after which the server itself counts as stuck
 
 
@@ -44,6 +47,11 @@ class Run(NamedTuple):
     output: str  # all that it printed, and the value of a last bare expression, cut to size
     error: str | None  # "ZeroDivisionError: division by zero"; None where all went well
     timed_out: bool
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it did not come to an end of its own, and so leaves no state to build on."""
+        return (self.error or "").startswith(STOPPED)
 
 
 def run(code: str, timeout: float = 5, history: Sequence[str] = ()) -> Run:

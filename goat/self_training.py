@@ -8,13 +8,17 @@ the self-training of MARIO (Liao et al. 2024, arXiv 2401.08190) at its temperatu
 A solution that states no answer is counted, not kept: nobody will ever have to choose it.
 """
 
+import argparse
 import ast
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import torch
 from tqdm import tqdm
 
 from goat import checkpoint, device
+from goat.errors import UserError
 from goat.flags import EMBEDDED
 from goat.interpreter import ANSWERED, Solution, solve
 from goat.scoring import wilson
@@ -26,7 +30,8 @@ KEPT = 4  # right solutions of a question, and wrong ones
 
 
 class Harvest(NamedTuple):
-    """Rows with the labels "correct" and "wrong", and what they were taken from."""
+    """Rows with the labels "correct" and "wrong", and what they were taken from: the questions
+    that have all their samples."""
 
     right: list[dict[str, str]]
     wrong: list[dict[str, str]]
@@ -34,6 +39,11 @@ class Harvest(NamedTuple):
     samples: int  # of each question
     solved: int  # samples that are right
     unanswered: int  # samples without an answer
+    asked: int  # questions in all: more than have all samples where the work was broken off
+
+    @property
+    def complete(self) -> bool:
+        return len(self.first_right) == self.asked
 
 
 def normalised(solution: Solution) -> str:
@@ -49,11 +59,12 @@ def harvest(questions: Sequence[dict[str, str]], solutions: Iterable[Solution],
             samples: int) -> Harvest:
     """Sort the `samples` solutions of each row in `questions`; these may come in any order."""
     found = sorted(solutions, key=lambda s: (s.problem, s.sample))
+    counts = Counter(s.problem for s in found)
+    first: dict[int, int | None] = {p: None for p, count in counts.items() if count == samples}
     kept: dict[str, list[dict[str, str]]] = {"correct": [], "wrong": []}
-    first: list[int | None] = [None] * len(questions)
     seen: dict[tuple[int, str], set[str]] = {}
     solved = unanswered = 0
-    for s in found:
+    for s in (s for s in found if s.problem in first):
         row = questions[s.problem]
         if s.outcome != ANSWERED:
             unanswered += 1
@@ -67,21 +78,37 @@ def harvest(questions: Sequence[dict[str, str]], solutions: Iterable[Solution],
         if len(known) < KEPT and what not in known:
             known.add(what)
             kept[label].append({**row, "output": s.text, "label": label})
-    return Harvest(kept["correct"], kept["wrong"], first, samples, solved, unanswered)
+    return Harvest(kept["correct"], kept["wrong"], list(first.values()), samples, solved,
+                   unanswered, len(questions))
 
 
-def sample(questions: Sequence[dict[str, str]], adapter: str, base: str | None, samples: int,
-           temperature: float, seed: int, code: bool = True) -> Harvest:
-    """Let the model of `base` and `adapter` solve each row of `questions`, `samples` times."""
+def sample(questions: Sequence[dict[str, str]], args: argparse.Namespace) -> Harvest:
+    """Let the model of args.base and args.from_model solve each row args.samples times.
+
+    Ctrl-C ends it early: what has been found by then is returned, if any question has all its
+    samples. `args` are the flags of generate_data.py.
+    """
     where, dtype = device.pick("auto", "auto")
-    model = checkpoint.load_model(base or EMBEDDED, dtype=dtype, device=where)
-    model = checkpoint.load_adapter(model, adapter)
-    tokenizer = Tokenizer(base or EMBEDDED)
+    base = args.base or EMBEDDED
+    model = checkpoint.load_adapted(base, args.from_model, dtype=dtype, device=where,
+                                    int8=args.int8)
+    tokenizer = Tokenizer(base)
     checkpoint.check_tokenizer(model.config, tokenizer)
-    solutions = solve(model, tokenizer, [row_prompt(row) for row in questions], samples=samples,
-                      temperature=temperature, seed=seed, interpreter=code)
-    bar = tqdm(solutions, total=len(questions) * samples, unit="solution", disable=None)
-    return harvest(questions, bar, samples)
+    solutions = solve(model, tokenizer, [row_prompt(row) for row in questions],
+                      batch_size=args.batch_size, samples=args.samples,
+                      temperature=args.temperature, seed=args.seed, interpreter=not args.no_code)
+    found = []
+    bar = tqdm(solutions, total=len(questions) * args.samples, unit="solution")
+    try:
+        found.extend(bar)
+    except KeyboardInterrupt:
+        bar.close()
+        if not harvest(questions, found, args.samples).first_right:
+            raise
+    except torch.OutOfMemoryError:
+        raise UserError(f"out of memory: lower --batch-size (now {args.batch_size}), or hold the "
+                        "base in 8 bits with --int8")
+    return harvest(questions, found, args.samples)
 
 
 def summary(found: Harvest) -> str:
@@ -90,14 +117,17 @@ def summary(found: Harvest) -> str:
     total = questions * found.samples
     coded = sum(bool(interpreter_spans(row["output"])) for row in found.right)
     counts = [2 ** i for i in range(found.samples.bit_length()) if 2 ** i < found.samples]
-    lines = ["", f"{questions:,} questions, {found.samples} samples each: {found.solved:,} of "
-                 f"{total:,} samples are right, {found.unanswered:,} state no answer",
-             f"kept, at most {KEPT} different ones of a question: {len(found.right):,} right "
-             f"({coded:,} with code), {len(found.wrong):,} wrong", "",
-             "coverage, questions with a right solution among the first n samples:"]
+    lines = [""]
+    if not found.complete:
+        lines += [f"interrupted: {questions:,} of {found.asked:,} questions have all their samples"]
+    lines += [f"{questions:,} questions, {found.samples} samples each: {found.solved:,} of "
+              f"{total:,} samples are right, {found.unanswered:,} state no answer",
+              f"kept, at most {KEPT} different ones of a question: {len(found.right):,} right "
+              f"({coded:,} with code), {len(found.wrong):,} wrong", "",
+              "coverage, questions with a right solution among the first n samples:"]
     for count in [*counts, found.samples]:
         covered = sum(first is not None and first < count for first in found.first_right)
         low, high = wilson(covered, questions)
-        lines.append(f"  n = {count:<4} {100 * covered / questions:5.1f} %   "
+        lines.append(f"  n = {count:<4} {100 * covered / max(1, questions):5.1f} %   "
                      f"({100 * low:.1f} - {100 * high:.1f})")
     return "\n".join(lines)

@@ -21,7 +21,6 @@ them); `Question.small` marks those in every table.
 """
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -56,18 +55,24 @@ class Cell:
     all: tuple[Pair, ...] = ()
     pooled: bool = False
 
-    def pairs(self, rng: random.Random, size: int) -> list[Pair]:
-        """`size` different pairs of operands, fewer where there are no more."""
+    def pairs(self, rng: random.Random, size: int, limit: int | None = None) -> list[Pair]:
+        """`size` different pairs of operands, fewer where there are no more; the first `limit`."""
         if self.all and len(self.all) <= size:
-            return rng.sample(self.all, len(self.all))
+            return rng.sample(self.all, len(self.all))[:limit]
         chosen: dict[Pair, None] = {}  # a set that keeps its order
-        while len(chosen) < min(size, self.possible or size):
+        count = least(size, self.possible, limit)
+        while len(chosen) < count:
             chosen[self.draw(rng)] = None
         return list(chosen)
 
     def small(self, a: int, b: int) -> bool:
         """Does `a op b` belong to fewer than SMALL_CELL questions of its kind and size?"""
         return self.possible is not None or self.pooled and len(f"{a}{b}") <= 4
+
+
+def least(size: int, *bounds: int | None) -> int:
+    """The smallest of them; None is no bound."""
+    return min([size, *(bound for bound in bounds if bound is not None)])
 
 
 # --------------------------------------------------------------------------- drawing operands
@@ -174,15 +179,15 @@ def demo_cells() -> Iterator[Cell]:
 
 CELLS = {"bigbench": bigbench_cells, "large": large_cells, "grid": grid_cells,
          "extrapolation": extrapolation_cells, "demo": demo_cells}
-# Questions of a cell; `grid` has 393 cells, so 39,300 questions in all.
-SIZES = {"bigbench": 1000, "large": 1000, "grid": 100, "extrapolation": 1000, "demo": 500,
+# Questions of a cell. `grid` has 393 cells: for a look, `--limit 20` is enough.
+SIZES = {"bigbench": 1000, "large": 1000, "grid": 1000, "extrapolation": 1000, "demo": 500,
          "skills": 200, "longhand": 500, "longhand-big": 500, TASK: 500}
 LONGHAND = {"longhand": ("train", "interpolate"), "longhand-big": ("hard", "longer")}
 
 
 def arithmetic_suite(name: str, size: int | dict[str, int] | None = None, seed: int = 0,
-                     wording: str | None = None) -> Iterator[Question]:
-    """Up to `size` questions of each cell of suite `name` (default: SIZES).
+                     wording: str | None = None, limit: int | None = None) -> Iterator[Question]:
+    """Up to `size` questions of each cell of suite `name` (default: SIZES), the first `limit`.
 
     A dict gives sizes by the cells' names; cells that it does not name are left out.
     `wording` is one of WORDINGS; by default bigbench asks as BIG-bench does, demo in held-out
@@ -191,13 +196,17 @@ def arithmetic_suite(name: str, size: int | dict[str, int] | None = None, seed: 
     if wording is None:
         wording = {"bigbench": "BIG-bench", "demo": "held out"}.get(name)
     for c in CELLS[name]():
-        rng = random.Random(f"{name}/{c.name}/{seed}")
         words = random.Random(f"{name}/{c.name}/{seed}/wording")
         count = size.get(c.name, 0) if isinstance(size, dict) else size or SIZES[name]
-        for i, (a, b) in enumerate(c.pairs(rng, count)):
+        for i, (a, b) in enumerate(operands(name, c, count, seed, limit)):
             kind = wording or ("seen", "held out")[i % 2]
             yield Question(name, c.name, *ask(a, c.op, b, kind, words), kind, (a, c.op, b),
                            c.small(a, b))
+
+
+def operands(name: str, c: Cell, size: int, seed: int = 0, limit: int | None = None) -> list[Pair]:
+    """What suite `name` asks of its cell `c`, see `Cell.pairs`."""
+    return c.pairs(random.Random(f"{name}/{c.name}/{seed}"), size, limit)
 
 
 def ask(a: int, op: str, b: int, wording: str, rng: random.Random) -> tuple[str, str, str]:
@@ -211,8 +220,8 @@ def ask(a: int, op: str, b: int, wording: str, rng: random.Random) -> tuple[str,
     return phrasing.phrase(a, op, b, rng, held_out=wording == "held out"), f"{a} {op} {b}", answer
 
 
-def skills_suite(size: int | None = None, seed: int = 0,
-                 wording: str | None = None) -> Iterator[Question]:
+def skills_suite(size: int | None = None, seed: int = 0, wording: str | None = None,
+                 limit: int | None = None) -> Iterator[Question]:
     """What the embedded base is pretrained on, `size` rows (default: SIZES) of each kind.
 
     Always in the base's own notation. The answer is what follows the last "=" of the row.
@@ -221,43 +230,51 @@ def skills_suite(size: int | None = None, seed: int = 0,
         if name == "text":  # nothing is asked there
             continue
         rng = random.Random(f"skills/{name}/{seed}")
-        for _ in range(size or SIZES["skills"]):
+        for _ in range(least(size or SIZES["skills"], limit)):
             prompt, output = kind(rng, 8)
             yield Question("skills", name, "", prompt, extract_answer(output), "bare")
 
 
-def longhand_suite(name: str, size: int | None = None, seed: int = 0,
-                   wording: str | None = None) -> Iterator[Question]:
+def longhand_suite(name: str, size: int | None = None, seed: int = 0, wording: str | None = None,
+                   limit: int | None = None) -> Iterator[Question]:
     """`size` different questions (default: SIZES) of each split in LONGHAND[name].
 
     Always in the two wordings of the dataset, which training shows.
     """
+    count = least(size or SIZES[name], limit)
     for split in LONGHAND[name]:
         seen: set[Pair] = set()
         for text, x, y in longhand.questions(split, None, f"suite {seed}"):
             if (x, y) not in seen:
                 seen.add((x, y))
                 yield Question(name, split, text, f"{x} % {y}", str(x % y), "seen", (x, "%", y))
-            if len(seen) == (size or SIZES[name]):
+            if len(seen) == count:
                 break
 
 
-def word_problems_suite(size: int | None = None, seed: int = 0,
-                        wording: str | None = None) -> Iterator[Question]:
+def word_problems_suite(size: int | None = None, seed: int = 0, wording: str | None = None,
+                        limit: int | None = None) -> Iterator[Question]:
     """`size` questions (default: SIZES) of the templates that training shows, and of the others.
 
     Drawn apart from all training rows: their seeds are numbers.
     """
     for cell, held_out in (("seen templates", False), ("held-out templates", True)):
-        for row in template_rows(f"suite {seed}", size or SIZES[TASK], held_out):
+        for row in template_rows(f"suite {seed}", least(size or SIZES[TASK], limit), held_out):
             yield Question(TASK, cell, row["instruction"], "", row["answer"], task=TASK)
 
 
-# Every suite by its name: a function (size=None, seed=0, wording=None) -> questions.
+# Every suite by its name: a function (size=None, seed=0, wording=None, limit=None) -> questions.
 SUITES: dict[str, Callable[..., Iterable[Question]]] = {
     name: partial(arithmetic_suite, name) for name in CELLS}
 SUITES |= {name: partial(longhand_suite, name) for name in LONGHAND}
 SUITES |= {"skills": skills_suite, TASK: word_problems_suite}
+
+
+def flags_for(task: str) -> str:
+    """The flags of eval.py for questions like those of rows of this `task`."""
+    if task == TASK:
+        return f"--suite {TASK} --interpreter"
+    return "--suite longhand" if task.startswith("longhand") else "--suite demo"
 
 
 def load(names: Iterable[str], limit: int | None = None, **options) -> list[Question]:
@@ -268,14 +285,7 @@ def load(names: Iterable[str], limit: int | None = None, **options) -> list[Ques
     names = list(names)
     if unknown := [name for name in names if name not in SUITES]:
         raise UserError(f"no suite is called {unknown[0]!r}; there are: {', '.join(SUITES)}")
-    questions = [question for name in names for question in SUITES[name](**options)]
-    taken = Counter()
-    kept = []
-    for question in questions:
-        taken[question.suite, question.cell] += 1
-        if limit is None or taken[question.suite, question.cell] <= limit:
-            kept.append(question)
-    return kept
+    return [question for name in names for question in SUITES[name](limit=limit, **options)]
 
 
 @cache
@@ -284,9 +294,9 @@ def reserved() -> frozenset[tuple[int, str, int]]:
 
     These are the questions of RESERVED_SUITES at default seed and size, without the small ones.
     """
-    keys = {q.operands for q in load(RESERVED_SUITES, wording="bare") if not q.small}
-    keys |= {(b, op, a) for a, op, b in keys if op in "+*"}
-    return frozenset(keys)
+    keys = {(a, c.op, b) for name in RESERVED_SUITES for c in CELLS[name]()
+            for a, b in operands(name, c, SIZES[name]) if not c.small(a, b)}
+    return frozenset(keys | {(b, op, a) for a, op, b in keys if op in "+*"})
 
 
 @cache

@@ -31,6 +31,7 @@ from goat.model import Llama
 from goat.tensor_files import checked, open_tensors, same_names, write_tensors
 
 FILE = "value_head.safetensors"
+TOKENS_A_ROW = 128  # times the rows of a batch: the tokens of a pass that values solutions
 LENGTH_STEP = 32  # padded lengths: every new shape costs a CPU's matrix library a new kernel
 
 
@@ -75,7 +76,7 @@ def save(model: Llama, adapter: str | Path) -> None:
 def load(model: Llama, adapter: str | Path) -> Llama:
     """Put the head that lies beside an adapter on the model.
 
-    Raises UserError where there is none, or one of another shape.
+    Raises UserError where there is none, or one of another shape, or one that is not finite.
     """
     file = Path(adapter) / FILE
     if not file.is_file():
@@ -87,12 +88,14 @@ def load(model: Llama, adapter: str | Path) -> Llama:
     with torch.no_grad():
         for name, parameter in want.items():
             parameter.copy_(checked(readers[name](), f"{file}: {name}", parameter.shape))
+            if not parameter.isfinite().all():
+                raise UserError(f"{file}: {name} is NaN or infinite; train it again")
     return model
 
 
 @torch.no_grad()
 def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
-           budget: int = 16384) -> list[float]:
+           budget: int = 128 * TOKENS_A_ROW) -> list[float]:
     """The value of each (prompt, solution), read at its last token.
 
     `budget` is the largest number of tokens in a pass, padding included.

@@ -5,6 +5,7 @@ Rows that a model has found by itself come from goat/self_training.py; they star
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -58,14 +59,23 @@ def source_rows(args) -> Rows:
                         "--no-code leaves the interpreter out")
     if args.samples < 1:
         raise UserError(f"--samples {args.samples}: must be 1 or more")
+    if args.batch_size < 1:
+        raise UserError(f"--batch-size {args.batch_size}: must be 1 or more")
     if args.gsm8k is None:
         return from_templates(args.rows or ROWS, args.seed, args.held_out, not args.no_code)
     if args.held_out or args.no_code and not args.from_model:
         raise UserError("--gsm8k goes with neither --held-out nor --no-code: both are of the "
                         "templates")
     if args.from_model:
-        return Rows(list(islice(unsolved_rows(args.gsm8k), args.rows)))
-    return from_gsm8k(args.gsm8k, args.rows)
+        found = Rows(list(islice(unsolved_rows(args.gsm8k), args.rows)))
+        why = "no problem in it has a number behind '####'"
+    else:
+        found = from_gsm8k(args.gsm8k, args.rows)
+        why = "none of its problems gives a trace: " + "; ".join(
+            f"{number:,} {reason}" for reason, number in reasons(found.rejections))
+    if not found.rows:
+        raise UserError(f"{args.gsm8k}: {why if found.rejections or args.from_model else 'empty'}")
+    return found
 
 
 def beside(out: str, name: str) -> Path:
@@ -74,14 +84,29 @@ def beside(out: str, name: str) -> Path:
     return path.with_name(f"{path.stem}.{name}.jsonl")
 
 
-def write_rejections(out: str, rejections: tuple[Rejection, ...], kept: int) -> str:
-    """Write the problems without a trace beside `out`; the lines that tell how many and why."""
-    path = beside(out, "left-out")
-    dataset.write_list(path, [{"source": r.source, "task": r.reason, "output": "",
-                               "instruction": r.question} for r in rejections])
-    reasons = Counter(r.reason for r in rejections)
+def write_beside(out: str, name: str, rows: Sequence[dict[str, str]]) -> None:
+    """Write that file; without rows, remove what an earlier run has left there."""
+    if rows:
+        dataset.write_lines(beside(out, name), rows)
+    else:
+        beside(out, name).unlink(missing_ok=True)
+
+
+def rejected_rows(rejections: tuple[Rejection, ...]) -> list[dict[str, str]]:
+    """The problems without a trace, each with the reason."""
+    return [{"source": r.source, "reason": r.reason, "instruction": r.question}
+            for r in rejections]
+
+
+def reasons(rejections: tuple[Rejection, ...]) -> list[tuple[str, int]]:
+    """(reason, how many problems it leaves out), commonest first."""
+    return Counter(r.reason for r in rejections).most_common()
+
+
+def rejected(out: str, rejections: tuple[Rejection, ...], kept: int) -> str:
+    """The lines that tell how many problems have no trace, and why."""
     lines = ["", f"GSM8K: {kept + len(rejections):,} problems, {kept:,} traces; the other "
-                 f"{len(rejections):,} stand in {path}:"]
-    lines += [f"{number:8,}  {reason}" for reason, number in reasons.most_common()]
+                 f"{len(rejections):,} stand in {beside(out, 'left-out')}:"]
+    lines += [f"{number:8,}  {reason}" for reason, number in reasons(rejections)]
     suspects = [r.source for r in rejections if r.reason == DISAGREE]
     return "\n".join(lines + ([f"suspected label errors: {', '.join(suspects)}"] * bool(suspects)))

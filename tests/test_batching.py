@@ -5,12 +5,14 @@ Run: python -m pytest tests/test_batching.py
 
 import json
 from collections import Counter
+from random import Random
 
 import pytest
 from conftest import BASE
 
 from goat.batching import IGNORE, LENGTHS, ROWS, RowBatches, SkillStream, read_rows
 from goat.errors import UserError
+from goat.tasks import pretraining
 from goat.tasks.phrasing import row_prompt
 from goat.tokenizer import Tokenizer
 
@@ -108,6 +110,10 @@ def test_bad_lines_are_named(tmp_path, line, message):
 def test_a_single_list_is_read_too(rows_file, tmp_path):
     path, rows = rows_file
     (tmp_path / "list.json").write_text(json.dumps(rows, indent=4))
+    for name, text in (("a.json", b'[{"instruction": "\xff"}]'), ("a.jsonl", b'{"\xff"}')):
+        (tmp_path / name).write_bytes(text)
+        with pytest.raises(UserError, match=f"{name}.*UTF-8"):
+            list(read_rows(tmp_path / name))
     assert list(read_rows(tmp_path / "list.json")) == list(read_rows(path)) == rows
 
 
@@ -124,5 +130,11 @@ def test_packed_skills_learn_answers_at_every_position(tokenizer):
         ends = learnt[:, :-1] & (batch.tokens[:, 1:] == tokenizer.bos_id)
         assert (batch.labels[:, :-1][ends] == tokenizer.eos_id).all() and ends.sum() > 20
     assert (long.labels[:, 900:] != IGNORE).any()
+    rng, at = Random("0/0"), 0  # the first block once more, row by row
+    for row in (pretraining.sample(rng, 2) for _ in range(5)):
+        ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
+        labels = short.labels[0, at: at + len(ids) - 1].tolist()
+        assert labels == [IGNORE] * (n_prompt - 1) + ids[n_prompt:]
+        at += len(ids) - 1
     again = SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0)
     assert (again.window(15)[0].tokens == long.tokens).all()

@@ -143,6 +143,14 @@ def test_fp16_survives_sums_beyond_its_range_and_small_gradients():
     assert torch.allclose(x.grad.float(), torch.tensor(8 * 0.01 * 2.0 ** -12), rtol=1e-2)
 
 
+def test_fp16_gradients_equal_those_of_the_dequantised_weight():
+    layer = layer_of(random(24, 24) * torch.arange(1, 25)[:, None])  # scales differ by row
+    x = random(5, 24, seed=2).half().requires_grad_()
+    grad = random(5, 24, seed=3).half()
+    layer(x).backward(grad)
+    assert off(x.grad, grad.double() @ layer.dequantised().double()) < 1e-3
+
+
 @pytest.mark.parametrize("rows", [1, 5, 16, 17, 32, 33])
 def test_int_product_is_exact_for_any_number_of_rows(rows):
     generator = torch.Generator().manual_seed(rows)

@@ -41,8 +41,9 @@ def scripted(monkeypatch):
     """Let `say[prompt]` be the turns of a model: texts, or ("text", False) if it was cut off."""
     say, seen = {}, []
 
-    def decode(model, tokenizer, rows, batch_size, sampling, stop=()):
-        for row in reversed(rows):  # the order must not matter
+    def decode(model, tokenizer, waiting, batch_size, sampling, stop=()):
+        while waiting:
+            row = waiting.popleft() if call.front else waiting.pop()  # no order must matter
             seen.append(row.prompt)
             start = next(prompt for prompt in say if row.prompt.startswith(prompt))
             text = say[start].pop(0)
@@ -57,8 +58,9 @@ def scripted(monkeypatch):
     model = SimpleNamespace(config=SimpleNamespace(max_positions=900))
     tokenizer = Tokenizer(BASE)
 
-    def call(turns: dict[str, list], **options) -> list[Solution]:
+    def call(turns: dict[str, list], front: bool = False, **options) -> list[Solution]:
         say.clear(), seen.clear()
+        call.front = front
         say.update({prompt: list(texts) for prompt, texts in turns.items()})
         found = list(solve(model, tokenizer, list(turns), **options))
         assert sorted(s.problem for s in found) == list(range(len(turns)))
@@ -146,13 +148,13 @@ def test_code_that_was_stopped_is_not_run_again(scripted):
 
     def run(code, history):
         asked.append((code, list(history)))
-        return sandbox.Run("", "TimeoutError: stopped after 5 s", True) if "while" in code else \
-            sandbox.Run("1", None, False)
+        return sandbox.run(code, timeout=0.3) if "while" in code else sandbox.Run("1", None, False)
 
-    [s] = scripted({"Q: ": [turn("a = 1"), NEXT + turn("while 1: pass"), NEXT + turn("a"),
-                            NEXT + final("1")]}, run=run)
-    assert asked == [("a = 1", []), ("while 1: pass", ["a = 1"]), ("a", ["a = 1"])]
-    assert (s.outcome, s.runs, s.failed) == (ANSWERED, 3, 1)
+    endless = "while 1: pass", "while 1: print('x' * 99)"
+    [s] = scripted({"Q: ": [turn("a = 1"), *(NEXT + turn(code) for code in endless),
+                            NEXT + turn("a"), NEXT + final("1")]}, run=run)
+    assert asked == [("a = 1", []), *((code, ["a = 1"]) for code in endless), ("a", ["a = 1"])]
+    assert (s.outcome, s.runs, s.failed) == (ANSWERED, 4, 2)
 
 
 def test_without_interpreter_there_is_one_turn(scripted):
@@ -162,6 +164,15 @@ def test_without_interpreter_there_is_one_turn(scripted):
     answer, code = scripted({"A: ": [final("3")], "B: ": [turn("print(1)")]}, interpreter=False,
                             run=run)
     assert answer.answer == "3" and code.outcome == NEITHER
+    assert answer.runs is code.runs is None
+
+
+def test_solutions_come_steadily(scripted):
+    """A problem goes on before others begin: what is broken off has finished what it began."""
+    turns = {f"{i}: ": [turn("print(1)"), NEXT + turn("print(2)"), NEXT + final("2")]
+             for i in range(5)}
+    scripted(turns, front=True)
+    assert [prompt[:3] for prompt in scripted.seen] == [f"{i}: " for i in range(5) for _ in "123"]
 
 
 # --------------------------------------------------------------------------- with a real model
@@ -226,11 +237,14 @@ def test_records_tell_the_outcome():
     assert (record.given, record.right, record.kind) == ("", False, TOO_LONG)
     solution.outcome = ANSWERED
     assert evaluate.solved_record(question, solution).right
-    idle = evaluate.solved_record(question, Solution(0, 0, "", final("1"), ANSWERED, "1"))
+    idle = evaluate.solved_record(question, Solution(0, 0, "", final("1"), ANSWERED, "1", runs=0))
     shown = report.interpreter_lines([record, idle])
     assert shown.startswith("interpreter: 2 programs run for 2 questions, 1 ended in an error")
     assert shown.endswith("1 solutions hold no code, 1 of them right")
     assert report.interpreter_lines([evaluate.record(question, final("1"))]) == ""
+    invented = evaluate.record(question, turn("print(1)") + observed("1") + NEXT + final("1"))
+    assert report.interpreter_lines([invented, idle]).endswith(
+        "\n1 solutions hold code that nobody has run: add --interpreter")
 
 
 def test_what_is_shown_marks_what_is_masked():

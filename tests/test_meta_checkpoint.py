@@ -4,6 +4,7 @@ The rotation is checked over 16 positions against tests/reference.py, which turn
 rows as Meta does. Run: python -m pytest tests/test_meta_checkpoint.py
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -37,6 +38,9 @@ def test_meta_weights_compute_what_metas_rotation_says(tmp_path, shards, changes
     assert (wrong[1:] - want[1:]).abs().max() > 0.1
     save_model(model, tmp_path / "hf")
     assert same(load_model(tmp_path / "hf"), model)
+    params = json.loads((path / "params.json").read_text())
+    (path / "params.json").write_text(json.dumps({k: params[k] for k in params if "eps" not in k}))
+    assert load_model(path).config.norm_eps == 1e-5  # as in Meta's code
 
 
 def test_the_number_of_shards_and_the_cut_of_the_embedding_do_not_matter(tmp_path):

@@ -5,6 +5,7 @@ Run: python -m pytest tests/test_optim.py
 
 import pytest
 import torch
+from tiny import tiny_config, tiny_model
 from torch import nn
 
 from goat import optim
@@ -37,6 +38,25 @@ def test_muon_steps_like_torchs():
         assert torch.allclose(p, q, atol=2e-3)  # the inner products run in bf16 in both
         assert not torch.allclose(p, matrices(0)[0] if p.shape == (8, 24) else matrices(0)[1],
                                   atol=2e-3)
+
+
+def test_matrices_of_the_blocks_go_to_muon_and_the_rest_to_adamw():
+    model = tiny_model(tiny_config())
+    names = {id(p): name for name, p in model.named_parameters()}
+    rates = {"lr": 0.1, "muon_lr": 0.2, "betas": (0.8, 0.9), "weight_decay": 0.3}
+    muon, adam = optim.make_optimizers(model, optim.MasterWeights(list(model.parameters())),
+                                       **rates)
+    for name in (names[id(p)] for p in muon.param_groups[0]["params"]):
+        assert name.endswith("_proj.weight") and ".layers." in name
+    rest = {names[id(p)] for p in adam.param_groups[0]["params"]}
+    assert rest == {name for name in names.values() if "embed" in name or "norm" in name
+                    or "lm_head" in name}
+    assert muon.param_groups[0]["lr"] == 0.2 and adam.param_groups[0]["lr"] == 0.1
+    assert adam.param_groups[0]["betas"] == (0.8, 0.9)
+    assert adam.param_groups[0]["weight_decay"] == 0.3
+    [alone] = optim.make_optimizers(model, optim.MasterWeights(list(model.parameters())),
+                                    **{**rates, "muon_lr": 0.0})
+    assert len(alone.param_groups[0]["params"]) == len(names)
 
 
 def test_small_steps_survive_in_the_masters():

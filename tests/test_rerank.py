@@ -38,6 +38,7 @@ def test_the_worked_number():
 
 @pytest.mark.parametrize("answers, values, vote, value, both", [
     ("18;$18.00;5;5;18 eggs", [-1, -1, 0.9, 0.9, -1], "18", "5", "5"),  # equal as numbers
+    ("18;18.00000000000001;5;5;18.", [-1, 0, 0.9, -1, -1], "18", "5", "5"),  # binary floats
     ("5;18", [0, 0], "5", "5", "5"),  # ties go to the first
     (";;5", [0.9, 0.8, -0.9], "5", "5", "5"),  # no answer: no vote, and never the best value
     ("five;5;five", [0.1, 0.9, 0.1], "five", "5", "five"),  # texts that are no numbers
@@ -77,7 +78,7 @@ def test_samples_belong_to_their_questions_and_an_interruption_keeps_what_is_who
     def solve(model, tokenizer, prompts, samples=1, temperature=0.0, **options):
         assert options == {"interpreter": True} and (samples > 1) == (temperature > 0)
         for s in reversed(range(samples)):
-            for p in range(3):
+            for p in range(len(prompts)):
                 if samples > 1 and (p, s) == (2, 0):
                     raise KeyboardInterrupt
                 text = f"Final Answer: {p if s == 1 else 90 + s}"
@@ -91,6 +92,12 @@ def test_samples_belong_to_their_questions_and_an_interruption_keeps_what_is_who
     for i, one in enumerate(found):
         assert [r.given for r in one.samples] == ["90", str(i), "92"] and one.greedy.given == "90"
         assert one.values == [-(3 * i + k) / 100 for k in range(3)]
+
+    def interrupted(texts):
+        raise KeyboardInterrupt
+
+    found, complete = rerank.sample(None, None, asked[:2], 3, 0.7, interrupted, interpreter=True)
+    assert not complete and len(found) == 2 and found[0].values is None
 
 
 @pytest.fixture
@@ -112,6 +119,7 @@ def test_eval_by_value_model(tiny_base, adapter, tmp_path, capsys):
                        ([*flags, "--adapter", "none", "--samples", "3", "--rerank", "value-vote"],
                         "needs --adapter"), ([*flags, "--rerank", "vote"], "add --samples"),
                        ([*many, "--beams", "2"], "--beams"),
+                       ([*many, "--ask", "How many?"], "--ask answers once"),
                        ([*many, "--suite", "demo"], "are for word problems")):
         with pytest.raises(UserError, match=why):
             script.main(wrong)

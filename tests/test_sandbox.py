@@ -67,6 +67,14 @@ def test_exit_calls_end_the_guest_only():
     assert run("import random\nrandom._os.abort()").error.startswith("Killed: SIG")
 
 
+def test_what_was_stopped_leaves_no_state():
+    for code in ("while 1: pass", "while 1: print('x' * 99)", "import random\nrandom._os.abort()",
+                 "import random\nrandom._os._exit(0)", "x" * 100_001):
+        assert run(code, timeout=0.5).stopped, code
+    for code in ("1", "1 / 0", "raise SystemExit(3)", "raise TimeoutError('of mine')"):
+        assert not run(code).stopped, code
+
+
 def test_modules_and_main():
     code = ("import math, random, statistics, fractions\nfrom datetime import datetime\n"
             "datetime.strptime('2024', '%Y').year, math.gcd(12, 18), '\\N{BULLET}'")

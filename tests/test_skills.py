@@ -258,9 +258,8 @@ def test_wordings_kept_for_evaluation_never_occur():
 
 
 def test_reserved_questions_never_occur():
-    reserved = suites.reserved()
     small = frozenset((a, "+", b) for a in range(10, 60) for b in range(100))
-    rng = Random(1)
-    for row in (pretraining.sample(rng, 2, small | reserved) for _ in range(3000)):
+    reserved, rng = small | suites.reserved(), Random(1)
+    for row in (pretraining.sample(rng, 2, reserved) for _ in range(3000)):
         for a, op, b in pretraining.STEP.findall(row["input"] + "\n" + row["output"]):
             assert (int(a), op, int(b)) not in small

@@ -126,6 +126,22 @@ def test_seed_limit_and_fingerprint():
     assert fingerprint(some) != fingerprint(some[:-1])
 
 
+@pytest.mark.parametrize("name", sorted(set(suites.SUITES) - {"grid"}))
+def test_a_limit_takes_the_first_of_each_cell(name):
+    """Also where a cell is listed whole, or has fewer questions."""
+    first = [q for questions in cells(name).values() for q in questions[:30]]
+    assert suites.load([name], limit=30) == first
+
+
+def test_a_thousand_questions_a_cell():
+    """Of the grid too: one number of digits against another, fewer where there are no more."""
+    sizes = {c.name: len(suites.operands("grid", c, suites.SIZES["grid"]))
+             for c in list(suites.CELLS["grid"]())[:30]}
+    assert sizes.pop("add 1D+1D") == 81 and sizes.pop("add 1D+2D") == sizes.pop("add 2D+1D") == 810
+    assert set(sizes.values()) == {1000}
+    assert {suites.SIZES[name] for name in suites.CELLS if name != "demo"} == {1000}
+
+
 def test_unknown_suite_lists_the_known_ones():
     with pytest.raises(UserError, match="no suite is called 'bigbang'; there are: bigbench, large"):
         suites.load(["demo", "bigbang"])
@@ -135,7 +151,9 @@ def test_reserved_questions():
     """All of the reserved suites but small kinds, sums and products both ways."""
     kept_out = suites.reserved()
     for name in suites.RESERVED_SUITES:
-        for q in suites.SUITES[name]():
+        some = list(suites.CELLS[name]())[:: 13 if name == "grid" else 1]
+        sizes = {c.name: suites.SIZES[name] for c in some}
+        for q in suites.SUITES[name](size=sizes, wording="bare"):
             a, op, b = q.operands
             assert q.small or q.operands in kept_out
             assert q.small or op in "-/" or (b, op, a) in kept_out

@@ -71,6 +71,18 @@ def test_outputs_are_masked_and_nothing_else(tmp_path, tokenizer):
         assert text_of(whole.labels[b].tolist(), tokenizer) == row["output"]
         kept = masked.labels[b] != IGNORE
         assert torch.equal(masked.labels[b][kept], whole.labels[b][kept])  # none has moved
+        hidden = ((masked.labels[b] == IGNORE) & (whole.labels[b] != IGNORE)).nonzero()[:, 0]
+        first, last = (tokenizer.decode(masked.tokens[b, : at + 1].tolist())
+                       for at in (hidden[0].item(), hidden[-1].item() + 1))
+        assert first.endswith("</code>") and last.endswith("</output>")  # and not one further
+    assert torch.equal(batch_of(path, tokenizer, 12).labels, masked.labels)  # the default
+
+
+def test_the_scripts_flag_decides_whether_outputs_are_learnt(tmp_path, tokenizer):
+    path = write(tmp_path / "rows.jsonl", template_rows(2, 12))
+    for more, masked in (([], 12), (["--learn-output"], 0)):
+        args = train.parse_args(["--data", str(path), *more])
+        assert len(train.load_data(args, tokenizer).marks) == masked
 
 
 def test_rows_without_outputs_are_as_before(tmp_path, tokenizer):
@@ -102,11 +114,12 @@ def test_labels_say_where_values_are_learnt(tmp_path, tokenizer):
 
 
 def test_a_solution_without_steps_is_valued_at_its_end(tmp_path, tokenizer):
-    rows = [{"instruction": "1 + 1", "output": "1 + 1 = 3", "label": "wrong"}]
-    batch = batch_of(write(tmp_path / "rows.jsonl", rows), tokenizer, 1, valued=True)
-    [[_, at]] = batch.values.nonzero().tolist()
-    assert batch.values[0, at] == -1
-    assert tokenizer.decode(batch.tokens[0, : at + 1].tolist()).endswith("= 3")
+    rows = [{"instruction": "1 + 1", "output": f"1 + 1 = {i}", "label": label}
+            for i, label in ((2, "correct"), (3, "wrong"))]
+    batch = batch_of(write(tmp_path / "rows.jsonl", rows), tokenizer, 2, valued=True)
+    for (b, at), end, value in zip(batch.values.nonzero().tolist(), "23", (1, -1), strict=True):
+        assert batch.values[b, at] == value
+        assert tokenizer.decode(batch.tokens[b, : at + 1].tolist()).endswith(f"= {end}")
 
 
 def test_a_token_that_reaches_over_the_end_of_a_tag(tokenizer):
@@ -131,6 +144,10 @@ def test_bad_labels_are_refused_by_row(tmp_path, tokenizer):
     good, wrong = labelled(2)
     for rows, valued, said in (([good, wrong], False, "row 2: the row is labelled wrong: only --v"),
                                ([{**good, "label": "?"}], True, "row 1: the label '.' is neither"),
+                               ([{**good, "label": ["wrong"]}], True, "row 1: the label ..wrong"),
+                               ([good, good], True, "some correct and some wrong"),
+                               ([wrong, wrong], True, "some correct and some wrong"),
+                               ([], True, "the file holds no rows"),
                                (list(template_rows(0, 2)), True, "--value-head needs rows with")):
         path = write(tmp_path / "rows.jsonl", rows)
         with pytest.raises(UserError, match=said):
@@ -174,8 +191,8 @@ def test_a_fresh_head_says_nothing_and_values_do_not_depend_on_company(tiny_base
     together = value_head.values(model, tokenizer, texts)
     alone = [value_head.values(model, tokenizer, [text])[0] for text in texts]
     assert together == pytest.approx(alone, abs=1e-5) and len(set(together)) == len(texts)
-    tight = value_head.values(model, tokenizer, texts, budget=1)
-    assert tight == pytest.approx(alone, abs=1e-5)
+    tight = value_head.values(model.train(), tokenizer, texts, budget=1)
+    assert tight == pytest.approx(alone, abs=1e-5) and model.training  # without its dropout
     prompt, text = texts[3]
     hidden = model.hidden(torch.tensor([tokenizer.encode(prompt + text)]))[0, -1]
     assert alone[3] == pytest.approx(torch.tanh(hidden @ model.value_head.weight[0]).item(), 1e-5)
@@ -233,6 +250,8 @@ def test_what_does_not_fit_is_refused(tiny_base, tmp_path):
         value_head.load(model, tmp_path)
     for tensors, said in (({"value_head.weight": torch.ones(1, 9), "value_head.bias":
                             torch.ones(1)}, r"shape \(1, 9\)"),
+                          ({"value_head.weight": torch.full((1, 32), torch.nan),
+                            "value_head.bias": torch.ones(1)}, "weight is NaN or infinite"),
                           ({"weight": torch.ones(1, 32)}, "missing")):
         save_file(tensors, tmp_path / value_head.FILE)
         with pytest.raises(UserError, match=said):

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 
 import pytest
+import torch
 
 import generate_data
 from goat import checkpoint, lora, self_training, suites, word_data
@@ -20,9 +21,9 @@ from goat.tasks.word_templates import template_rows, templates
 @pytest.fixture
 def make(tmp_path, capsys):
     """Run generate_data.py: (the rows, what it printed)."""
-    def call(*flags, out="rows.jsonl"):
+    def call(*flags, out="rows.jsonl", code=0):
         assert generate_data.main(["--task", "word_problems", "--out", str(tmp_path / out),
-                                   *map(str, flags)]) == 0
+                                   *map(str, flags)]) == code
         rows = [json.loads(line) for line in (tmp_path / out).read_text().splitlines()]
         return rows, capsys.readouterr().out
     return call
@@ -75,6 +76,26 @@ def test_rows_of_gsm8k_and_what_is_left_out(make, tmp_path):
     left = map(json.loads, (tmp_path / "rows.left-out.jsonl").read_text().splitlines())
     assert [row["source"] for row in left] == ["train 2", "train 3"]
     assert len(make("--gsm8k", tmp_path, "--rows", 1)[0]) == 1
+    assert not (tmp_path / "rows.left-out.jsonl").exists()  # nothing of an earlier run stays
+
+
+@pytest.mark.parametrize("text, flags, why", [
+    ("", [], ": empty"), ("", ["--from-model", "x"], "no problem in it has a number"),
+    ('{"question": "Q?", "answer": "1+1 = 2"}', ["--from-model", "x"], "behind '####'"),
+    ('{"question": "Q?", "answer": "x\\n#### 2"}', [], "1 no calculation that can be read"),
+    ('{"question": "Q?", "answer": "\xff"}', [], "line 1: not a GSM8K problem")])
+def test_gsm8k_without_a_usable_problem(make, tmp_path, text, flags, why):
+    (tmp_path / "train.jsonl").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError) as error:
+        make("--gsm8k", tmp_path, *flags)
+    assert why in str(error.value) and str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("flags", [["--gsm8k", "x"], ["--from-model", "x"], ["--no-code"],
+                                   ["--samples", "4"], ["--questions", "x"], ["--form", "climb2"]])
+def test_flags_of_another_task_are_refused(flags, tmp_path):
+    with pytest.raises(UserError, match=f"{flags[0]} goes with --task"):
+        generate_data.main([*flags, "--rows", "5", "--out", str(tmp_path / "rows.jsonl")])
 
 
 @pytest.mark.parametrize("flags, why", [
@@ -140,15 +161,25 @@ def test_from_a_model(make, tiny_base, tmp_path, monkeypatch):
     flags = ("--rows", 2, "--samples", 2, "--from-model", tmp_path / "adapter", "--base", tiny_base)
 
     def solve(model, tokenizer, prompts, **options):
-        assert options == {"samples": 2, "temperature": 0.7, "seed": 0, "interpreter": True}
+        assert options == {"samples": 2, "temperature": 0.7, "seed": 0, "interpreter": True,
+                           "batch_size": 128}
         assert prompts == [row["instruction"] + "\nAnswer: " for row in asked]
         yield solution(1, 0, "-1")
         yield solution(0, 1, asked[0]["answer"])
         yield solution(0, 0, "-1")
+        if stopping:
+            raise stopping
         yield solution(1, 1, "", outcome=NEITHER)
 
     with monkeypatch.context() as patch:
         patch.setattr(self_training, "solve", solve)
+        stopping = torch.OutOfMemoryError()
+        with pytest.raises(UserError, match="lower --batch-size .now 128"):
+            make(*flags)
+        stopping = KeyboardInterrupt()  # the question that has all its samples is kept
+        rows, shown = make(*flags, code=130)
+        assert len(rows) == 1 and "interrupted: 1 of 2 questions" in shown
+        stopping = None
         rows, shown = make(*flags)
     assert [(row["label"], row["answer"]) for row in rows] == [("correct", asked[0]["answer"])]
     wrong = [json.loads(line) for line in (tmp_path / "rows.wrong.jsonl").read_text().splitlines()]
@@ -158,3 +189,6 @@ def test_from_a_model(make, tiny_base, tmp_path, monkeypatch):
     monkeypatch.setattr(self_training, "solve", lambda *a, **o: iter([]))
     with pytest.raises(UserError, match="solves none of 2 questions"):
         make(*flags)
+    assert not (tmp_path / "rows.wrong.jsonl").exists()  # of the run before
+    with pytest.raises(UserError, match="no file can be written there"):
+        make(*flags, out="adapter")

@@ -88,6 +88,7 @@ def test_same_number(given, gold):
     ("1,23", "123"), ("12,34", "1234"), ("1/0", "1"), ("0.1", "10%"), ("2 3", "23"),
     ("18 19", "18"), ("24\nE: too late", "24"),
     ("nan", "0"), ("inf", "1"), ("--5", "5"), ("-$-5", "5"), ("10.0049", "10"), ("5 or 6", "5"),
+    ("2 million", "2"), ("12k", "12"), ("3 dozen eggs", "3"), ("3½", "3"), ("5²", "5"),
     ("1e999999999", "1"), ("9" * 5000, "9"), ("0x12", "18"), ("1_8", "18")])
 def test_not_the_same_number(given, gold):
     assert not same_number(given, gold) and not same_number(gold, given)

@@ -143,8 +143,10 @@ def _audit_longhand(row: dict[str, str]) -> str | None:
 def _audit_word_problem(row: dict[str, str]) -> str | None:
     """Its code is not run: an output that the interpreter did not give is not found here."""
     given, failure = stated(row["output"])
-    right = same_number(given, row["answer"])
-    if row.get("label", "correct") == "wrong":
+    right, label = same_number(given, row["answer"]), row.get("label", "correct")
+    if label not in ("correct", "wrong"):
+        return f"label {label!r} is neither 'correct' nor 'wrong'"
+    if label == "wrong":
         return "labelled wrong, but its answer is right" if right else None
     return None if right else failure or f"the output answers {given!r}, not {row['answer']!r}"
 

@@ -232,14 +232,19 @@ def write_list(path: str | os.PathLike, rows: Sequence[dict[str, str]],
                count_tokens: Callable[[dict], int] | None = None) -> Report:
     """Write rows that are already made to `path`, in the formats of `write_rows`."""
     report = Report()
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    for row, line in zip(rows, lines):
+    for row, line in zip(rows, write_lines(path, rows)):
         length = count_tokens(row) if count_tokens else len(row["output"])
         report.tasks.setdefault(row["task"], Summary()).add(Summary(1, length, length, [line]))
+    return report
+
+
+def write_lines(path: str | os.PathLike, rows: Sequence[dict[str, str]]) -> list[str]:
+    """Write objects of any kind in the formats of `write_rows`; their lines."""
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     text = "[\n" + ",\n".join(lines) + "\n]" if str(path).endswith(".json") else "\n".join(lines)
     with _destination(path) as file:
         file.write(text.encode() + b"\n")
-    return report
+    return lines
 
 
 def _bar(size: int, progress: bool) -> tqdm:

@@ -6,7 +6,7 @@ result is the prose, so that nothing is written before the interpreter has said 
 lines that calculate carry an annotation; the others are searched for plain equations ("a total of
 7+6=13 chickens"), which count where they are exactly true. A trace is kept only if every output
 of the interpreter is the exact value and one of them is the gold answer; every other problem is
-returned with the reason. Only training problems are read: nothing here knows of the test file.
+returned with the reason. Traces are made of training problems only.
 
 Data: Cobbe et al. 2021, arXiv 2110.14168; `train.jsonl`, fields `question` and `answer`.
 """
@@ -64,13 +64,15 @@ def unsolved_rows(path: str | os.PathLike) -> Iterator[dict[str, str]]:
                    "task": TASK, "source": source}
 
 
-def problems(path: str | os.PathLike) -> Iterator[tuple[str, str, str, str]]:
-    """(source, question, worked answer, gold answer) of each line; errors as of `gsm8k_rows`."""
+def problems(path: str | os.PathLike,
+             name: str = "train.jsonl") -> Iterator[tuple[str, str, str, str]]:
+    """(source, question, worked answer, gold answer) of each line of `path`, or of the file
+    `name` in it; errors as of `gsm8k_rows`."""
     path = Path(path)
-    path = path / "train.jsonl" if path.is_dir() else path
+    path = path if path.is_file() else path / name
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give the folder that holds GSM8K's train.jsonl")
-    with open(path, encoding="utf-8") as lines:
+        raise UserError(f"{path}: no such file; give the folder that holds GSM8K's {name}")
+    with open(path, "rb") as lines:
         for count, line in enumerate(lines, 1):
             try:
                 problem = json.loads(line)

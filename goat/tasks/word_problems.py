@@ -128,16 +128,21 @@ def stated(text: str) -> tuple[str, str | None]:
 _NUMBER = re.compile(
     r"(?P<sign>[-+]?)(?:(?P<whole>\d+) (?=\d+/))?"  # the 3 of 3 1/2
     r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d+/\d+|\d+\.?\d*(?:e[-+]?\d{1,2})?|\.\d+)"
-    r" *(?:%|[^\W\d_][^\d\n]*)?\.?", re.IGNORECASE)
+    r" *(?:%|(?P<unit>[^\W\d_][^\d\n]*))?\.?", re.IGNORECASE)
+_FACTOR = re.compile(r"(k|dozen|hundred|thousand|million|billion)s?\b", re.IGNORECASE)
 LONGEST_NUMBER = 100  # characters; longer texts are no answers, and costly to convert
 
 
 def number(text: str) -> Fraction | None:
-    """The exact value of "$1,234.50", "18 eggs", "25%" (25), "3 1/2" or "1.5e3"; else None."""
+    """The exact value of "$1,234.50", "18 eggs", "25%" (25), "3 1/2" or "1.5e3"; else None.
+
+    Also None for what is more than a number and a unit, as "2 million", "12k" and "3½".
+    """
     if len(text) > LONGEST_NUMBER:
         return None
     match = _NUMBER.fullmatch(re.sub(r"[$€£] *", "", text.strip()).replace("−", "-"))
-    if match is None:
+    unit = match["unit"] or "" if match else ""
+    if match is None or _FACTOR.match(unit) or any(map(str.isnumeric, unit)):
         return None
     try:
         value = Fraction(match["digits"].replace(",", "")) + int(match["whole"] or 0)
