@@ -100,7 +100,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     for task, actions in own.items():
         given = [a.option_strings[0] for a in actions if getattr(args, a.dest) != a.default]
         if given and args.task != task and not args.check:
-            raise UserError(f"{given[0]} goes with --task {task}: add that, or leave out {given[0]}")
+            raise UserError(f"{given[0]} goes with --task {task}: add that, or leave it out")
     return args
 
 

@@ -184,7 +184,7 @@ class SkillStream:
 
     In the mix `growing` the largest digit count grows linearly from 2 to `max_digits` over the
     first half of `steps`; in the others all sizes are drawn alike throughout.
-    A window is one batch of `budget` tokens: blocks of 256 tokens (of 512 in the mix `sheets`, whose
+    A window is one batch of `budget` tokens: blocks of 256 (of 512 in the mix `sheets`, whose
     rows are longer), at every sixteenth step of 1,024, so that every position up to there is
     trained; rows follow one another in a block, each with its own bos, and only their answers
     count. Questions in `reserved` never occur.

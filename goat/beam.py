@@ -48,7 +48,7 @@ class Search:
         going_on = going_on[:k]
         before = [row.new for row in self.rows]
         for row, (_, beam, token) in zip(self.rows, going_on):
-            row.new = before[beam] + [token]
+            row.new, row.pending = before[beam] + [token], [token]
         self.scores = [score for score, _, _ in going_on]
         if length == self.rows[0].limit:
             self.ended += [(s / length, row.new) for s, row in zip(self.scores, self.rows)]
@@ -83,7 +83,8 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
                     searches += fresh
                 else:
                     fresh = list(searches)
-                    logits = batch.step([[] for _ in batch.rows])[:, 0]  # (B, V)
+                    read = [row.pending if row else [0] for row in batch.rows]
+                    logits = batch.step(read)[:, 0]  # (B, V)
                     logits = logits[[place for s in fresh for place in s.places]]
                 advance(batch, fresh, logits, beams, tokenizer.eos_id)
             for search in [s for s in fresh if s.done()]:

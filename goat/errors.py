@@ -23,8 +23,8 @@ def run(main) -> None:
     """Run a script's `main()` and exit with its return value (None counts as 0).
 
     A UserError or a file-system error (missing folder, full disk, no permission) becomes
-    `error: …` on standard error with exit code 2; Ctrl-C exits with INTERRUPTED. Anything else is a
-    bug of ours and keeps its traceback.
+    `error: …` on standard error with exit code 2; Ctrl-C exits with INTERRUPTED. Anything else is
+    a bug of ours and keeps its traceback.
     """
     try:
         sys.exit(main())

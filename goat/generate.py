@@ -14,6 +14,7 @@ words were written?) and read them too: one in a large batch, seven in a small o
 differs from what the model then says, the rest is dropped, so the result is the same; it comes in
 down to half as many steps, because workings copy a lot (drafting by look-up: Saxena 2023, "prompt
 lookup decoding"). Dropping costs nothing: the slots of wrong guesses are simply written again.
+Tokens that are known, as an interpreter's output is, are read in the same way, without a guess.
 
 `generate` is greedy unless a temperature is given. In fp32 it gives token for token what
 transformers' `generate` gives (tests/test_generate.py). Beam search is in goat/beam.py.
@@ -96,16 +97,15 @@ class Batch:
             self.rows[place] = row
         return logits[:n]
 
-    def step(self, guesses: list[list[int]]) -> Tensor:
-        """Every row reads its last token and the tokens guessed to follow it, T in all.
+    def step(self, reading: list[list[int]]) -> Tensor:
+        """Every row reads T tokens: its pending ones, then those guessed to follow.
 
         Returns logits (B, T, V): what follows each of them. Free rows get nonsense.
         """
-        tokens = self.tensor([[row.new[-1] if row else 0, *some]
-                              for row, some in zip(self.rows, guesses)])
+        tokens = self.tensor(reading)
         first = self.tensor([[row.position if row else 0] for row in self.rows])  # (B, 1)
         positions = first + torch.arange(tokens.size(1), device=self.device)  # (B, T)
-        self.resize(1 + max(row.position for row in self.rows if row) + len(guesses[0]))
+        self.resize(max(row.position for row in self.rows if row) + tokens.size(1))
         return self.model(tokens, positions, self.cache)
 
     def shrink(self) -> None:
@@ -194,7 +194,8 @@ def decode(model: Llama, tokenizer, waiting: deque[Row], batch_size: int, sampli
            stop: tuple[str, ...] = ()) -> Iterator[Row]:
     """Continue rows that have their ids, limits and random numbers; yield each when it is done.
 
-    Rows are taken from the front of `waiting`, which the caller may add to between two rows.
+    Rows are taken from the front of `waiting`, which the caller may add to between two rows. A
+    row that the caller has let go on (`Row.go_on`) keeps its place.
     """
     if batch_size < 1:
         raise UserError("batch_size must be at least 1")
@@ -209,40 +210,47 @@ def decode(model: Llama, tokenizer, waiting: deque[Row], batch_size: int, sampli
             with torch.inference_mode():
                 if waiting and len(batch.free()) >= count:
                     fresh = [waiting.popleft() for _ in range(count)]
-                    guesses = [[] for _ in fresh]
+                    reading = [row.ids[-1:] for row in fresh]
                     logits = batch.admit(fresh, group)[:, None]  # (count, 1, V)
                 else:
                     if not waiting:
                         batch.shrink()
                     fresh = batch.rows
-                    guesses = guess(fresh)
-                    logits = batch.step(guesses)
+                    reading = next_reading(fresh)
+                    logits = batch.step(reading)
                 chosen = sampling.choose(logits, fresh)
-            for row, tokens, guessed in zip(fresh, chosen, guesses):
+            for row, tokens, read in zip(fresh, chosen, reading):
                 if row:
-                    take(row, tokens, guessed, tokenizer, stop)
+                    take(row, tokens, read, tokenizer, stop)
             for place, row in enumerate(batch.rows):
                 if row and row.text is not None:
-                    batch.rows[place] = None
                     yield row
+                    if row.text is not None:
+                        batch.rows[place] = None
 
 
-def guess(rows: list[Row | None]) -> list[list[int]]:
-    """The same number of guesses for each row."""
-    count = min(GUESSES, max(1, TOKENS_PER_STEP // len(rows) - 1))
+def next_reading(rows: list[Row | None]) -> list[list[int]]:
+    """The same number of tokens for each row: its pending ones, and guesses behind them."""
+    count = 1 + min(GUESSES, max(1, TOKENS_PER_STEP // len(rows) - 1))
     for row in rows:
         if row and row.lookup is None:
             row.lookup = Lookup(row.ids + row.new)
-    return [row.lookup.guess(count) if row else [0] * count for row in rows]
+    return [(row.pending + row.lookup.guess(max(0, count - len(row.pending))))[:count] if row
+            else [0] * count for row in rows]
 
 
-def take(row: Row, chosen: list[int], guessed: list[int], tokenizer,
-         stop: tuple[str, ...]) -> None:
-    """Add the chosen tokens to a row, up to its end or to the first that was guessed wrongly."""
-    for token, next_read in zip(chosen, [*guessed, None]):
+def take(row: Row, chosen: list[int], read: list[int], tokenizer, stop: tuple[str, ...]) -> None:
+    """Add the tokens chosen behind the pending ones of those that were read, up to the row's end
+    or to the first that was guessed wrongly."""
+    known = max(1, len(row.pending))
+    if known > len(read):  # there are more to be read first
+        row.pending = row.pending[len(read):]
+        return
+    for token, next_read in zip(chosen[known - 1:], [*read[known:], None]):
         row.add(token)
         if finish(row, tokenizer, stop) or token != next_read:
-            return
+            break
+    row.pending = row.new[-1:]
 
 
 def generate(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512,

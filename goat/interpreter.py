@@ -3,14 +3,16 @@
 A solution grows in turns. In each the model writes up to the closing `</code>`; that code is run
 behind the earlier snippets of the same problem, what it prints is put behind it, and the next
 turn goes on from there, until a turn states the final answer. Many problems are decoded together,
-in one batch; a problem whose code was run goes on before others begin, so that solutions come
-steadily and work that is broken off has finished most of what it began. Source: the loop of MARIO (Liao et al. 2024, arXiv
-2401.08190), which takes a turn with both code and answer, or with neither, for a failure.
+in one batch; a problem whose code was run goes on in its place, with what the model has read
+still in the cache, and is solved before others begin: so work that is broken off has finished
+most of what it began. Source: the loop of MARIO (Liao et al. 2024, arXiv 2401.08190), which takes
+a turn with both code and answer, or with neither, for a failure.
 
 Every solution ends in one of OUTCOMES, whatever the model writes; the bounds are the number of
 turns, the tokens of a solution, the model's context, and the sandbox's own.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -96,19 +98,22 @@ def solve(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512
         solution.take(row.text, ended, run if interpreter else None)
         if solution.outcome is None and solution.turns == depth:
             solution.outcome = TOO_DEEP
-        if solution.outcome is None:
-            row = next_row(solution, row, tokenizer, model.config.max_positions)
-            if row.limit > 0:
-                waiting.appendleft(row)
-                continue
-            solution.outcome = TOO_LONG
+        if solution.outcome is None and go_on(solution, row, tokenizer, waiting,
+                                              model.config.max_positions):
+            continue
+        solution.outcome = solution.outcome or TOO_LONG
         yield solution
 
 
-def next_row(solution: Solution, row: Row, tokenizer, context: int) -> Row:
-    """The row of the next turn, with the room and the random numbers that are left."""
+def go_on(solution: Solution, row: Row, tokenizer, waiting: deque[Row], context: int) -> bool:
+    """Let the row, or another in its stead, write the next turn; False where no room is left.
+
+    It has the room and the random numbers that are left.
+    """
     prompt = solution.prompt + solution.text
     ids = tokenizer.encode_prompt(prompt)
     limit = min(row.limit - len(row.new), context - len(ids))
-    uniforms = None if row.uniforms is None else row.uniforms[len(row.new):]
-    return Row(row.problem, row.sample, prompt, ids, limit, uniforms=uniforms)
+    if limit > 0 and not row.go_on(prompt, ids, limit):
+        uniforms = None if row.uniforms is None else row.uniforms[len(row.new):]
+        waiting.appendleft(Row(row.problem, row.sample, prompt, ids, limit, uniforms=uniforms))
+    return limit > 0

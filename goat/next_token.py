@@ -42,14 +42,33 @@ class Row:
     ids: list[int]  # the prompt's token ids
     limit: int  # at most this many new tokens
     new: list[int] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)  # known, but not read yet by the model
     text: str | None = None  # set when the row has finished
     uniforms: Tensor | None = None  # one random number in [0, 1) for each new token
     lookup: Lookup | None = None  # where rows guess ahead
 
     @property
     def position(self) -> int:
-        """Where the last token of `new` stands: the place of the next token to be read."""
-        return len(self.ids) + len(self.new) - 1
+        """The place of the next token to be read."""
+        return len(self.ids) + len(self.new) - len(self.pending)
+
+    def go_on(self, prompt: str, ids: list[int], limit: int) -> bool:
+        """Turn a finished row into one that continues `prompt`, whose tokens are `ids`.
+
+        What the model has read stays read. False, and no change, where `ids` do not begin with
+        the tokens so far: then the prompt has to be read anew.
+        """
+        known = self.ids + self.new
+        if ids[:len(known)] != known:
+            return False
+        if self.lookup:
+            for token in ids[len(known):]:
+                self.lookup.add(token)
+        if self.uniforms is not None:
+            self.uniforms = self.uniforms[len(self.new):]
+        self.pending = ids[len(known) - 1:]  # the last token so far is not read yet
+        self.prompt, self.ids, self.new, self.limit, self.text = prompt, ids, [], limit, None
+        return True
 
     def add(self, token: int) -> None:
         self.new.append(token)
@@ -85,16 +104,17 @@ class Sampling:
         return torch.rand(row.limit, generator=generator)
 
     def choose(self, logits: Tensor, rows: list[Row | None]) -> list[list[int]]:
-        """Token ids from logits (B, T, V): of each row (free ones too) the next T, if the tokens
-        it has read were right."""
+        """Token ids from logits (B, T, V): of each row (free ones too) what follows each of the T
+        tokens that it has read, pending ones first, then guesses."""
         if self.temperature == 0:
             return logits.max(-1).indices.tolist()  # on a CPU ten times faster than argmax
         length = logits.size(1)
         draws = torch.zeros(logits.shape[:2])  # (B, T)
         for i, row in enumerate(rows):
             if row:
-                some = row.uniforms[len(row.new):len(row.new) + length]
-                draws[i, :len(some)] = some
+                first = max(0, len(row.pending) - 1)  # behind the last pending token
+                some = row.uniforms[len(row.new):][:max(0, length - first)]
+                draws[i, first:first + len(some)] = some
         p = (logits.float() / self.temperature).softmax(-1)
         order = None  # of the vocabulary, unless a share is cut off
         if self.top_p < 1:  # sorting takes as long as a small model's step

@@ -8,8 +8,8 @@ values, each moved to 0 … 1. pass@n says whether any sample is right: no choic
 A worked number: samples answer 24, 24, 18 with the values -0.8, -0.6, 0.9. The vote says 24 (2
 against 1), the value 18, the value-vote 18 (0.95 against 0.1 + 0.2 = 0.3).
 
-Answers are the same if they are the same number, to six decimals. A sample without an answer has no vote. A tie
-goes to the answer that was sampled first.
+Answers are the same if they are the same number, to six decimals. A sample without an answer has
+no vote. A tie goes to the answer that was sampled first.
 """
 
 from collections.abc import Callable, Iterator, Sequence

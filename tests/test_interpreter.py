@@ -44,15 +44,17 @@ def scripted(monkeypatch):
     def decode(model, tokenizer, waiting, batch_size, sampling, stop=()):
         while waiting:
             row = waiting.popleft() if call.front else waiting.pop()  # no order must matter
-            seen.append(row.prompt)
-            start = next(prompt for prompt in say if row.prompt.startswith(prompt))
-            text = say[start].pop(0)
-            text, closed = text if isinstance(text, tuple) else (text, True)
-            assert row.limit > 0 and (not stop or stop == ("</code>",))
-            ends = bool(stop) and text.endswith(stop)
-            row.new = tokenizer.encode(text, bos=False) + [tokenizer.eos_id] * (closed and not ends)
-            row.text = text
-            yield row
+            while row.text is None:
+                seen.append(row.prompt)
+                start = next(prompt for prompt in say if row.prompt.startswith(prompt))
+                text = say[start].pop(0)
+                text, closed = text if isinstance(text, tuple) else (text, True)
+                assert row.limit > 0 and (not stop or stop == ("</code>",))
+                ends = bool(stop) and text.endswith(stop)
+                row.new = tokenizer.encode(text, bos=False)
+                row.new += [tokenizer.eos_id] * (closed and not ends)
+                row.text = text
+                yield row
 
     monkeypatch.setattr(interpreter, "decode", decode)
     model = SimpleNamespace(config=SimpleNamespace(max_positions=900))

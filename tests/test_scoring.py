@@ -152,6 +152,16 @@ def test_questions_without_arithmetic_have_no_steps():
     assert judge(asked, "x = 4") == ("4", False, None, None)
 
 
+def test_the_whole_answer_counts_and_not_its_last_token():
+    """The authors' scorer would take the remainder 1 alone; a text's last word would do as well."""
+    asked = Question("s", "c", "", "22 / 3 = ", "7 R 1", operands=(22, "/", 3))
+    assert judge(asked, "7 R 1").right
+    for other in ("6 R 1", "1", "R 1", "17 R 1"):
+        assert not judge(asked, other).right, other
+    asked = Question("s", "c", "Which is it?", "", "two plums")
+    assert judge(asked, "x = two plums").right and not judge(asked, "x = six plums").right
+
+
 def test_locate_falls_back_to_everything_or_nothing():
     assert locate("a = b", None) == (0, 0)
     assert locate("a = b", "no place at all") == (0, 5)
