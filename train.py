@@ -73,10 +73,7 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device,
     Padding is not computed, and what follows the last attention, head included, is computed for
     the answers alone (`places`).
     """
-    targets = batch.labels != IGNORE
-    if batch.values is not None:
-        targets = targets | (batch.values != 0)
-    real, wanted, at = places(targets)
+    real, wanted, at = places(batch.targets)
     hidden = model.hidden(batch.tokens.to(where), real=None if real is None else real.to(where),
                           wanted=wanted.to(where))  # (W, C)
     labels = batch.labels.flatten()[at].to(where)
@@ -95,7 +92,7 @@ def longest_batch_first(model: Llama, masters: optim.MasterWeights, optimizers: 
     batch, reserve = data.largest(), optim.future_state(optimizers)
     for p in masters.masters:
         p.grad = torch.zeros_like(p)
-    meter = Meter(where, batch.labels)
+    meter = Meter(where, batch.targets)
     with meter.first_pass([*model.state_dict().values(), *masters.masters,
                            *(p.grad for p in masters.masters)]):
         answer_loss(model, batch, where).backward()

@@ -44,6 +44,12 @@ class Batch(NamedTuple):
     rows: list[int]
     values: Tensor | None = None
 
+    @property
+    def targets(self) -> Tensor:
+        """Where the loss asks for anything, an answer token or a value: (B, T), true or false."""
+        learnt = self.labels != IGNORE
+        return learnt if self.values is None else learnt | (self.values != 0)
+
 
 def read_rows(path: str | os.PathLike) -> Iterator[dict[str, str]]:
     """The rows of a JSON-lines file, or of a single JSON list as in the published dataset.

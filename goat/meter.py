@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from goat.batching import IGNORE
 from goat.memory import GB, Setting, plan
 from goat.model import LlamaConfig
 from goat.padding import used
@@ -55,11 +54,11 @@ class Live(TorchDispatchMode):
 class Meter:
     """The memory of a run on `where`, predicted and measured.
 
-    `first_pass` is to be entered for a pass over the largest batch, whose labels are `labels`.
+    `first_pass` is to be entered for a pass over the largest batch, with its `targets`.
     """
 
-    def __init__(self, where: torch.device, labels: Tensor):
-        self.where, self.labels, self.bytes, self.live = where, labels, 0, None
+    def __init__(self, where: torch.device, targets: Tensor):
+        self.where, self.targets, self.bytes, self.live = where, targets, 0, None
 
     def first_pass(self, kept: list[Tensor]):
         """A context that follows one pass; `kept` are the tensors that stay for the whole run."""
@@ -71,11 +70,11 @@ class Meter:
 
     def predicted(self, config: LlamaConfig, setting: Setting) -> int:
         """The ledger's total for the largest batch."""
-        rows, length = self.labels.shape
-        targets = self.labels != IGNORE
+        rows, length = self.targets.shape
         return plan(config, **vars(replace(
-            setting, micro_batch=rows, length=length, answer_share=targets.float().mean().item(),
-            real_share=used(targets).float().mean().item()))).total
+            setting, micro_batch=rows, length=length,
+            answer_share=self.targets.float().mean().item(),
+            real_share=used(self.targets).float().mean().item()))).total
 
     def measured(self, optimizers: list) -> str:
         """What was measured, in GB = 1e9 bytes, at the end of the run."""

@@ -18,6 +18,7 @@ from goat import checkpoint, evaluate, interpreter, questions, report, sandbox, 
 from goat.errors import UserError
 from goat.generate import generate
 from goat.interpreter import ANSWERED, BOTH, NEITHER, TOO_DEEP, TOO_LONG, Solution, solve
+from goat.next_token import Row
 from goat.questions import Question, gsm8k_questions
 from goat.tasks.word_problems import (MAX_STEPS, TASK, interpreter_spans, observed, stated,
                                       step_ends, with_mask)
@@ -193,9 +194,13 @@ def coder(tiny_base):
     return model, tokenizer
 
 
-def test_turns_continue_as_the_model_would(coder):
-    """Each turn is what the model writes behind the text so far; sampling follows its seed."""
+def test_turns_continue_as_the_model_would(coder, monkeypatch):
+    """Each turn is what the model writes behind the text so far, whether the row goes on with what
+    it has read or is read anew; sampling follows its seed."""
     model, tokenizer = coder
+    go_on, went_on = Row.go_on, set()
+    monkeypatch.setattr(Row, "go_on",
+                        lambda *args: went_on.add(result := go_on(*args)) or result)
     prompts = [f"What is {i} + {i}?\nAnswer: " for i in range(6)]
     run = lambda code, history: sandbox.Run(str(len(history)), None, False)  # noqa: E731
     options = {"max_new_tokens": 120, "run": run}
@@ -215,6 +220,7 @@ def test_turns_continue_as_the_model_would(coder):
         key=lambda s: (s.problem, s.sample))] for size in (18, 5))
     assert first == again and len({text for _, _, text, _ in first}) > 6
     assert sum(s.runs for s in solve(model, tokenizer, prompts, **chance)) > 2
+    assert went_on == {True, False}
 
 
 # ------------------------------------------------------------------------- suite, records, eval
