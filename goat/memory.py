@@ -273,12 +273,14 @@ def head_saved(config: LlamaConfig, s: Setting) -> int:
 
 def worst_moment(config: LlamaConfig, s: Setting) -> int:
     """The most that short-lived tensors add to all that is saved, as measured by following every
-    tensor of a step (tests/test_memory.py). There are four candidates for the worst moment.
+    tensor of a step (tests/test_memory.py). There are five candidates for the worst moment.
 
     In the loss: two fp32 gradients of the logits. Then, each time with what was saved behind it
     gone: in the backward of the last norm, 12 bytes for each of its entries; in the last block and
     in the one before, the gradients around the MLP (with int8 and the 16-bit copy of its largest
-    weight), and under checkpointing the block's activations, which have been recomputed.
+    weight), and under checkpointing the block's activations, which have been recomputed; and in
+    the last block's plain attention, where few answers leave little behind it, two gradients of
+    the scores.
     """
     wide, C, hidden, P = s.dtype.itemsize, config.dim, config.hidden_dim, s.positions
     copy = wide * max(i * o for i, o in layer_sizes(config).values()) if s.int8 else 0
@@ -299,4 +301,11 @@ def worst_moment(config: LlamaConfig, s: Setting) -> int:
                     before + around_mlp(s.listed) - gone - 2 * inside]
     else:
         moments += [around_mlp(P) - gone, around_mlp(s.listed) - gone - last]
+    if not (s.fused or s.checkpointing):
+        learns = [t for t in ("q_proj", "k_proj", "v_proj") if not s.rank or t in s.targets]
+        front = (attention_saved(config, s, True, True, True) + norm_saved(config, s, s.listed, True)
+                 + inputs_saved(config, s, learns, s.listed, True))
+        vectors = (config.n_heads + config.n_kv_heads) * config.head_dim
+        scores = config.n_heads * s.length
+        moments.append(s.tokens * wide * (2 * scores + vectors) - gone - (last - front))
     return max(moments)
