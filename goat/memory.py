@@ -303,7 +303,8 @@ def worst_moment(config: LlamaConfig, s: Setting) -> int:
         moments += [around_mlp(P) - gone, around_mlp(s.listed) - gone - last]
     if not (s.fused or s.checkpointing):
         learns = [t for t in ("q_proj", "k_proj", "v_proj") if not s.rank or t in s.targets]
-        front = (attention_saved(config, s, True, True, True) + norm_saved(config, s, s.listed, True)
+        front = (attention_saved(config, s, True, True, True)
+                 + norm_saved(config, s, s.listed, True)
                  + inputs_saved(config, s, learns, s.listed, True))
         vectors = (config.n_heads + config.n_kv_heads) * config.head_dim
         scores = config.n_heads * s.length

@@ -85,10 +85,10 @@ def beside(out: str, name: str) -> Path:
 
 
 def write_beside(out: str, name: str, rows: Sequence[dict[str, str]]) -> None:
-    """Write that file; without rows, remove what an earlier run has left there."""
+    """Write that file; without rows, remove what an earlier run to `out` has left there."""
     if rows:
         dataset.write_lines(beside(out, name), rows)
-    else:
+    elif out != "-":
         beside(out, name).unlink(missing_ok=True)
 
 
