@@ -174,6 +174,11 @@ def test_without_base_the_recipe_gives_the_defaults():
     args = vars(train.parse_args([]))
     assert {name: args[name] for name in recipe} == recipe
     assert train.parse_args(["--lr", "0.5"]).lr == 0.5
+    passes = train.parse_args(["--epochs", "7"])
+    assert (passes.epochs, passes.max_steps) == (7, None) and args["epochs"] == 1
+    assert train.parse_args(["--epochs", "7", "--max-steps", "5"]).max_steps == 5
+    with pytest.raises(UserError, match="--epochs must be above 0"):
+        train.parse_args(["--epochs", "0"])
     paper = train.parse_args(["--base", "x"])
     assert (paper.lr, paper.batch, paper.lora_r, paper.lora_dropout, paper.warmup, paper.cutoff,
             paper.epochs) == (3e-4, 128, 64, 0.05, 100, 512, 1)
