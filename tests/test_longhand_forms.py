@@ -70,6 +70,40 @@ def assert_lean(text: str, x: int, y: int) -> None:
     assert lines[-1] == f"{left}"
 
 
+def assert_columns(text: str, x: int, y: int) -> None:
+    """Read as numbers: the divisor is taken away while it goes in, for every digit brought down."""
+    first, start, *lines, last, remainder = text.split("\n")
+    names = [chr(ord("a") + i) for i in range(len(str(y)))]
+    places = ["z", *names]
+    assert first == named(names, y)
+    head, _, rest = start.partition(" ,")
+    rest, left = rest.strip(), int("".join(re.findall(r"\d", head)))
+    assert start == f"{named(places, left)} , {rest}".rstrip() and f"{left}{rest}" == str(x)
+    fits = True
+    for line in lines:
+        if not line.startswith("-"):
+            assert not fits and rest
+            left, rest = int(f"{left}{rest[0]}"), rest[1:]
+            assert line == f"{named(places, left)} , {rest}".rstrip()
+            continue
+        columns = line[2:].split()[::-1]  # from the left
+        assert [column[0] for column in columns] == places
+        above, below, difference, borrows = ("".join(digits) for digits in
+                                             zip(*(column[1:] for column in columns)))
+        fits = left >= y
+        assert (int(above), int(below)) == (left, y)
+        assert int(difference) == (left - y) % 10 ** len(places)
+        for i, borrow in enumerate(reversed(borrows), 1):
+            assert int(borrow) == (left % 10**i < y % 10**i)
+        left -= y * fits
+    assert not fits and not rest and left == x % y
+    assert last == f"= {named(names, left)}" and remainder == str(left)
+
+
+def named(names: list[str], value: int) -> str:
+    return " ".join(map("".join, zip(names, str(value).zfill(len(names)), strict=True)))
+
+
 WORKINGS = {  # of 150 % 12, line by line
     "answer": ["6"],
     "table": ["150 % 12", "12: 12 24 36 48 60 72 84 96 108", "1 , 50 -> 15 , 0",
@@ -79,6 +113,9 @@ WORKINGS = {  # of 150 % 12, line by line
               "3 , 0 -> 30", "up to 30: 12 24 36 > 30", "30 - 24 = 6", "6"],
     "subtract": ["150 % 12", "1 < 12", "1 , 50 -> 15 , 0", "15 - 12 = 3", "3 < 12", "3 , 0 -> 30",
                  "30 - 12 = 18", "18 - 12 = 6", "6 < 12", "6"],
+    "columns": ["a1 b2", "z0 a1 b5 , 0", "- b5230 a1100 z0000", "- b3210 a0191 z0091",
+                "z0 a3 b0 ,", "- b0281 a3110 z0000", "- b8260 a1100 z0000", "- b6240 a0191 z0091",
+                "= a0 b6", "6"],
 }
 
 
@@ -87,11 +124,11 @@ def test_the_workings_of_150_by_12(form):
     assert FORMS[form].write(150, 12).split("\n") == WORKINGS[form]
 
 
-@pytest.mark.parametrize("form", LEAN)
+@pytest.mark.parametrize("form", [*LEAN, "columns"])
 def test_lean_forms_are_true_line_by_line(form):
     for x, y in pairs("train", 90) + pairs("interpolate", 90) + pairs("longer", 20) + EDGES:
         text = FORMS[form].write(x, y)
-        assert_lean(text, x, y)
+        (assert_columns if form == "columns" else assert_lean)(text, x, y)
         assert int(re.findall(r"\d+", text)[-1]) == x - y * (x // y)
         found = check(f"{x} % {y}", form, text + "\n")
         assert found == (True, str(x % y), None, None)
@@ -202,13 +239,13 @@ def test_lean_demonstrations_fit_the_context(form):
 
 # ------------------------------------------------------------------- the checker finds mistakes
 
-BREAK = re.compile(r"(?=\n| (?:look|write|clear|\{))")
+BREAK = re.compile(r"(?=\n| (?:look|write|clear|\{|[a-z]\d))")
 
 
 @pytest.mark.parametrize("form", list(FORMS))
 def test_a_wrong_number_is_found_at_its_step(form):
     rng = Random(1)
-    unit = "step" if form in GRID else "line"
+    unit = "step" if form in (*GRID, "columns") else "line"
     for x, y in pairs("train", 9, seed=5):
         steps = BREAK.split(FORMS[form].write(x, y))
         for place in rng.sample(range(len(steps)), min(8, len(steps))):
@@ -263,6 +300,17 @@ KIND_CASES = [  # (form, right, wrong, kind, line) in the working of 25736 % 144
     ("subtract", "\n125 < 144", "", "comparison", 16),
     ("subtract", "\n413 - 144 = 269", "\n413 < 144", "comparison", 14),
     ("subtract", "845 - 144", "845 - 143", "copying", 11),
+    ("columns", "b1461", "b0461", "copying", 15),
+    ("columns", "b1461", "b1361", "copying", 15),
+    ("columns", "b1461", "b1451", "subtraction", 15),
+    ("columns", "b1461", "b1460", "subtraction", 15),
+    ("columns", "c3 , 6", "c6 , 6", "digit", 21),
+    ("columns", "c7 , 36", "c7 , 3", "digit", 7),
+    ("columns", "z1 a1 b3", "z1 a1 b1", "copying", 20),
+    ("columns", "\nz1 a1 b3 c3 , 6", "", "comparison", 18),
+    ("columns", "\n= a1 b0 c4", "", "comparison", 111),
+    ("columns", "= a1", "= b1", "format", 112),
+    ("columns", "\n104", "\n14", "remainder", 115),
     ("grid-quiet", "clear", "look 00,02:201 1", "format", 7),
     ("grid", "+ 73,03:203 4 = 8 }", "+ 73,03:203 4 = 9 }", "narration", None),
     ("grid", "write 06,01:201 1", "write 06,01:201 2", "write", None),

@@ -21,12 +21,25 @@ For 25736 and 144 (lines in the middle left out):
                 257 - 144 = 113
                 113 < 144
 
+    columns     no sum of whole numbers: the divisor is taken away digit by digit, again and again,
+                until a borrow is left over, which tells that it did not go in
+                a1 b4 c4                     the divisor; each of its digits has a name
+                z0 a2 b5 c7 , 36             what is left, of one digit more; the digits to come
+                - c7430 b5410 a2110 z0000    from the right, name by name: what is left, the
+                - c3491 b1461 a1191 z0091    divisor, their difference, the borrow
+                z1 a1 b3 c3 , 6              it did not go in: bring a digit down
+                …
+                = a1 b0 c4                   no digit is left
+                104
+
     grid        Recchia's own trace, see goat/tasks/grid.py; grid-quiet leaves out its narration
 
-The three lean forms are made of steps that the embedded base learns on lists of no divisor's
+The first three lean forms are made of steps that the embedded base learns on lists of no divisor's
 multiples (goat/tasks/skills.py, sheets.py), in the same or nearly the same notation, and of no word
 that the base never writes: what stands in front of the numbers would have to be learnt from the
-demonstrations alone. Every form ends in the remainder, the last number of the text.
+demonstrations alone. `columns` takes nothing from the base but copying: 200 demonstrations hold
+13,000 differences of two digits, each of the 200 there can be many times, which is Recchia's idea.
+Every form ends in the remainder, the last number of the text.
 
 A working is a function of its question, each step following from those before it. So the first
 step that differs from the true working is the first false one: this is what `check` reports.
@@ -35,7 +48,8 @@ step that differs from the true working is the first false one: this is what `ch
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import zip_longest
+from itertools import cycle, islice, zip_longest
+from string import ascii_lowercase
 from typing import NamedTuple
 
 from goat.tasks import grid
@@ -69,6 +83,7 @@ class Step(NamedTuple):
     text: str  # with the separator before it
     numbers: tuple[str, ...]
     other: str = "format"
+    digits: bool = False  # each digit is a number by itself
 
 
 Steps = Callable[[int, int], Iterator[Step]]  # of a form: (dividend, divisor) -> the working
@@ -131,6 +146,51 @@ def _subtract(left: int, y: int) -> Iterator[Step]:
     yield Step(f"\n{left} < {y}", ("copying",), "comparison")
 
 
+def _columns(x: int, y: int) -> Iterator[Step]:
+    """Every named digit is a step."""
+    divisor, digits = str(y), str(x)
+    size = len(divisor)
+    names = ["z", *islice(cycle(ascii_lowercase[:-1]), size)]
+    yield from _named(names[1:], divisor)
+    left, rest = digits[:size].zfill(size + 1), digits[size:]
+    while True:
+        *places, last = _named(names, left, "\n")
+        yield from places
+        yield Step(f"{last.text} , {rest}".rstrip(), ("digit",), "digit", digits=True)
+        borrow = 0
+        while not borrow:
+            before = left
+            line, left, borrow = _trial(names, before, divisor)
+            yield from line
+        left = before
+        if not rest:
+            yield Step("\n=", ("format",), "comparison")
+            yield from _named(names[1:], left[1:], " ")
+            yield Step(f"\n{x % y}", ("remainder",))
+            return
+        left, rest = left[1:] + rest[0], rest[1:]
+
+
+def _named(names: list[str], digits: str, before: str = "") -> list[Step]:
+    """Digits with their names; where they begin a line, another line may have been due."""
+    other = "comparison" if before == "\n" else "format"
+    return [Step(f"{' ' if i else before}{name}{digit}", ("copying",), "format" if i else other)
+            for i, (name, digit) in enumerate(zip(names, digits, strict=True))]
+
+
+def _trial(names: list[str], left: str, divisor: str) -> tuple[list[Step], str, int]:
+    """The line that takes the divisor away once, what is left then, and the last borrow: 1 where
+    the divisor did not go in."""
+    line, after, borrow = [Step("\n-", (), "comparison")], "", 0
+    for name, a, b in zip(names[::-1], left[::-1], f"{divisor[::-1]}0", strict=True):
+        difference = int(a) - int(b) - borrow
+        borrow = int(difference < 0)
+        after = f"{difference % 10}{after}"
+        line.append(Step(f" {name}{a}{b}{difference % 10}{borrow}",
+                         ("copying", "copying", "subtraction"), digits=True))
+    return line, after, borrow
+
+
 def _write(steps: Steps, x: int, y: int) -> str:
     return "".join(step.text for step in steps(x, y))
 
@@ -139,7 +199,7 @@ def _write(steps: Steps, x: int, y: int) -> str:
 
 _NUMBER = re.compile(r"\d+")
 _TOKEN = re.compile(r"\d+|\D")
-_BREAK = re.compile(r"(?=\n| (?:look|write|clear|\{))")  # where a step begins, in any form
+_BREAK = re.compile(r"(?=\n| (?:look|write|clear|\{|[a-z]\d))")  # where a step begins, in any form
 
 
 def extract_answer(text: str) -> str:
@@ -167,7 +227,8 @@ def _first_error(steps: list[Step], text: str, unit: str) -> tuple[str, str] | N
 
 def _kind(step: Step, have: str) -> str:
     """What the first difference between a step and its false version is called."""
-    want, got = _TOKEN.findall(step.text), _TOKEN.findall(have)
+    split = list if step.digits else _TOKEN.findall
+    want, got = split(step.text), split(have)
     place = next(i for i, (a, b) in enumerate(zip_longest(want, got)) if a != b)
     if not (want[place:] and got[place:] and want[place].isdigit() and got[place].isdigit()):
         return step.other
@@ -198,6 +259,7 @@ FORMS = {
     "table": _form(partial(_divide, reduce=_take, multiples=9)),
     "climb": _form(partial(_divide, reduce=_climb, multiples=10)),
     "subtract": _form(partial(_divide, reduce=_subtract)),
+    "columns": _form(_columns, "step"),
     "grid": _form(partial(_grid, narrate=True), "step"),
     "grid-quiet": _form(partial(_grid, narrate=False), "step"),
 }
