@@ -72,20 +72,20 @@ def assert_lean(text: str, x: int, y: int) -> None:
 
 def assert_columns(text: str, x: int, y: int) -> None:
     """Read as numbers: the divisor is taken away while it goes in, for every digit brought down."""
-    first, start, *lines, last, remainder = text.split("\n")
+    first, start, *lines, last = text.split("\n")
     names = [chr(ord("a") + i) for i in range(len(str(y)))]
     places = ["z", *names]
-    assert first == named(names, y)
-    head, _, rest = start.partition(" ,")
-    rest, left = rest.strip(), int("".join(re.findall(r"\d", head)))
-    assert start == f"{named(places, left)} , {rest}".rstrip() and f"{left}{rest}" == str(x)
-    fits = True
+    naming = [f"{name.upper()}{digit} {str(y)[i:]}".strip()
+              for i, (name, digit) in enumerate(zip(names, str(y)), 1)]
+    assert first == f"{y} {' '.join(naming)} Z0" and start == f"{named(places, 0)} 0 , {x}"
+    left, rest, fits = 0, str(x), False
     for line in lines:
         if not line.startswith("-"):
-            assert not fits and rest
+            assert not fits and (left < y or left < 10 ** (len(names) - 1)) and rest
             left, rest = int(f"{left}{rest[0]}"), rest[1:]
-            assert line == f"{named(places, left)} , {rest}".rstrip()
+            assert line == f"{named(places, left)} {left} , {rest}".rstrip()
             continue
+        assert fits or left >= 10 ** (len(names) - 1)
         columns = line[2:].split()[::-1]  # from the left
         assert [column[0] for column in columns] == places
         above, below, difference, borrows = ("".join(digits) for digits in
@@ -97,7 +97,7 @@ def assert_columns(text: str, x: int, y: int) -> None:
             assert int(borrow) == (left % 10**i < y % 10**i)
         left -= y * fits
     assert not fits and not rest and left == x % y
-    assert last == f"= {named(names, left)}" and remainder == str(left)
+    assert last == f"= {named(places[1:], left)} {left}"
 
 
 def named(names: list[str], value: int) -> str:
@@ -113,9 +113,9 @@ WORKINGS = {  # of 150 % 12, line by line
               "3 , 0 -> 30", "up to 30: 12 24 36 > 30", "30 - 24 = 6", "6"],
     "subtract": ["150 % 12", "1 < 12", "1 , 50 -> 15 , 0", "15 - 12 = 3", "3 < 12", "3 , 0 -> 30",
                  "30 - 12 = 18", "18 - 12 = 6", "6 < 12", "6"],
-    "columns": ["a1 b2", "z0 a1 b5 , 0", "- b5230 a1100 z0000", "- b3210 a0191 z0091",
-                "z0 a3 b0 ,", "- b0281 a3110 z0000", "- b8260 a1100 z0000", "- b6240 a0191 z0091",
-                "= a0 b6", "6"],
+    "columns": ["12 A1 2 B2 Z0", "z0 a0 b0 0 , 150", "z0 a0 b1 1 , 50", "z0 a1 b5 15 , 0",
+                "- b5230 a1100 z0000", "- b3210 a0191 z0091", "z0 a3 b0 30 ,",
+                "- b0281 a3110 z0000", "- b8260 a1100 z0000", "- b6240 a0191 z0091", "= a0 b6 6"],
 }
 
 
@@ -239,7 +239,7 @@ def test_lean_demonstrations_fit_the_context(form):
 
 # ------------------------------------------------------------------- the checker finds mistakes
 
-BREAK = re.compile(r"(?=\n| (?:look|write|clear|\{|[a-z]\d))")
+BREAK = re.compile(r"(?=\n| (?:look|write|clear|\{|[a-zA-Z]\d))")
 
 
 @pytest.mark.parametrize("form", list(FORMS))
@@ -300,17 +300,18 @@ KIND_CASES = [  # (form, right, wrong, kind, line) in the working of 25736 % 144
     ("subtract", "\n125 < 144", "", "comparison", 16),
     ("subtract", "\n413 - 144 = 269", "\n413 < 144", "comparison", 14),
     ("subtract", "845 - 144", "845 - 143", "copying", 11),
-    ("columns", "b1461", "b0461", "copying", 15),
-    ("columns", "b1461", "b1361", "copying", 15),
-    ("columns", "b1461", "b1451", "subtraction", 15),
-    ("columns", "b1461", "b1460", "subtraction", 15),
-    ("columns", "c3 , 6", "c6 , 6", "digit", 21),
-    ("columns", "c7 , 36", "c7 , 3", "digit", 7),
-    ("columns", "z1 a1 b3", "z1 a1 b1", "copying", 20),
-    ("columns", "\nz1 a1 b3 c3 , 6", "", "comparison", 18),
-    ("columns", "\n= a1 b0 c4", "", "comparison", 111),
-    ("columns", "= a1", "= b1", "format", 112),
-    ("columns", "\n104", "\n14", "remainder", 115),
+    ("columns", "b1461", "b1361", "copying", 29),
+    ("columns", "b1461", "b0461", "copying", 29),
+    ("columns", "b1461", "b1451", "subtraction", 29),
+    ("columns", "b1461", "b1460", "subtraction", 29),
+    ("columns", "c3 1133 , 6", "c6 1136 , 6", "digit", 35),
+    ("columns", "c3 1133 , 6", "c3 1131 , 6", "copying", 35),
+    ("columns", "c7 257 , 36", "c7 257 , 3", "digit", 21),
+    ("columns", "z1 a1 b3", "z1 a1 b1", "copying", 34),
+    ("columns", "\nz1 a1 b3 c3 1133 , 6", "", "comparison", 32),
+    ("columns", "\n= a1 b0 c4 104", "", "unfinished", 125),
+    ("columns", "= a1", "= b1", "format", 126),
+    ("columns", " 104", " 14", "remainder", 128),
     ("grid-quiet", "clear", "look 00,02:201 1", "format", 7),
     ("grid", "+ 73,03:203 4 = 8 }", "+ 73,03:203 4 = 9 }", "narration", None),
     ("grid", "write 06,01:201 1", "write 06,01:201 2", "write", None),
