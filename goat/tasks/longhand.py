@@ -20,7 +20,7 @@ from goat.tasks.verify import MAX_DIGITS
 
 WORDINGS = ("Calculate the remainder when {a} is divided by {b}.",
             "What is the remainder when {a} is divided by {b}?")
-BEST = "climb"  # the form that worked best on the validation questions
+BEST = "columns"  # the form that worked best on the validation questions
 LEVELS = ("easy", "medium", "hard")
 ENTROPY = {  # about how many random digits a question has: uniform between the two
     "easy": (3, 16 / 3), "medium": (16 / 3, 23 / 3), "hard": (23 / 3, 10),
