@@ -13,7 +13,7 @@ import pytest
 
 from goat.errors import UserError
 from goat.tasks import grid
-from goat.tasks.longhand import check, from_questions, parse_question, questions
+from goat.tasks.longhand import check, check_any, from_questions, parse_question, questions
 from goat.tasks.longhand_forms import FORMS, KINDS
 from goat.tokenizer import Tokenizer
 
@@ -210,6 +210,19 @@ def test_grid_refuses_what_does_not_fit():
     for x, y in ((5, 12), (10**38, 7)):
         with pytest.raises(UserError, match="the grid forms cannot work out"):
             FORMS["grid"].write(x, y)
+
+
+def test_columns_refuse_divisors_of_more_digits_than_there_are_names():
+    x = 10**30 + 7
+    assert_columns(FORMS["columns"].write(x, 10**24), x, 10**24)
+    with pytest.raises(UserError, match="names for 25 digits of a divisor, and 1000* has 26$"):
+        FORMS["columns"].write(x, 10**25)
+
+
+def test_a_question_that_some_forms_cannot_work_out_is_judged_in_the_others():
+    assert check_any(5, 12, "5") == (True, "5", None, None)
+    assert check_any(5, 12, "5 % 12\n5 < 12\n6").kind == "remainder"
+    assert check_any(10**40, 10**39 + 1, "7").kind == "remainder"
 
 
 @pytest.mark.skipif(not RELEASED.exists(), reason="the released questions are not here")

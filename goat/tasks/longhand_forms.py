@@ -50,10 +50,11 @@ step that differs from the true working is the first false one: this is what `ch
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import cycle, islice, zip_longest
+from itertools import zip_longest
 from string import ascii_lowercase
 from typing import NamedTuple
 
+from goat.errors import UserError
 from goat.tasks import grid
 from goat.tasks.arithmetic import Check
 
@@ -71,6 +72,8 @@ KINDS = {  # what the first error of a working can be
     "format": "the text does not follow the form",
     "unfinished": "the text ends before the remainder",
 }
+
+PLACES = ascii_lowercase[:-1]  # the names of a divisor's digits in `columns`; z is above them
 
 # ------------------------------------------------------------------------------------- writing
 
@@ -149,9 +152,12 @@ def _subtract(left: int, y: int) -> Iterator[Step]:
 
 
 def _columns(x: int, y: int) -> Iterator[Step]:
-    """Each named digit is a step."""
+    """Each named digit is a step. Raises UserError where there are not enough names."""
     divisor = str(y)
-    names = ["z", *islice(cycle(ascii_lowercase[:-1]), len(divisor))]
+    if len(divisor) > len(PLACES):
+        raise UserError(f"the form columns has names for {len(PLACES)} digits of a divisor, and "
+                        f"{divisor} has {len(divisor)}")
+    names = ["z", *PLACES[: len(divisor)]]
     yield Step(divisor, ("copying",))
     for i, name in enumerate(names[1:], 1):
         yield Step(f" {name.upper()}{divisor[i - 1]} {divisor[i:]}".rstrip(), ("copying",))
