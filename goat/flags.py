@@ -74,7 +74,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--batch", type=int, default=128, help="rows per step (default %(default)s)")
     add("--micro-tokens", type=int, default=8192,
         help="tokens, padding included, of a forward pass (default %(default)s)")
-    add("--epochs", type=float, help="passes over the rows (default 1)")
+    add("--epochs", type=float, default=1.0, help="passes over the rows (default %(default)s)")
     add("--max-steps", type=int, help="steps, whatever --epochs says (default: for the embedded "
                                       "base as in its recipe.json, unless --epochs is given)")
     add("--lr", type=float, default=3e-4, help="AdamW's learning rate (default %(default)s)")
@@ -103,7 +103,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--plan", nargs="?", const="base", metavar="MODEL",
         help="train nothing: print what each byte of a step is for; MODEL is llama-7b or "
              "llama-13b (no weights needed; default: the one of --base)")
-    known = parser.parse_known_args(argv)[0]
+    known = parser.parse_known_args(argv, argparse.Namespace(epochs=None))[0]  # None: not given
     if known.base is None and known.plan not in memory.PRESETS:
         recipe = json.loads((EMBEDDED / "recipe.json").read_text())
         if known.epochs is not None:
@@ -115,7 +115,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     for name in positive:
         if getattr(args, name) is not None and getattr(args, name) <= 0:
             raise UserError(f"--{name.replace('_', '-')} must be above 0")
-    args.epochs = args.epochs or 1.0
     if args.plan not in (None, "base", *memory.PRESETS):
         raise UserError(f"--plan {args.plan}: there are {', '.join(memory.PRESETS)}; for a model "
                         "of your own give --plan alone and the model as --base")

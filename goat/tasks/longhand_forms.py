@@ -159,8 +159,8 @@ def _columns(x: int, y: int) -> Iterator[Step]:
                         f"{divisor} has {len(divisor)}")
     names = ["z", *PLACES[: len(divisor)]]
     yield Step(divisor, ("copying",))
-    for i, name in enumerate(names[1:], 1):
-        yield Step(f" {name.upper()}{divisor[i - 1]} {divisor[i:]}".rstrip(), ("copying",))
+    for i, (name, digit) in enumerate(zip(PLACES, divisor), 1):
+        yield Step(f" {name.upper()}{digit} {divisor[i:]}".rstrip(), ("copying",))
     yield Step(" Z0", ("format",))
     left, rest = "0" * len(names), str(x)
     while True:
@@ -174,7 +174,7 @@ def _columns(x: int, y: int) -> Iterator[Step]:
             yield from line
             left = after if fits else left
         if not rest:
-            yield Step("\n=", ("format",), "comparison")
+            yield Step("\n=", (), "comparison")
             *others, last = _named(names[1:], left[1:], " ")
             yield from others
             yield Step(f"{last.text} {x % y}", ("copying", "remainder"))
@@ -182,7 +182,7 @@ def _columns(x: int, y: int) -> Iterator[Step]:
         left, rest = left[1:] + rest[0], rest[1:]
 
 
-def _named(names: list[str], digits: str, before: str = "") -> list[Step]:
+def _named(names: list[str], digits: str, before: str) -> list[Step]:
     """Digits with their names; where they begin a line, another line may have been due."""
     other = "comparison" if before == "\n" else "format"
     return [Step(f"{' ' if i else before}{name}{digit}", ("copying",), "format" if i else other)
@@ -229,8 +229,8 @@ def _first_error(steps: list[Step], text: str, unit: str) -> tuple[str, str] | N
         if have == step.text:
             continue
         have = have or ""
-        stated = number == len(steps) and have[-1:].isdigit() \
-            and len(_NUMBER.findall(have)) == len(_NUMBER.findall(step.text))  # if too short
+        stated = (number == len(steps)  # a remainder, if too short a one
+                  and len(_NUMBER.findall(have)) == len(_NUMBER.findall(step.text)))
         if number >= len(found) and step.text.startswith(have) and not stated:
             return "unfinished", f"{unit} {number}: the text ends before {step.text.strip()!r}"
         return (_kind(step, have), f"{unit} {number}: should be {step.text.strip()!r}, "
