@@ -40,7 +40,7 @@ The first three lean forms are made of steps that the embedded base learns on li
 multiples (goat/tasks/skills.py, sheets.py), in the same or nearly the same notation, and of no word
 that the base never writes: what stands in front of the numbers would have to be learnt from the
 demonstrations alone. `columns` takes nothing from the base but copying: 200 demonstrations hold
-9,000 differences of two digits, each of the 200 that there are many times: Recchia's idea.
+9,400 differences of two digits, each of the 200 that there can be among them: Recchia's idea.
 Every form ends in the remainder, the last number of the text.
 
 A working is a function of its question, each step following from those before it. So the first
