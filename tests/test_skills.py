@@ -90,6 +90,47 @@ def test_other_skills_are_right(rows):
             "append_digit"} <= seen
 
 
+def test_named_numbers_are_found_again(rows):
+    """Each command of naming.py by a rule of this test's own: lists of (name, value)."""
+    commands_seen, pairs = set(), re.compile(r"([a-z])(\d+)", flags=re.I)
+    for row in (row for row in rows if row["task"] == "naming"):
+        verb, *given = row["input"].strip(": ").split()
+        commands_seen.add(verb)
+        if verb == "join":
+            assert row["output"] == str(int("".join(word[1:] for word in given)))
+            continue
+        digits, *names = given[verb == "take":]
+        assert len(names) == len(digits) == len(set(names))
+        said = row["output"].split(" ")
+        if verb == "take":
+            rest = [word for word in said if word.isdigit()]
+            assert rest == [digits[i:] for i in range(1, len(digits))]
+            said = [word for word in said if not word.isdigit()]
+        assert said == list(map(str.__add__, names, digits))
+    for row in (row for row in rows if row["task"] == "registers"):
+        *lists, commands = row["input"].removesuffix(":\n").split("\n")
+        now, *other = [pairs.findall(line) for line in lists]
+        lines = row["output"].split("\n")
+        for command, line in zip(commands.split(", "), lines, strict=True):
+            verb, _, value = re.match(r"(\?|[a-z]=|\w+)( ?)(\w*)$", command).groups()
+            commands_seen.add(verb[-1] if verb[-1] in "?=" else verb)
+            letters, values = zip(*now)
+            if verb == "?":
+                assert (value, line[1:]) in now and line[0] == value
+            elif verb == "join":
+                assert line.zfill(len(values)) == "".join(values) and line == str(int(line))
+            elif verb in ("on", "back"):
+                both = [(a, x + y) for (a, x), (b, y) in zip(now, *other) if b == a.upper()]
+                assert pairs.findall(line) == (both if verb == "on" else both[::-1])
+                assert len(both) == len(now)
+            else:
+                values = [*values[1:], value] if verb == "shift" else [
+                    value if letter == verb[0] else old for letter, old in now]
+                now = list(zip(letters, values))
+                assert pairs.findall(line) == now
+    assert commands_seen == {"join", "name", "take", "?", "=", "shift", "on", "back"}
+
+
 def told_list(line):
     """The list that a line tells, and the lines that the output must begin with."""
     verb, *numbers = line.split()

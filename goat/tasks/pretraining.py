@@ -1,4 +1,5 @@
-"""Rows for the embedded base: which kinds of skills.py and sheets.py come how often.
+"""Rows for the embedded base: which kinds of skills.py, sheets.py, naming.py and reading.py come how
+often.
 
 Rows have an empty `instruction`, and `input` is the whole prompt: the base's own notation. A row is
 a function of the generator's state, the largest digit count and the mix.
@@ -8,10 +9,11 @@ import re
 from collections.abc import Collection
 from random import Random
 
+from goat.tasks.naming import naming, registers
 from goat.tasks.reading import text
 from goat.tasks.sheets import climb, loop, multiples, sheet, table
 from goat.tasks.skills import (
-    alone, append_digit, column, compare, copy, count_by, in_line, order, product_first, question,
+    addition, alone, append_digit, column, compare, copy, count_by, in_line, order, product_first, question,
     running, scratch, split, subtraction, sum_of_products,
 )
 
@@ -26,9 +28,12 @@ SHEETS = {alone: 20, subtraction: 12, question: 12, in_line: 3, column: 3, runni
 WORDS = {alone: 16, subtraction: 12, question: 6, in_line: 2, column: 2, running: 4,
          sum_of_products: 4, product_first: 2, split: 2, copy: 3, compare: 3, append_digit: 1,
          climb: 10, sheet: 14, loop: 16, table: 2, multiples: 8, text: 8}
-MIXES = {"growing": GROWING, "even": EVEN, "sheets": SHEETS, "words": WORDS}
+NAMES = {alone: 30, addition: 14, subtraction: 24, question: 6, in_line: 1, column: 1, running: 6,
+         sum_of_products: 5, product_first: 4, split: 2, copy: 3, compare: 3, append_digit: 1,
+         climb: 3, sheet: 5, loop: 4, table: 1, multiples: 5, naming: 3, registers: 6, text: 5}
+MIXES = {"growing": GROWING, "even": EVEN, "sheets": SHEETS, "words": WORDS, "names": NAMES}
 KINDS = {kind.__name__: kind for mix in MIXES.values() for kind in mix}
-LONG = {climb, sheet, loop, table, multiples}  # of many numbers: in `words`, mostly 3 to 6 digits
+LONG = {climb, sheet, loop, table, multiples}  # of many numbers: from `words` on, of middle sizes
 STEP = re.compile(r"(\d+) ([-+*/]) (\d+)")
 
 
@@ -37,8 +42,8 @@ def sample(rng: Random, max_digits: int, reserved: Collection = (),
     """One row: `input` (the prompt as it stands), `output`, `answer`, `task` (the kind).
 
     `growing` is for a curriculum, in which the largest sizes matter most. The other mixes are for
-    the time after it: every row draws a largest size of its own (in `words`, for the long kinds,
-    the middle one of three).
+    the time after it: every row draws a largest size of its own (from `words` on, for the long
+    kinds, the middle one of three; in `names`, for the others, the larger of two).
 
     `reserved` holds questions (a, op, b) kept for evaluation: a row in which one of them is
     asked or worked, alone or inside a chain, is drawn again.
@@ -47,8 +52,10 @@ def sample(rng: Random, max_digits: int, reserved: Collection = (),
     while True:
         top = max_digits if mix == "growing" else rng.randint(1, max_digits)
         kind = rng.choices(kinds, shares)[0]
-        if mix == "words" and kind in LONG:
+        if mix in ("words", "names") and kind in LONG:
             top = sorted((top, rng.randint(1, max_digits), rng.randint(1, max_digits)))[1]
+        elif mix == "names":
+            top = max(top, rng.randint(1, max_digits))
         prompt, output = kind(rng, top)
         steps = STEP.findall(f"{prompt}\n{output}") if reserved else ()
         if not any((int(a), op, int(b)) in reserved for a, op, b in steps):

@@ -57,9 +57,11 @@ def operand(rng: Random, top: int) -> int:
     return number(rng, size(rng, top))
 
 
-def small_factor(rng: Random) -> int:
-    """One non-zero digit, half of the time followed by up to four zeros."""
-    return rng.randint(1, 9) * 10 ** (rng.randint(1, 4) if rng.random() < 0.5 else 0)
+def small_product(rng: Random, top: int) -> tuple[int, int]:
+    """A number and one non-zero digit, half of the time followed by up to four zeros: at most
+    `top` digits (one at least) and zeros together."""
+    zeros = rng.randint(1, 4) if rng.random() < 0.5 else 0
+    return operand(rng, max(1, top - zeros)), rng.randint(1, 9) * 10**zeros
 
 
 def total(rng: Random, top: int) -> tuple[int, int]:
@@ -77,8 +79,8 @@ def difference(rng: Random, top: int) -> tuple[int, int]:
 
 def product(rng: Random, top: int) -> tuple[int, int]:
     """A factor of any size and one of one non-zero digit, in either order."""
-    pair = operand(rng, top), rng.choice((0, small_factor(rng), small_factor(rng),
-                                          small_factor(rng), small_factor(rng)))
+    a, b = small_product(rng, top)
+    pair = a, b if rng.random() < 0.8 else 0
     return pair if rng.random() < 0.6 else pair[::-1]
 
 
@@ -143,7 +145,7 @@ def running(rng: Random, top: int) -> tuple[str, str]:
 def sum_of_products(rng: Random, top: int) -> tuple[str, str]:
     """`a * 60 + b * 2 = ` -> the products, then their running sum. The big factors are unrelated,
     so nothing here distributes a multiplication over a split factor."""
-    pairs = [(operand(rng, max(1, top - 2)), small_factor(rng)) for _ in range(rng.randint(1, 4))]
+    pairs = [small_product(rng, max(1, top - 1)) for _ in range(rng.randint(1, 5))]
     if len({a for a, _ in pairs}) < len(pairs):
         return alone(rng, top)
     prompt = " + ".join(f"{a} * {b}" for a, b in pairs)
@@ -157,7 +159,7 @@ def sum_of_products(rng: Random, top: int) -> tuple[str, str]:
 
 def product_first(rng: Random, top: int) -> tuple[str, str]:
     """`a + b * 30 = a + product = sum` and `b * 30 - a = product - a = difference`."""
-    b, d = operand(rng, max(1, top - 2)), small_factor(rng)
+    b, d = small_product(rng, max(1, top - 1))
     a = operand(rng, top)
     if rng.random() < 0.5:
         return f"{a} + {b} * {d} = ", f"{a} + {b * d} = {a + b * d}"
@@ -270,6 +272,12 @@ def question(rng: Random, top: int) -> tuple[str, str]:
     text, expression = rng.choice(STORIES)
     names = {"p": rng.choice(PEOPLE), "t": rng.choice(THINGS), "a": a, "b": b}
     return text.format(**names) + EXPRESSION, expression.format(**names)
+
+
+def addition(rng: Random, top: int) -> tuple[str, str]:
+    """Two numbers of the same size."""
+    a, b = number(rng, top), number(rng, top)
+    return f"{a} + {b} = ", str(a + b)
 
 
 def subtraction(rng: Random, top: int) -> tuple[str, str]:
