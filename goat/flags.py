@@ -63,8 +63,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="no file, but an endless stream of `skills` rows that grow to so many digits")
     add("--skills-mix", default="growing", choices=MIXES,
         help="of that stream: growing is a curriculum of digits; the others take all sizes alike; "
-             "even has more subtraction, sheets has scratch sheets, words also text "
-             "(default %(default)s)")
+             "even has more subtraction, sheets has scratch sheets, words also text, names also "
+             "numbers with names (default %(default)s)")
     add("--learn-output", action="store_true",
         help="learn what the interpreter prints in word problems too (default: masked)")
     add("--cutoff", type=int, default=512, help="longest row in tokens (default %(default)s)")

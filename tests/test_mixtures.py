@@ -135,7 +135,7 @@ def test_demo_is_small_and_has_the_special_cases():
     tasks, a, b = draw_all("demo")
     longest = np.array([max(len(str(x)), len(str(y))) for x, y in zip(a.tolist(), b.tolist())])
     assert longest[(tasks == ADD) | (tasks == SUB)].max() == 8
-    assert longest[tasks == MUL].max() == 4 and min(b[tasks == MUL]) >= 10
+    assert longest[tasks == MUL].max() == 5 and min(b[tasks == MUL]) >= 10
     assert longest[tasks == DIV].max() == 5 and (10 <= min(b[tasks == DIV]) < 100)
     assert 10_000 <= max(b[tasks == DIV]) < 100_000
     counts = Counter(tasks.tolist())

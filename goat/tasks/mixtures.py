@@ -174,9 +174,10 @@ DEMO_ROWS = 192_000
 DEMO_LONGEST = 8  # digits of sums, of n in n x 1, and of the quotient in n / 1
 DEMO_SHARES = {ADD: 12, SUB: 12, MUL_1: 5, DIV_1: 5, MUL: 26, DIV: 40}  # percent
 # Digit counts of the two operands, in either order for products, and their weights.
-DEMO_PRODUCTS = {(2, 2): 35, (2, 3): 25, (3, 3): 30, (2, 4): 5, (3, 4): 3, (4, 4): 4}
-DEMO_QUOTIENTS = {(2, 2): 10, (3, 2): 60, (4, 2): 10, (5, 2): 2,
-                  (2, 3): 2, (3, 3): 6, (4, 3): 8, (5, 3): 2, (4, 4): 3, (5, 4): 3, (5, 5): 2}
+DEMO_PRODUCTS = {(2, 2): 30, (2, 3): 20, (3, 3): 26, (2, 4): 5, (3, 4): 5, (4, 4): 6,
+                 (3, 5): 2, (4, 5): 2, (5, 5): 4}
+DEMO_QUOTIENTS = {(2, 2): 10, (3, 2): 54, (4, 2): 10, (5, 2): 5,
+                  (2, 3): 2, (3, 3): 6, (4, 3): 8, (5, 3): 5, (4, 4): 3, (5, 4): 4, (5, 5): 3}
 
 
 def demo() -> list[Cell]:

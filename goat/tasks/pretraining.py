@@ -1,5 +1,4 @@
-"""Rows for the embedded base: which kinds of skills.py, sheets.py, naming.py and reading.py come how
-often.
+"""Rows for the embedded base: how often each kind of skills, sheets, naming and reading comes.
 
 Rows have an empty `instruction`, and `input` is the whole prompt: the base's own notation. A row is
 a function of the generator's state, the largest digit count and the mix.
@@ -13,8 +12,8 @@ from goat.tasks.naming import naming, registers
 from goat.tasks.reading import text
 from goat.tasks.sheets import climb, loop, multiples, sheet, table
 from goat.tasks.skills import (
-    addition, alone, append_digit, column, compare, copy, count_by, in_line, order, product_first, question,
-    running, scratch, split, subtraction, sum_of_products,
+    addition, alone, append_digit, column, compare, copy, count_by, in_line, order, product_first,
+    question, running, scratch, split, subtraction, sum_of_products,
 )
 
 # Shares of the rows (not of the tokens: the later kinds are longer).
