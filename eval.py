@@ -30,6 +30,8 @@ from goat.tasks.arithmetic import work
 from goat.tasks.word_problems import TASK
 from goat.tokenizer import Tokenizer
 
+NEW_TOKENS, LONGHAND_TOKENS = 512, 2048  # of an answer; a long division takes many
+
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -60,7 +62,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                        "the base's own notation, also for --ask")
     group = parser.add_argument_group("decoding")
     group.add_argument("--batch-size", type=int, default=128, help="rows at a time (default 128)")
-    group.add_argument("--max-new-tokens", type=int, default=512, help="per answer (default 512)")
+    group.add_argument("--max-new-tokens", type=int, help=f"per answer (default {NEW_TOKENS}; for "
+                       f"remainders {LONGHAND_TOKENS:,}, or what the context has room for)")
     group.add_argument("--beams", type=int, default=1, help="beam search (default 1: greedy)")
     group.add_argument("--temperature", type=float, default=0.0,
                        help="above 0: choose tokens at random (default 0; 0.7 with --samples)")
@@ -99,6 +102,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--beams goes with neither --interpreter nor --samples")
     if args.ask is not None and args.samples > 1:
         raise UserError("--ask answers once: --samples is for suites and files of questions")
+    if args.ask is not None and (args.suite or args.data or args.gsm8k):
+        raise UserError("--ask is a question of its own: leave out --suite, --data and --gsm8k")
+    if args.ask is not None and args.ask != "" and not args.ask.strip():
+        raise UserError("--ask: the question is empty")
+    if not args.out:
+        raise UserError("--out needs the name of a file")
     if args.samples == 1 and (args.rerank or args.value_adapter):
         raise UserError("--rerank and --value-adapter choose among samples: add --samples 20")
     if args.samples > 1:
@@ -124,9 +133,11 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
     return (lora.merge(model) if args.merge and args.adapter else model), tokenizer
 
 
-def decoding(args: argparse.Namespace) -> dict:
+def decoding(args: argparse.Namespace, questions: list[Question]) -> dict:
     """The keywords of `evaluate` that say how to decode."""
-    options = {"max_new_tokens": args.max_new_tokens, "batch_size": args.batch_size}
+    remainders = any(q.operands and q.operands[1] == "%" for q in questions)
+    default = LONGHAND_TOKENS if remainders else NEW_TOKENS
+    options = {"max_new_tokens": args.max_new_tokens or default, "batch_size": args.batch_size}
     if args.interpreter:
         options["interpreter"] = True
     if args.beams > 1:
@@ -148,7 +159,7 @@ def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace)
         answer = str(a % b) if op == "%" else work(a, op, b, steps=False)[1]
     question = Question("ask", "ask", instruction, given, answer, operands=operands,
                         task=TASK if args.interpreter else "")
-    records, _ = evaluate(model, tokenizer, [question], **decoding(args))
+    records, _ = evaluate(model, tokenizer, [question], **decoding(args, [question]))
     if not records:
         raise KeyboardInterrupt
     print(records[0].working)
@@ -172,7 +183,10 @@ def ask_in_turn(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace) ->
             return
         if not text:
             return
-        ask(model, tokenizer, text, args)
+        try:
+            ask(model, tokenizer, text, args)
+        except UserError as error:  # the next question may be a better one
+            print(f"error: {error}")
 
 
 def gather(args: argparse.Namespace) -> list[Question]:
@@ -211,7 +225,7 @@ def choose(model: Llama, tokenizer: Tokenizer, questions: list[Question],
            args: argparse.Namespace) -> tuple[list[Record], bool, dict]:
     """Records of the chosen samples, whether all are there, and more for the results file."""
     valuer = value_model(args, model, tokenizer)
-    options = {"interpreter": False, **decoding(args)}
+    options = {"interpreter": False, **decoding(args, questions)}
     found, complete = rerank.sample(model, tokenizer, questions, args.samples, valuer=valuer,
                                     progress=True, **options)
     how = args.rerank if args.rerank in rerank.methods(found) else "vote"  # broken off
@@ -234,6 +248,8 @@ def main(argv: list[str] | None = None) -> int | None:
             check_place(place)
     model, tokenizer = load(args)
     model.join()
+    hashes = {"base_hash": folder_hash(args.base),  # of what was loaded, whatever is there later
+              "adapter_hash": folder_hash(args.adapter) if args.adapter else None}
     print(f"base {args.base}, adapter {args.adapter or 'none'}, {args.dtype} on {args.device}")
     if args.ask:
         return ask(model, tokenizer, args.ask, args)
@@ -247,14 +263,18 @@ def main(argv: list[str] | None = None) -> int | None:
             records, complete, more = choose(model, tokenizer, questions, args)
         else:
             records, complete = evaluate(model, tokenizer, questions, progress=True,
-                                         **decoding(args))
-    except torch.OutOfMemoryError:
+                                         **decoding(args, questions))
+    except (RuntimeError, MemoryError) as error:
+        if not device.out_of_memory(error):
+            raise
         raise UserError(f"out of memory: lower --batch-size (now {args.batch_size})")
+    if not records:
+        print(f"interrupted before the first answer: {args.out} is not written")
+        return INTERRUPTED
     setting = {"command": [Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)],
-               "settings": vars(args), "complete": complete, "seconds": time.time() - began,
-               "fingerprint": fingerprint(questions), "questions": len(questions),
-               "base_hash": folder_hash(args.base),
-               "adapter_hash": folder_hash(args.adapter) if args.adapter else None,
+               "settings": vars(args) | decoding(args, questions), "complete": complete,
+               "seconds": time.time() - began, "fingerprint": fingerprint(questions),
+               "questions": len(questions), **hashes,
                "config": asdict(model.config), "versions": report.versions(),
                "date": time.strftime("%Y-%m-%d %H:%M:%S"),
                **more}

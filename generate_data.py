@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -30,6 +31,11 @@ from goat.tasks.arithmetic import OMITTABLE
 from goat.tokenizer import Tokenizer
 
 
+INSTEAD = {  # for a flag of another task: what does the same in this one
+    ("longhand", "--no-steps"): "; --form answer has no working",
+    ("word_problems", "--no-steps"): "; --no-code leaves the interpreter out"}
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,19 +43,28 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     what.add_argument("--task", choices=["arithmetic", "longhand", "word_problems"],
                       default="arithmetic",
                       help="kind of question (default arithmetic)")
-    what.add_argument("--mixture", default="paper", metavar="NAME",
-                      help="paper, notebook (as published), demo (for the embedded base) or skills "
-                      "(what that base is pretrained on); default paper")
-    what.add_argument("--rows", type=int, metavar="N",
-                      help="scale the mixture to N rows, same proportions (default: its own size)")
+    what.add_argument("--rows", type=int, metavar="N", help="how many (default: as many as the "
+                      "mixture has; of longhand 200)")
     what.add_argument("--seed", type=int, default=0, help="default 0")
-    what.add_argument("--max-digits", type=int, default=8, metavar="N",
-                      help="of the operands in skills (default 8)")
-    what.add_argument("--order", choices=["random", "blocks"], default="random",
-                      help="seeded random order, or cell after cell as published (default random)")
+    goat = parser.add_argument_group("with --task arithmetic").add_argument
     hand = parser.add_argument_group("with --task longhand").add_argument
     word = parser.add_argument_group("with --task word_problems").add_argument
-    own = {"longhand": [
+    own = {"arithmetic": [
+        goat("--mixture", default="paper", metavar="NAME",
+             help="paper, notebook (as published), demo (for the embedded base) or skills (what "
+             "that base is pretrained on); default paper; --rows scales its parts alike"),
+        goat("--max-digits", type=int, default=8, metavar="N",
+             help="of the operands in skills (default 8)"),
+        goat("--order", choices=["random", "blocks"], default="random",
+             help="seeded random order, or cell after cell as published (default random)"),
+        goat("--no-steps", action="store_true",
+             help="no working: question = answer (default: with working)"),
+        goat("--omit", action="append", default=[], metavar="STAGE",
+             help=f"leave a stage out of the workings, {', '.join(OMITTABLE)}; may be repeated "
+             "(default: none)"),
+        goat("--bare", action="store_true",
+             help="the expression, and the answer alone (default: worded and worked)")
+    ], "longhand": [
         hand("--form", default=longhand.BEST, metavar="NAME",
              help=f"of the working: {', '.join(longhand.FORMS)} (default {longhand.BEST})"),
         hand("--split", default="train", metavar="NAME",
@@ -62,6 +77,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         word("--gsm8k", metavar="DIR",
              help="GSM8K's training problems, the first --rows of them (default: "
              f"templates of our own, {word_data.ROWS:,} rows)"),
+        word("--skip", type=int, default=0, metavar="N",
+             help="leave out the first N of these (default 0)"),
         word("--no-code", action="store_true",
              help="solve in prose, without an interpreter (default: in prose and code)"),
         word("--from-model", metavar="ADAPTER",
@@ -75,17 +92,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
              help="solutions at a time (default 128)"),
         word("--int8", action="store_true", help="hold the base in 8 bits (default: not)")
     ]}
-    how = parser.add_argument_group("how it is worded and answered")
-    how.add_argument("--held-out", action="store_true",
-                     help="use the wordings (of word problems: templates) that training never "
-                     "shows (default: the others)")
-    how.add_argument("--no-steps", action="store_true",
-                     help="no working: question = answer (default: with working)")
-    how.add_argument("--omit", action="append", default=[], metavar="STAGE",
-                     help=f"leave a stage out of the workings, {', '.join(OMITTABLE)}; may be "
-                     "repeated (default: none)")
-    how.add_argument("--bare", action="store_true",
-                     help="the expression, and the answer alone (default: worded and worked)")
+    what.add_argument("--held-out", action="store_true",
+                      help="with the wordings (of word problems: templates) that training never "
+                      "shows (default: the others; longhand has none)")
     where = parser.add_argument_group("output")
     where.add_argument("--out", metavar="FILE",
                        help="JSON lines; a .json file gets one list; - is standard output (default "
@@ -97,10 +106,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     where.add_argument("--check", metavar="FILE",
                        help="write nothing; verify every row of FILE (default: off)")
     args = parser.parse_args(argv)
+    if args.check:
+        return args
     for task, actions in own.items():
         given = [a.option_strings[0] for a in actions if getattr(args, a.dest) != a.default]
-        if given and args.task != task and not args.check:
-            raise UserError(f"{given[0]} goes with --task {task}: add that, or leave it out")
+        if given and args.task != task:
+            raise UserError(f"{given[0]} goes with --task {task}, and this is --task {args.task}"
+                            + INSTEAD.get((args.task, given[0]), ""))
+    if args.task == "longhand" and args.held_out:
+        raise UserError("--held-out: the questions of longhand have no other wordings")
+    if args.max_digits != 8 and args.mixture != "skills":
+        raise UserError("--max-digits goes with --mixture skills: the sizes of the others are set")
+    sampling = [flag for flag in ("samples", "temperature", "base", "int8")
+                if getattr(args, flag) != parser.get_default(flag)]
+    if sampling and not args.from_model:
+        raise UserError(f"--{sampling[0]} goes with --from-model")
     return args
 
 
@@ -180,6 +200,8 @@ def write_word_problems(args: argparse.Namespace,
     if wrong:
         notes.append(f"wrong solutions: {word_data.beside(out, 'wrong')}")
     if not rows:
+        if out != "-":
+            Path(out).unlink(missing_ok=True)
         raise UserError(f"{args.from_model}: solves none of {len(source.rows):,} questions; "
                         "nothing is written but its wrong solutions, if it states answers")
     report = dataset.write_list(out, rows, count_tokens)

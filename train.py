@@ -52,10 +52,10 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer) -> RowBatches | Sk
         return SkillStream(tokenizer, args.micro_tokens, args.skills, args.max_steps, args.seed,
                            suites.reserved(), args.skills_mix)
     path = args.data or ("data/arithmetic.jsonl" if args.base else "data/demo.jsonl")
-    if args.data is None and not Path(path).exists():
+    if args.data is None:
         recipe = dataset.Recipe(mixture="paper" if args.base else "demo", rows=args.rows)
-        dataset.write_rows(path, recipe, suites.reserved())
-        print(f"{path}: {recipe.size:,} rows of the mixture {recipe.mixture!r} written")
+        new = dataset.write_once(path, recipe, suites.reserved())
+        print(f"{path}: {recipe.size:,} rows of the mixture {recipe.mixture!r}" + " written" * new)
     data = RowBatches(path, tokenizer, args.batch, args.micro_tokens, args.cutoff, args.seed,
                       args.learn_output, args.value_head)
     if data.left_out:
@@ -84,15 +84,17 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device,
     return loss
 
 
-def longest_batch_first(model: Llama, masters: optim.MasterWeights, optimizers: list,
-                        data: RowBatches | SkillStream, where: torch.device) -> Meter:
+def largest_batch_first(model: Llama, masters: optim.MasterWeights, optimizers: list,
+                        data: RowBatches | SkillStream, where: torch.device,
+                        setting: memory.Setting) -> Meter:
     """A forward and backward pass that learns nothing, over the batch that needs most memory,
     beside gradients and optimizer state of full size: a run that does not fit fails now and not
     hours later. Returns what measured it."""
-    batch, reserve = data.largest(), optim.future_state(optimizers)
+    meters = [(Meter(where, batch.targets), batch) for batch in data.largest()]
+    meter, batch = max(meters, key=lambda pair: pair[0].predicted(model.config, setting))
+    reserve = optim.future_state(optimizers)
     for p in masters.masters:
         p.grad = torch.zeros_like(p)
-    meter = Meter(where, batch.targets)
     with meter.first_pass([*model.state_dict().values(), *masters.masters,
                            *(p.grad for p in masters.masters)]):
         answer_loss(model, batch, where).backward()
@@ -142,7 +144,8 @@ def main(argv: list[str] | None = None) -> int | None:
     scaler = optim.LossScaler(dtype)
     stateful = optimizers + [scaler] * scaler.active  # what a checkpoint holds beside the weights
     settings = {**vars(args), "steps": steps, "data_hash": data.fingerprint,
-                "base_hash": fingerprint(args.base or EMBEDDED)}
+                "base_hash": fingerprint(args.base or EMBEDDED), "dtype": str(dtype)[6:],
+                "device": where.type, "processes": group.size}
     state = folder.begin(settings)
     finished = state is not None and state["step"] >= steps
     ask = args.before_after and group.writer and not finished
@@ -150,7 +153,7 @@ def main(argv: list[str] | None = None) -> int | None:
     first = restore(state, masters, stateful)
 
     # loop: one window, one optimizer step
-    meter = longest_batch_first(model, masters, optimizers, data, where)
+    meter = largest_batch_first(model, masters, optimizers, data, where, setting)
     began, seen, bad_steps, stop = time.time(), 0, 0, StopSignal()
     progress = tqdm(range(first, steps), initial=first, total=steps, unit="step",
                     disable=not group.writer)
@@ -217,7 +220,7 @@ def main(argv: list[str] | None = None) -> int | None:
     if group.writer:
         model.eval()
         say(f"{steps - first} steps in {seconds:.0f} s, "
-            f"{(steps - first) * args.batch / max(seconds, 1e-9):.1f} rows/s")
+            f"{group.size * seen / max(seconds, 1e-9):,.0f} tokens/s, padding included")
         predicted = meter.predicted(config, setting) / memory.GB
         say(f"memory: predicted {predicted:.2f} GB (--plan shows for what), measured "
             f"{meter.measured(optimizers)}")
@@ -231,10 +234,10 @@ def main(argv: list[str] | None = None) -> int | None:
             checkpoint.save_adapter(model, folder.path / "adapter", args.base or EMBEDDED)
             if args.value_head:
                 value_head.save(model, folder.path / "adapter")
-        if before:
-            say(probe.table(before, probe.probe(model, tokenizer)))
         say(f"ask it:       python eval.py {result} --ask\n"
             f"evaluate it:  python eval.py {result} {suites.flags_for(data.task)}")
+        if before is not None:
+            say(probe.table(before, probe.probe(model, tokenizer)))
     group.close()
 
 

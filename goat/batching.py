@@ -67,6 +67,8 @@ def read_rows(path: str | os.PathLike) -> Iterator[dict[str, str]]:
         except UnicodeDecodeError:
             raise UserError(f"{path}: this is not a text file in UTF-8")
         for number, line in enumerate(lines, 1):
+            if not is_list and not line.strip():
+                continue
             try:
                 row = line if is_list else json.loads(line)
             except json.JSONDecodeError as error:
@@ -144,20 +146,31 @@ class RowBatches:
         batches = []
         while rows:
             length = self.padded(rows[0])
-            fitting = max(1, self.budget // length)
-            multiple = min(ROWS, fitting)
-            same = sum(self.padded(row) == length for row in rows)
-            count = min(-(-same // multiple), fitting // multiple) * multiple
+            count = self.count(length, sum(self.padded(row) == length for row in rows))
             batches.append(self.collate(rows[:count], count, length))
             rows = rows[count:]
         return batches
 
-    def largest(self) -> Batch:
-        """The micro-batch that needs the most memory: as many of the longest rows as fit."""
-        rows = sorted(range(len(self)), key=lambda r: self.starts[r] - self.starts[r + 1])
-        length = self.padded(rows[0])
-        count = min(max(1, self.budget // length), self.batch)
-        return self.collate((rows * count)[:count], count, length)
+    def largest(self) -> list[Batch]:
+        """For each padded length the fullest micro-batch there can be, with the longest answers:
+        one of these needs the most memory."""
+        of_length: dict[int, list[int]] = {}
+        answers = {row: self.starts[row + 1] - self.starts[row] - self.prompts[row]
+                   for row in range(len(self))}
+        for row in sorted(answers, key=answers.get, reverse=True):
+            of_length.setdefault(self.padded(row), []).append(row)
+        batches = []
+        for length, rows in of_length.items():
+            count = self.count(length, self.batch)
+            batches.append(self.collate((rows * count)[:count], count, length))
+        return batches
+
+    def count(self, length: int, rows: int) -> int:
+        """How many of `rows` rows of a padded length stand in one micro-batch, the empty ones that
+        fill it up among them."""
+        fitting = max(1, self.budget // length)
+        multiple = min(ROWS, fitting)
+        return min(-(-rows // multiple), fitting // multiple) * multiple
 
     def padded(self, row: int) -> int:
         """The padded length of a row: a row of n ids gives n - 1 predictions."""
@@ -190,10 +203,10 @@ class SkillStream:
 
     In the mix `growing` the largest digit count grows linearly from 2 to `max_digits` over the
     first half of `steps`; in the others all sizes are drawn alike throughout.
-    A window is one batch of `budget` tokens: blocks of 256 (of 512 in the mix `sheets`, whose
-    rows are longer), at every sixteenth step of 1,024, so that every position up to there is
-    trained; rows follow one another in a block, each with its own bos, and only their answers
-    count. Questions in `reserved` never occur.
+    A window is one batch of `budget` tokens: blocks of 256 (of 512 in the mix `sheets`), at every
+    sixteenth step of 1,024, so that every position up to there is trained, and rows that are
+    longer than a block have their turn; rows follow one another in a block, each with its own bos,
+    and only their answers count. Questions in `reserved` never occur.
     """
 
     def __init__(self, tokenizer: Tokenizer, budget: int, max_digits: int, steps: int, seed: int,
@@ -209,9 +222,9 @@ class SkillStream:
         grown = 2 + (self.max_digits - 2) * step / max(1, self.steps / 2)
         return min(self.max_digits, int(grown))
 
-    def largest(self) -> Batch:
-        """The micro-batch that needs the most memory: one of the long blocks."""
-        return self.window(15)[0]
+    def largest(self) -> list[Batch]:
+        """What may need the most memory: one of the long blocks."""
+        return self.window(15)
 
     def window(self, step: int) -> list[Batch]:
         length = 1024 if step % 16 == 15 else 512 if self.mix == "sheets" else 256

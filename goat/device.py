@@ -34,12 +34,21 @@ def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch
     if not available.get(kind, False):
         there = ", ".join(name for name, yes in available.items() if yes)
         raise UserError(f"--device {device} is not available here; there is: {there}")
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"--device {device}: write {kind} or {kind}:0")
     if dtype != "auto":
         return chosen, DTYPES[dtype]
     if has_fast_bf16(chosen):
         return chosen, torch.bfloat16
     return chosen, torch.float32 if kind == "cpu" else torch.float16
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error says; for a CPU torch has no class of its own for it."""
+    return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            or "can't allocate memory" in str(error))
 
 
 def compiled(function: Callable, device: torch.device, backend: str | Callable = "inductor"):

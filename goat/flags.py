@@ -3,6 +3,7 @@ of goat/base/recipe.json for the embedded base."""
 
 import argparse
 import json
+import math
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,9 @@ EMBEDDED = Path(__file__).parent / "base"
 def parse_args(argv: list[str]) -> argparse.Namespace:
     """The flags. Defaults are the paper's; without --base, those of goat/base/recipe.json."""
     parser = argparse.ArgumentParser(
-        prog="train.py", description="Teach a LLaMA arithmetic with LoRA.",
+        prog="train.py", description="Teach a LLaMA arithmetic with LoRA. The "
+        "defaults below are those of the embedded base; with --base they are the paper's, and "
+        "`--base DIR --help` shows them.",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     group = parser.add_argument_group("model")
     add = group.add_argument
@@ -58,7 +61,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add = group.add_argument
     add("--data", help="rows file (default: data/demo.jsonl for the embedded base, else "
                        "data/arithmetic.jsonl; written first if missing)")
-    add("--rows", type=int, help="size of a rows file that is written (default: the mixture's)")
+    add("--rows", type=int, help="size of the rows file that is written, without --data (default: "
+                                 "%(default)s; None is the mixture's)")
     add("--skills", type=int, metavar="DIGITS",
         help="no file, but an endless stream of `skills` rows that grow to so many digits")
     add("--skills-mix", default="growing", choices=MIXES,
@@ -103,18 +107,20 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--plan", nargs="?", const="base", metavar="MODEL",
         help="train nothing: print what each byte of a step is for; MODEL is llama-7b or "
              "llama-13b (no weights needed; default: the one of --base)")
-    known = parser.parse_known_args(argv, argparse.Namespace(epochs=None))[0]  # None: not given
+    given = [arg for arg in argv if arg not in ("-h", "--help")]  # help waits for the defaults
+    known = parser.parse_known_args(given, argparse.Namespace(epochs=None))[0]
+    if known.data and known.rows:
+        raise UserError("--rows is the size of a file that is written, and --data names one that "
+                        "is there: leave one of them out")
     if known.base is None and known.plan not in memory.PRESETS:
         recipe = json.loads((EMBEDDED / "recipe.json").read_text())
         if known.epochs is not None:
             del recipe["max_steps"]
         parser.set_defaults(**recipe)
     args = parser.parse_args(argv)
-    positive = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "lr",
-                "max_steps", "skills", "rows", "value_weight")
-    for name in positive:
-        if getattr(args, name) is not None and getattr(args, name) <= 0:
-            raise UserError(f"--{name.replace('_', '-')} must be above 0")
+    check_ranges(args)
+    if args.data and not Path(args.data).is_file():
+        raise UserError(f"--data {args.data}: there is no such file")
     if args.plan not in (None, "base", *memory.PRESETS):
         raise UserError(f"--plan {args.plan}: there are {', '.join(memory.PRESETS)}; for a model "
                         "of your own give --plan alone and the model as --base")
@@ -131,6 +137,26 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     return args
 
 
+ABOVE_0 = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "max_steps",
+           "lr", "skills", "rows", "value_weight", "clip", "lora_alpha", "lora_r")
+AT_LEAST_0 = ("muon_lr", "weight_decay", "warmup", "eval_every", "seed", "skip_bad_steps")
+SHARES = ("hold", "final_lr", "beta2", "lora_dropout")  # of 1
+
+
+def check_ranges(args: argparse.Namespace) -> None:
+    """Raises UserError naming the first flag whose number makes no sense."""
+    for names, fits, said in ((ABOVE_0, lambda x: x > 0, "above 0"),
+                              (AT_LEAST_0, lambda x: x >= 0, "0 or more"),
+                              (SHARES, lambda x: 0 <= x <= 1, "between 0 and 1")):
+        for name in names:
+            value = getattr(args, name)
+            if value is not None and not (math.isfinite(value) and fits(value)):
+                raise UserError(f"--{name.replace('_', '-')} {value}: must be {said}")
+    for name in ("beta2", "lora_dropout"):
+        if getattr(args, name) == 1:
+            raise UserError(f"--{name.replace('_', '-')} 1: must be below 1")
+
+
 def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:
     """The names in --lora-targets, `all` spelt out."""
     names = args.lora_targets
@@ -139,13 +165,19 @@ def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:
 
 def fit(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
         dtype: torch.dtype) -> memory.Setting:
-    """Decide what is left to be decided by memory (args.int8, args.checkpointing), and return what
-    a pass over the longest possible rows is made of. A plan without a GPU assumes a 24 GB card."""
+    """Decide what is left to be decided by memory (args.int8, args.checkpointing) or by the model
+    (args.cutoff, at most its positions), and return what a pass over the longest possible rows is
+    made of. A plan without a GPU assumes a 24 GB card."""
+    args.cutoff = min(args.cutoff, config.max_positions)
     card, length = memory.room(where), padded_length(args.cutoff)
     gpu = where.type == "cuda" or args.plan is not None
     if args.plan and where.type == "cpu":
         dtype = device.DTYPES.get(args.dtype, torch.bfloat16)
-    targets = tuple(t for t in lora_targets(args) if t in lora.ALL_TARGETS)  # add_lora checks them
+    targets = lora_targets(args)
+    if unknown := set(targets) - {*lora.ALL_TARGETS, "lm_head"}:
+        raise UserError(f"--lora-targets: there is no layer {', '.join(sorted(unknown))}; choose "
+                        f"from {', '.join(lora.ALL_TARGETS)}, or all")
+    targets = tuple(t for t in targets if t in lora.ALL_TARGETS)
     setting = memory.Setting(
         rank=0 if args.full else args.lora_r, targets=targets,
         dropout=args.lora_dropout, micro_batch=max(1, args.micro_tokens // length),
@@ -167,7 +199,9 @@ def memory_advice():
     """Running out of memory is answered by the flags that need less of it."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if not device.out_of_memory(error):
+            raise
         reason = (str(error).strip() or "of the host").splitlines()[0]
         raise UserError("out of memory: lower --micro-tokens or --cutoff, give --checkpointing on, "
                         f"hold the base in 8 bits with --int8, or lower --lora-r ({reason})")

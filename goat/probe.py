@@ -16,6 +16,7 @@ def probe(model: Llama, tokenizer, size: int | None = None, notations=tuple(NOTA
 
     The questions are the same at every call, and none of them is in the training rows. Composite
     cells hold no operand of one non-zero digit (those products are a learnable single step).
+    Raises KeyboardInterrupt when Ctrl-C has cut it short: half a table would be taken for a whole.
     """
     training = model.training
     model.eval()
@@ -23,8 +24,11 @@ def probe(model: Llama, tokenizer, size: int | None = None, notations=tuple(NOTA
     sizes = {name: size or SIZES.get(name, 200) for name in names}
     questions = [q for notation in notations
                  for q in suites.SUITES["demo"](size=sizes, wording=notation)]
-    records, _ = evaluate(model, tokenizer, questions, max_new_tokens=256, progress=progress)
+    records, complete = evaluate(model, tokenizer, questions, max_new_tokens=256,
+                                 progress=progress)
     model.train(training)
+    if not complete:
+        raise KeyboardInterrupt
     return {(notation, cell): score(group) for notation in notations
             for (_, cell), group in by_cell(r for r in records if r.wording == notation).items()}
 

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from goat.errors import UserError
-from goat.tasks import longhand, phrasing
+from goat.tasks import audit, longhand, phrasing
 from goat.tasks.arithmetic import parse_question
 from goat.tasks.gsm8k import problems
 from goat.tasks.word_problems import TASK, number
@@ -63,17 +63,18 @@ def fingerprint(questions: Iterable[Question]) -> str:
     """Twelve hex digits that change with any prompt or answer: names exactly what was asked."""
     digest = hashlib.sha256()
     for question in questions:
-        digest.update(f"{question.prompt}\0{question.answer}\0".encode())
+        digest.update(f"{question.prompt}\0{question.answer}\0".encode(errors="surrogatepass"))
     return digest.hexdigest()[:12]
 
 
-_EXPRESSION = re.compile(r"(\d+) ?([-+*/xX×÷]|plus|minus|times|multiplied by|divided by) ?(\d+)")
+_EXPRESSION = re.compile(
+    r"([0-9]+) ?([-+*/xX×÷]|plus|minus|times|multiplied by|divided by) ?([0-9]+)")
 _SIGNS = {"plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/"}
 
 
 def find_expression(text: str) -> tuple[int, str, int] | None:
-    """The (a, op, b) that a text asks for: "What is 397 x 4429?" -> (397, "*", 4429), and
-    "What is the remainder when 67 is divided by 45?" -> (67, "%", 45).
+    """The (a, op, b) that a text asks for: "What is 397 x 4429?" -> (397, "*", 4429), "Multiply 12
+    and 7." -> (12, "*", 7) and "What is the remainder when 67 is divided by 45?" -> (67, "%", 45).
 
     None where a number or a sign is left over: "3 + 4 * 5", "-3 + 4" and "0.5 * 3" ask for more
     than the two whole numbers that stand beside the operator.
@@ -83,11 +84,13 @@ def find_expression(text: str) -> tuple[int, str, int] | None:
         return x, "%", y
     except UserError:
         match = _EXPRESSION.search(text)
+    if match is None and len(text) < 2000:
+        return audit.read_instruction(text)  # the wordings without a sign
     if match is None or len(match[0]) > 2000:
         return None
-    head, tail = text[:match.start()].rstrip(), text[match.end():]
+    head, tail = text[:match.start()], text[match.end():]
     left_over = set("0123456789+*/^%") & set(head + tail)
-    if left_over or head.endswith(("-", ".", ",")) or tail.startswith("!"):
+    if left_over or head.endswith((".", ",")) or head.rstrip().endswith("-") or tail.startswith("!"):
         return None
     a, sign, b = match.groups()
     return parse_question(f"{a} {_SIGNS.get(sign, sign)} {b}")
@@ -99,7 +102,7 @@ def read_questions(path: str | os.PathLike, limit: int | None = None) -> list[Qu
     Raises UserError naming file and line (or row) for anything that cannot be used.
     """
     path = Path(path)
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8-sig") as file:
         try:
             start = file.read(4096).lstrip()[:1]
             file.seek(0)

@@ -200,8 +200,6 @@ def mistakes(records: Sequence[Record], count: int) -> str:
 
 def text_report(records: Sequence[Record], show: int = 0) -> str:
     """Everything that eval.py prints about its records."""
-    if not records:
-        return "no question was answered"
     scores = scores_of(records)
     parts = [paper_table(scores), cell_table(scores), grid_tables(scores),
              wording_lines(records), interpreter_lines(records), mistakes(records, show)]

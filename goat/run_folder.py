@@ -21,11 +21,12 @@ from goat.errors import UserError
 from goat.tensor_files import DAMAGE
 
 # What may differ between a run and its continuation without changing a single number.
-FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "before_after")
+FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "before_after",
+                 "skip_bad_steps")
 
 
 class RunFolder:
-    """`args.out`, or the first free of default, default-2, … (to resume: the last that is taken).
+    """`args.out`, or the first free of default, default-2, … (to resume: the last with a state).
 
     Only the writer of `group` touches the disk or prints. Raises UserError when an explicit
     folder holds another run and --resume is not given.
@@ -106,12 +107,16 @@ class RunFolder:
 
 
 def choose(default: str, resume: bool) -> Path:
-    """`default`, `default-2`, …: the first without a run, or, to resume, the last that has one."""
-    path, last, number = Path(default), None, 1
+    """`default`, `default-2`, …: the first without a run; to resume, the last with a checkpoint,
+    else the last run."""
+    runs, path = [], Path(default)
     while (path / "log.jsonl").exists():
-        last, number = path, number + 1
-        path = Path(f"{default}-{number}")
-    return last if resume and last else path
+        runs.append(path)
+        path = Path(f"{default}-{len(runs) + 1}")
+    if not resume or not runs:
+        return path
+    saved = [run for run in runs if (run / "checkpoint/state.pt").exists()]
+    return (saved or runs)[-1]
 
 
 class StopSignal:
@@ -154,13 +159,19 @@ def restore(state: dict | None, masters, optimizers: list) -> int:
 
 
 def fingerprint(folder: str | os.PathLike) -> str:
-    """A hash of a model folder's file names and sizes, and of what the small files hold: tells one
-    base from another without reading gigabytes."""
+    """A hash of the files of a model or adapter: their names and sizes, and what they hold; of
+    large ones a sample of 64 places, so that no gigabytes are read."""
     digest = hashlib.sha256()
     for file in sorted(Path(folder).iterdir()):
-        if file.suffix in (".safetensors", ".bin", ".pth", ".model") or file.stem == "config":
+        if file.suffix in (".safetensors", ".bin", ".pth", ".model") or file.stem in (
+                "config", "adapter_config", "params"):
             size = file.stat().st_size
             digest.update(f"{file.name} {size}".encode())
             if size < 32e6:
                 digest.update(file.read_bytes())
+                continue
+            with open(file, "rb") as data:
+                for i in range(64):
+                    data.seek(i * (size - 65536) // 63)
+                    digest.update(data.read(65536))
     return digest.hexdigest()[:16]

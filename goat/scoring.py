@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from goat.errors import UserError
 from goat.questions import Question
-from goat.tasks import longhand
+from goat.tasks import longhand, longhand_forms
 from goat.tasks.arithmetic import check, extract_answer
 from goat.tasks.word_problems import TASK, same_number, stated
 
@@ -140,14 +140,15 @@ def judge(question: Question, output: str) -> Verdict:
     return Verdict(found.answer, right, found.kind, found.first_error)
 
 
-_PLACE = re.compile(r"(equation|line) (\d+)\b(: the question is)?")
+_PLACE = re.compile(r"(equation|line|step) (\d+)\b(: the question is)?")
 
 
 def locate(text: str, first_error: str | None) -> tuple[int, int]:
     """Where the first false step stands in a working: text[start:end].
 
     "line 2: …" is the second line, "equation 3: …" what follows the third "=", or what stands
-    before the first one where the question is copied wrongly. It is the whole text where the error
+    before the first one where the question is copied wrongly, and "step 4: …" the fourth step of a
+    longhand form. It is the whole text where the error
     has no place of its own, and nothing where there is no error.
     """
     if first_error is None:
@@ -156,7 +157,10 @@ def locate(text: str, first_error: str | None) -> tuple[int, int]:
     if place is None:
         return 0, len(text)
     separator, skip = ("\n", 0) if place[1] == "line" else (" = ", 0 if place[3] else 1)
-    parts = text.split(separator)
+    if place[1] == "step":
+        separator, skip, parts = "", 0, longhand_forms.steps_of(text)
+    else:
+        parts = text.split(separator)
     index = int(place[2]) - 1 + skip
     if index >= len(parts):
         return 0, len(text)

@@ -274,6 +274,8 @@ def flags_for(task: str) -> str:
     """The flags of eval.py for questions like those of rows of this `task`."""
     if task == TASK:
         return f"--suite {TASK} --interpreter"
+    if task == "skills":
+        return "--suite skills"
     return "--suite longhand" if task.startswith("longhand") else "--suite demo"
 
 

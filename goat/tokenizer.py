@@ -59,8 +59,14 @@ class Tokenizer:
             raise UserError(f"{file}: this tokenizer has no bos or no eos token")
 
     def encode(self, text: str, bos: bool = True, eos: bool = False) -> list[int]:
-        """Token ids of `text`, with bos before and eos behind as asked."""
-        ids = self.model.EncodeAsIds(text)
+        """Token ids of `text`, with bos before and eos behind as asked.
+
+        Raises UserError for what is no Unicode text (half of a surrogate pair).
+        """
+        try:
+            ids = self.model.EncodeAsIds(text)
+        except (RuntimeError, UnicodeEncodeError):
+            raise UserError(f"{text[:80]!r} is not text that can be written in UTF-8")
         return [self.bos_id] * bos + ids + [self.eos_id] * eos
 
     def decode(self, ids: list[int]) -> str:

@@ -40,9 +40,9 @@ def from_templates(size: int, seed: int = 0, held_out: bool = False, code: bool 
     return Rows(rows, again)
 
 
-def from_gsm8k(folder: str, problems: int | None = None) -> Rows:
-    """The traces of GSM8K's first `problems` training problems (default: all), and the rest."""
-    found = list(islice(gsm8k_rows(folder, sandbox.run), problems))
+def from_gsm8k(folder: str, first: int = 0, end: int | None = None) -> Rows:
+    """The traces of GSM8K's training problems from `first` to before `end`, and the rest."""
+    found = list(islice(gsm8k_rows(folder, sandbox.run), first, end))
     return Rows([item for item in found if not isinstance(item, Rejection)],
                 rejections=tuple(item for item in found if isinstance(item, Rejection)))
 
@@ -54,23 +54,25 @@ def source_rows(args) -> Rows:
     """
     if args.rows is not None and args.rows < 1:
         raise UserError(f"--rows {args.rows}: must be 1 or more")
-    if args.no_steps or args.omit or args.bare:
-        raise UserError("--task word_problems takes none of --no-steps, --omit and --bare; "
-                        "--no-code leaves the interpreter out")
     if args.samples < 1:
         raise UserError(f"--samples {args.samples}: must be 1 or more")
     if args.batch_size < 1:
         raise UserError(f"--batch-size {args.batch_size}: must be 1 or more")
+    if args.skip < 0 or args.skip and args.gsm8k is None:
+        raise UserError("--skip leaves out the first problems of --gsm8k: 0 or more")
     if args.gsm8k is None:
         return from_templates(args.rows or ROWS, args.seed, args.held_out, not args.no_code)
     if args.held_out or args.no_code and not args.from_model:
         raise UserError("--gsm8k goes with neither --held-out nor --no-code: both are of the "
                         "templates")
+    if args.seed and not args.from_model:
+        raise UserError("--seed: GSM8K's problems are not drawn; --skip N leaves out the first N")
+    end = None if args.rows is None else args.skip + args.rows
     if args.from_model:
-        found = Rows(list(islice(unsolved_rows(args.gsm8k), args.rows)))
+        found = Rows(list(islice(unsolved_rows(args.gsm8k), args.skip, end)))
         why = "no problem in it has a number behind '####'"
     else:
-        found = from_gsm8k(args.gsm8k, args.rows)
+        found = from_gsm8k(args.gsm8k, args.skip, end)
         why = "none of its problems gives a trace: " + "; ".join(
             f"{number:,} {reason}" for reason, number in reasons(found.rejections))
     if not found.rows:

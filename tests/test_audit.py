@@ -35,6 +35,22 @@ def test_check_names_what_is_wrong(change, reason, tmp_path, capsys):
     assert "3 rows, 1 bad" in shown and "line 3: " in shown and reason in shown
 
 
+def test_check_of_skills(tmp_path, capsys):
+    """Each equation of two numbers; all rows that are written hold."""
+    path = tmp_path / "skills.jsonl"
+    generate_data.main(["--mixture", "skills", "--rows", "300", "--out", str(path), "--workers", "1"])
+    assert generate_data.main(["--check", str(path), "--workers", "1"]) == 0
+    bad = [{"instruction": "", "answer": "", "input": i, "output": o, "task": "running"} for i, o in
+           (("7 + 5 - 3 = ", "12 - 3 = 8"), ("38 / 5 = ", "7 R 2"), ("4 / 0 = ", "1"),
+            ("1" * 5000 + " + 1 = ", "2"))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in bad))
+    capsys.readouterr()
+    assert generate_data.main(["--check", str(path), "--workers", "1"]) == 1
+    shown = capsys.readouterr().out
+    for said in ("4 bad", "12 - 3 is 9, not 8", "38 / 5 is 7 R 3", "4 / 0 is not", "+ 1 is not"):
+        assert said in shown
+
+
 def test_check_of_subtraction_wordings():
     row = {"input": "9 - 5", "output": "9 - 5 = 4", "answer": "4"}
     assert audit.audit_row(json.dumps({**row, "instruction": "Subtract 5 from 9."})) is None

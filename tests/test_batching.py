@@ -12,7 +12,9 @@ from conftest import BASE
 
 from goat.batching import IGNORE, LENGTHS, ROWS, RowBatches, SkillStream, read_rows
 from goat.errors import UserError
+from goat.questions import read_questions
 from goat.tasks import pretraining
+from goat.tasks.audit import audit_file
 from goat.tasks.phrasing import row_prompt
 from goat.tokenizer import Tokenizer
 
@@ -83,6 +85,40 @@ def test_shapes_are_few_and_within_the_budget(rows_file, tokenizer):
     assert len(shapes) <= 12
     window = [batch.tokens.size(1) for batch in data.window(0)]
     assert window == sorted(window, reverse=True)  # longest first
+
+
+def test_no_micro_batch_is_larger_than_the_largest(tmp_path, tokenizer):
+    """In rows, and in answer tokens: long prompts with short answers, and the other way round."""
+    rows, rng = tmp_path / "rows.jsonl", Random(0)
+    with open(rows, "w") as file:
+        for _ in range(150):
+            long, short = "7 " * rng.randint(5, 60), "8 " * rng.randint(1, 5)
+            prompt, answer = rng.choice(((long, short), (short, long)))
+            file.write(json.dumps({"instruction": prompt, "output": answer}) + "\n")
+    for batch in (5, 12, 40):
+        data = RowBatches(rows, tokenizer, batch=batch, budget=640, cutoff=200, seed=0)
+        largest = {b.tokens.size(1): b for b in data.largest()}
+        for step in range(30):
+            for b in data.window(step):
+                most = largest[b.tokens.size(1)]
+                assert len(b.tokens) <= len(most.tokens)
+                assert b.targets.sum() <= most.targets.sum()
+
+
+def test_byte_order_marks_and_blank_lines_are_passed_over(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = {"instruction": "2 + 3", "input": "2 + 3", "output": "2 + 3 = 5", "answer": "5"}
+    path.write_text("\ufeff" + json.dumps(row) + "\n\n" + json.dumps(row) + "\n")
+    assert list(read_rows(path)) == [row, row]
+    assert [q.operands for q in read_questions(path)] == [(2, "+", 3)] * 2
+    assert audit_file(path).rows == 2 and audit_file(path).bad == 0
+
+
+def test_text_that_is_no_unicode_is_named(tmp_path, tokenizer):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"instruction": "2 + 3 \\udce9", "output": "5"}\n')
+    with pytest.raises(UserError, match="row 1: .* is not text that can be written in UTF-8"):
+        RowBatches(path, tokenizer, batch=1, budget=512, cutoff=100, seed=0)
 
 
 def test_long_rows_are_left_out_and_counted(rows_file, tokenizer):

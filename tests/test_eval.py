@@ -115,10 +115,12 @@ def test_interrupted_run_keeps_what_was_done(run, scholar):
 
 
 def test_interrupted_before_the_first_answer(run, scholar, tmp_path):
+    run("--suite", "demo", "--limit", 5)
     scholar.last = 0
     code, shown, results = run("--suite", "demo", "--limit", 5, "--html", tmp_path / "page.html")
-    assert code == 130 and "no question was answered" in shown and results["records"] == []
-    assert "interrupted" in (tmp_path / "page.html").read_text()
+    assert code == 130 and "interrupted before the first answer" in shown
+    assert len(results["records"]) == 35  # those of the run before
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_results_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -207,9 +209,12 @@ def test_ask(run, monkeypatch, capsys):
     assert "not checked" in run("--ask", "Who?")[1]
     with pytest.raises(UserError, match="--bare needs a question like"):
         run("--ask", "Who?", "--bare")
-    lines = iter(["Who?", ""])
+    lines = iter(["caf\udce9 3 + 4", "Who?", ""])
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
-    assert "me" in run("--ask")[1]
+    monkeypatch.setattr(evaluate, "stream", lambda model, tokenizer, prompts, **options: iter(
+        [SimpleNamespace(problem=0, text="me", ids=tokenizer.encode(prompts[0]))]))
+    shown = run("--ask")[1]  # a question that cannot be read does not end the session
+    assert "error: 'caf" in shown and shown.index("me") > shown.index("error:")
 
 
 @pytest.mark.parametrize("flags, message", [
@@ -218,6 +223,8 @@ def test_ask(run, monkeypatch, capsys):
     (["--beams", 2, "--temperature", 1], "--beams and --temperature exclude each other"),
     (["--beams", 4, "--batch-size", 2, "--limit", 1], "4 beams do not fit"),
     (["--temperature", -1, "--limit", 1], "temperature must be at least 0"),
+    (["--ask", "2 + 2", "--suite", "demo"], "--ask is a question of its own"),
+    (["--ask", "  "], "--ask: the question is empty"), (["--out", ""], "--out needs the name"),
     (["--plot", "curves.png"], "--plot draws what --compare puts side by side"),
     (["--compare", "README.md"], "README.md: this is no results file"),
 ])

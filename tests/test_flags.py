@@ -102,7 +102,19 @@ def test_int8_and_full_exclude_each_other():
         flags.parse_args(["--base", "7B", "--full", "--int8"])
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("tried 3 GiB\nmore"), MemoryError()])
+def test_rows_are_no_longer_than_the_context(card):
+    card("A100")
+    assert decide("--cutoff", "4096").length == 2048 and decide("--cutoff", "512").length == 512
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shapes differ"), flags.memory_advice():
+        raise RuntimeError("shapes differ")
+
+
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("tried 3 GiB\nmore"), MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")])
 def test_running_out_of_memory_names_the_flags_that_help(error):
     with pytest.raises(UserError) as said, flags.memory_advice():
         raise error

@@ -15,9 +15,9 @@ import pytest
 import generate_data
 from goat import suites
 from goat.errors import UserError
-from goat.questions import read_questions
+from goat.questions import Question, read_questions
 from goat.scoring import judge
-from goat.tasks import longhand
+from goat.tasks import arithmetic, longhand
 from goat.tasks.longhand import (check, demonstrations, draw, from_questions, parse_question,
                                  questions, row)
 
@@ -226,6 +226,17 @@ def test_a_working_is_judged_in_whatever_form_it_has():
     assert verdict.right and verdict.kind == "subtraction"
     assert verdict.first_error.startswith(f"line {place + 1}: should be")
     assert judge(question, "no number")[:3] == ("", False, "format")
+
+
+def test_goats_own_division_states_the_remainder_too():
+    for a, b in ((8653, 38), (150, 15), (48, 5), (7, 9)):
+        asked = f"What is the remainder when {a} is divided by {b}?"
+        question = Question("s", "c", asked, "", str(a % b), operands=(a, "%", b))
+        working = arithmetic.solve(f"{a} / {b}").solution
+        assert judge(question, working) == (str(a % b), True, None, None)
+    wrong = arithmetic.solve("8653 / 38").solution.replace("1053 - 760 = 293", "1053 - 760 = 283")
+    verdict = judge(Question("s", "c", "?", "", "27", operands=(8653, "%", 38)), wrong)
+    assert verdict.right and verdict.kind == "subtraction"
 
 
 def test_script_writes_and_checks_demonstrations(tmp_path, capsys):

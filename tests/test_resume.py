@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import train
 from goat import checkpoint, optim
 from goat.errors import UserError
-from goat.run_folder import RunFolder
+from goat.run_folder import RunFolder, choose, fingerprint
 
 
 def test_kill_and_resume_gives_the_very_bytes(tiny_base, rows, straight, tmp_path):
@@ -122,10 +122,41 @@ def test_resume_with_nothing_saved_and_on_a_finished_run(tiny_base, rows, straig
 @pytest.mark.parametrize("change, named", [
     (["--lr", "1e-3"], "lr was 0.01, is 0.001"), (["--lora-r", "8"], "lora_r was 4, is 8"),
     (["--max-steps", "9"], "max_steps was 6, is 9"), (["--seed", "5"], "seed was 0, is 5"),
-    (["--lora-targets", "q_proj"], "lora_targets was"), (["--int8"], "int8 was False, is True")])
+    (["--lora-targets", "q_proj"], "lora_targets was"), (["--int8"], "int8 was False, is True"),
+    (["--dtype", "bf16"], "dtype was 'float32', is 'bfloat16'")])
 def test_resume_with_other_settings_names_them(tiny_base, rows, straight, change, named):
     with pytest.raises(UserError, match=named):
         train.main(flags(tiny_base, rows, straight, "--resume", *change))
+
+
+def test_resume_may_pass_over_bad_steps(tiny_base, rows, straight):
+    assert train.main(flags(tiny_base, rows, straight, "--resume", "--skip-bad-steps", "3")) is None
+
+
+def test_resume_takes_the_last_run_that_has_saved(tmp_path):
+    default = str(tmp_path / "lora")
+    assert choose(default, True) == choose(default, False) == tmp_path / "lora"
+    for name in ("lora", "lora-2", "lora-3"):
+        (tmp_path / name / "checkpoint").mkdir(parents=True)
+        (tmp_path / name / "log.jsonl").touch()
+    assert choose(default, False) == tmp_path / "lora-4"
+    assert choose(default, True) == tmp_path / "lora-3"  # none has saved: begin the last again
+    (tmp_path / "lora-2" / "checkpoint" / "state.pt").touch()
+    assert choose(default, True) == tmp_path / "lora-2"
+
+
+def test_a_large_file_is_told_from_another_of_its_size(tmp_path):
+    def hashed(weights=b"", **config):
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+        with open(tmp_path / "model.safetensors", "wb") as file:
+            file.truncate(40_000_000)
+            file.seek(20_000_000)
+            file.write(weights)
+        return fingerprint(tmp_path)
+
+    middle = bytes(range(1, 256)) * 4000
+    assert hashed(middle) == hashed(middle)
+    assert len({hashed(), hashed(middle), hashed(middle[::-1]), hashed(lora_alpha=3)}) == 4
 
 
 def test_resume_with_another_base_in_the_same_folder_says_so(tiny_base, rows, straight, tmp_path):

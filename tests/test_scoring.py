@@ -12,6 +12,7 @@ from goat.errors import UserError
 from goat.questions import Question
 from goat.scoring import (digit_match, edit_distance, exact_match, judge, last_token_match,
                           locate, mcnemar, wilson)
+from goat.tasks import longhand, longhand_forms
 from goat.tasks.arithmetic import solve
 from goat.tasks.verify import KINDS
 
@@ -160,6 +161,16 @@ def test_the_whole_answer_counts_and_not_its_last_token():
         assert not judge(asked, other).right, other
     asked = Question("s", "c", "Which is it?", "", "two plums")
     assert judge(asked, "x = two plums").right and not judge(asked, "x = six plums").right
+
+
+@pytest.mark.parametrize("form", ["columns", "grid"])
+def test_steps_of_longhand_forms_are_marked(form):
+    text = longhand.row("150 % 12", 150, 12, form)["output"]
+    steps = longhand_forms.steps_of(text)
+    assert "".join(steps) == text and len(steps) > 20
+    for number in (1, 9, len(steps)):
+        start, end = locate(text, f"step {number}: should be another")
+        assert text[start:end] == steps[number - 1] and start == sum(map(len, steps[:number - 1]))
 
 
 def test_locate_falls_back_to_everything_or_nothing():

@@ -205,7 +205,7 @@ def test_bigbench_json_and_line_pairs(tmp_path):
     path = write(tmp_path / "pairs.txt", "Work out 8 * 31.\n248\nSubtract 5 from 9.\n4\n")
     assert read_questions(path) == [
         Question("pairs", "mul 1Dx2D", "Work out 8 * 31.", "", "248", operands=(8, "*", 31)),
-        Question("pairs", "all", "Subtract 5 from 9.", "", "4")]
+        Question("pairs", "sub 1D-1D", "Subtract 5 from 9.", "", "4", operands=(9, "-", 5))]
 
 
 @pytest.mark.parametrize("text, message", [
@@ -242,6 +242,8 @@ def test_find_expression():
             a, b = rng.randrange(10**6), rng.randrange(10**3)
             text = "What is {}?".format(phrasing.vary(a, op, b, False, *rng.choices((0, 1), k=3)))
             assert find_expression(text) == (a, op, b), text
-    for text in ("3 + 4 * 5", "-3 + 4", "0.5 * 3", "3 * -4", "5 + 3!", "Subtract 5 from 9.",
+            text = phrasing.phrase(a, op, b, rng)  # any wording of training, with a sign or not
+            assert find_expression(text) in ((a, op, b), (b, op, a) if op in "+*" else 0), text
+    for text in ("3 + 4 * 5", "-3 + 4", "0.5 * 3", "3 * -4", "5 + 3!", "٣ + ٤",
                  "1,000 + 3", "2 + 3.5", "What is it?", "1" * 3000 + " + 1"):
         assert find_expression(text) is None, text

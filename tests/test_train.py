@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from tiny import tiny_model
 
 import train
-from goat import checkpoint, lora
+from goat import checkpoint, lora, probe
 from goat.batching import IGNORE, RowBatches
 from goat.errors import UserError
 from goat.tokenizer import Tokenizer
@@ -129,10 +130,15 @@ def test_recomputation_changes_no_gradient(tiny_base, rows, straight, tmp_path):
 # ---------------------------------------------------------------------------------- bad input
 
 @pytest.mark.parametrize("more, message", [
-    (["--lora-r", "0"], "rank must be at least 1"),
-    (["--lora-targets", "q_proj,query"], "query is no linear layer"),
-    (["--lora-dropout", "1.5"], "dropout must be in"), (["--batch", "0"], "--batch must be above"),
-    (["--scratch"], "add --full"), (["--skills", "3", "--full"], None),
+    (["--lora-r", "0"], "--lora-r 0: must be above 0"),
+    (["--lora-targets", "q_proj,query"], "there is no layer query"),
+    (["--lora-dropout", "1.5"], "--lora-dropout 1.5: must be between 0 and 1"),
+    (["--lora-dropout", "1"], "must be below 1"), (["--batch", "0"], "--batch 0: must be above"),
+    (["--seed", "-1"], "--seed -1"), (["--clip", "-1"], "--clip -1"), (["--lr", "nan"], "--lr nan"),
+    (["--beta2", "1.5"], "--beta2 1.5"), (["--lora-alpha", "0"], "--lora-alpha 0"),
+    (["--weight-decay", "-1"], "--weight-decay -1"), (["--epochs", "inf"], "--epochs inf"),
+    (["--rows", "5"], "--rows is the size"), (["--scratch"], "add --full"),
+    (["--device", "cpu:x"], "--device cpu:x"), (["--skills", "3", "--full"], None),
     (["--base", "/no/such/folder"], "/no/such/folder"), (["--data", "/no/rows"], "/no/rows")])
 def test_bad_input_is_one_line_and_leaves_nothing(tiny_base, rows, tmp_path, more, message):
     out = tmp_path / "run"
@@ -177,11 +183,57 @@ def test_without_base_the_recipe_gives_the_defaults():
     passes = train.parse_args(["--epochs", "7"])
     assert (passes.epochs, passes.max_steps) == (7, None) and args["epochs"] == 1
     assert train.parse_args(["--epochs", "7", "--max-steps", "5"]).max_steps == 5
-    with pytest.raises(UserError, match="--epochs must be above 0"):
+    with pytest.raises(UserError, match="--epochs 0.0: must be above 0"):
         train.parse_args(["--epochs", "0"])
     paper = train.parse_args(["--base", "x"])
     assert (paper.lr, paper.batch, paper.lora_r, paper.lora_dropout, paper.warmup, paper.cutoff,
             paper.epochs) == (3e-4, 128, 64, 0.05, 100, 512, 1)
+
+
+def test_help_shows_the_defaults_that_hold(capsys):
+    said = []
+    for flags in ([], ["--base", "x"]):
+        with pytest.raises(SystemExit):
+            train.parse_args([*flags, "--help"])
+        said.append(" ".join(capsys.readouterr().out.split()))
+    for text, said_here in zip(("warm-up (default 20)", "warm-up (default 100)"), said):
+        assert text in said_here
+    assert "without --data (default: 61440" in said[0] and "default: None;" in said[1]
+
+
+def test_a_default_file_with_other_rows_is_not_trained_on(tiny_base, tmp_path, monkeypatch, capsys):
+    """Nor replaced: train.py says what is wrong, and takes it under its name."""
+    monkeypatch.chdir(tmp_path)
+    tokenizer = Tokenizer(tiny_base)
+
+    def load(*flags):
+        return train.load_data(train.parse_args([*flags]), tokenizer)
+
+    first = load("--rows", "40")
+    assert "data/demo.jsonl: 40 rows of the mixture 'demo' written" in capsys.readouterr().out
+    assert load("--rows", "40").fingerprint == first.fingerprint
+    assert "written" not in capsys.readouterr().out
+    before = Path("data/demo.jsonl").read_bytes()
+    with pytest.raises(UserError, match="data/demo.jsonl holds other rows than the 41"):
+        load("--rows", "41")
+    assert os.listdir("data") == ["demo.jsonl"] and Path("data/demo.jsonl").read_bytes() == before
+    assert load("--data", "data/demo.jsonl").fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_ctrl_c_while_it_asks_ends_the_run(tiny_base, rows, tmp_path, monkeypatch, when):
+    """In the questions before training it has learnt nothing; in those after it, all is saved."""
+    calls = []
+
+    def evaluate(*args, **options):
+        calls.append(when)
+        return ([], False) if when == "before" or len(calls) == 2 else ([], True)
+
+    monkeypatch.setattr(probe, "evaluate", evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        train.main(flags(tiny_base, rows, tmp_path / "run", "--before-after"))
+    assert (tmp_path / "run" / "adapter").exists() == (when == "after")
+    assert bool(log(tmp_path / "run")) == (when == "after")
 
 
 class NotANumber:
@@ -227,8 +279,9 @@ def test_out_of_memory_shows_before_the_first_step(tiny_base, rows, tmp_path, mo
     for flag in ("--cutoff", "--checkpointing on", "--int8", "--lora-r", "tried to allocate 3 GiB"):
         assert flag in str(error.value)
     data = RowBatches(rows, Tokenizer(tiny_base), 16, 256, 512, seed=0)
-    longest = max(data.padded(r) for r in range(len(data)))
-    assert shapes == [(256 // longest, longest)]
+    possible = [tuple(batch.tokens.shape) for batch in data.largest()]
+    assert len(possible) > 1 and shapes == [max(possible, key=lambda shape: shape[1])]
+    assert {rows * length for rows, length in possible} == {256}
 
 
 # ------------------------------------------------------------------------------ more than one

@@ -92,15 +92,22 @@ def test_gsm8k_without_a_usable_problem(make, tmp_path, text, flags, why):
 
 
 @pytest.mark.parametrize("flags", [["--gsm8k", "x"], ["--from-model", "x"], ["--no-code"],
-                                   ["--samples", "4"], ["--questions", "x"], ["--form", "climb2"]])
+                                   ["--samples", "4"], ["--questions", "x"], ["--form", "climb2"],
+                                   ["--no-steps", "--task", "longhand"],
+                                   ["--mixture", "demo", "--task", "word_problems"],
+                                   ["--omit", "split", "--task", "longhand"]])
 def test_flags_of_another_task_are_refused(flags, tmp_path):
-    with pytest.raises(UserError, match=f"{flags[0]} goes with --task"):
+    with pytest.raises(UserError, match=f"{flags[0]} goes with --task") as said:
         generate_data.main([*flags, "--rows", "5", "--out", str(tmp_path / "rows.jsonl")])
+    assert ("--form answer" in str(said.value)) == (flags[0] == "--no-steps")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("flags, why", [
-    (["--rows", "0"], "--rows 0"), (["--no-steps"], "--no-code"), (["--bare"], "--no-code"),
-    (["--samples", "0"], "--samples 0"), (["--gsm8k", "nowhere"], "train.jsonl"),
+    (["--rows", "0"], "--rows 0"), (["--no-steps"], "--no-code"), (["--bare"], "--task arithmetic"),
+    (["--samples", "4"], "--from-model"), (["--skip", "4"], "--skip leaves out"),
+    (["--samples", "0", "--from-model", "x"], "--samples 0"), (["--gsm8k", "nowhere"], "train.json"),
+    (["--gsm8k", ".", "--seed", "3"], "--skip N"), (["--gsm8k", ".", "--skip", "-1"], "0 or more"),
     (["--gsm8k", ".", "--held-out"], "--held-out"), (["--gsm8k", ".", "--no-code"], "--no-code")])
 def test_flags_that_do_not_fit(make, flags, why):
     with pytest.raises(UserError, match=why):

@@ -38,13 +38,13 @@ from goat.batching import IGNORE, Batch, RowBatches
 from goat.bench.train import stepper
 from goat.checkpoint import blank_model
 from goat.errors import UserError
+from goat.flags import EMBEDDED
 from goat.int8 import Int8Linear, to_int8, use_int8_inputs
 from goat.model import Llama, LlamaConfig
 from goat.padding import used
 from goat.tasks import dataset
 from goat.tokenizer import Tokenizer
 
-BASE = Path(__file__).parent.parent / "base"
 CUTOFF = 512  # tokens of the longest row
 TOY = LlamaConfig(vocab_size=1536, dim=64, hidden_dim=176, n_layers=2, n_heads=4, n_kv_heads=4,
                   head_dim=16)
@@ -128,7 +128,7 @@ def goat_rows(file: Path, args: argparse.Namespace) -> RowBatches:
     digits as LLaMA's does, so that the lengths are alike; which ids they are does not matter."""
     recipe = dataset.Recipe("paper", rows=args.batch * (args.steps + 1))
     dataset.write_rows(file, recipe, suites.reserved(), progress=False)
-    return RowBatches(file, Tokenizer(BASE), args.batch, args.micro_tokens, CUTOFF, seed=0)
+    return RowBatches(file, Tokenizer(EMBEDDED), args.batch, args.micro_tokens, CUTOFF, seed=0)
 
 
 def product_rate(where: torch.device, dtype: torch.dtype, size: int) -> float:

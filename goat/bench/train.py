@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from goat import checkpoint, device, lora, suites
 from goat.batching import IGNORE, Batch, RowBatches
 from goat.errors import UserError
+from goat.flags import EMBEDDED
 from goat.model import Llama, LlamaConfig
 from goat.padding import used
 from goat.tasks import dataset
 from goat.tokenizer import Tokenizer
 
-BASE = Path(__file__).parent.parent / "base"
 MIDDLE = dict(dim=512, hidden_dim=1408, n_layers=6, n_heads=8, n_kv_heads=8, head_dim=64)
 
 
@@ -48,9 +48,9 @@ def main(argv: list[str] | None = None) -> None:
         rows = Path(folder) / "rows.jsonl"
         dataset.write_rows(rows, dataset.Recipe("demo", rows=4000), suites.reserved(),
                            progress=False)
-        compare("embedded base", BASE, rows, where, dtype, args)
+        compare("embedded base", EMBEDDED, rows, where, dtype, args)
         if not args.small:
-            base = checkpoint.load_model(BASE)
+            base = checkpoint.load_model(EMBEDDED)
             model = Llama(LlamaConfig(vocab_size=base.config.vocab_size, **MIDDLE))
             model.init_weights(torch.Generator().manual_seed(0))
             checkpoint.save_model(model.to(dtype), Path(folder) / "middle")
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def compare(name: str, base: Path, rows: Path, where, dtype, args) -> None:
     """Time all contestants by turns and print tokens/s, real and with the padding counted."""
-    tokenizer = Tokenizer(BASE)
+    tokenizer = Tokenizer(EMBEDDED)
     bucketed = RowBatches(rows, tokenizer, 128, args.micro_tokens, 512, seed=0)
     contestants = {"goat": (ours(base, where, dtype), bucketed.window)}
     theirs = peers(base, where, dtype)

@@ -1,5 +1,5 @@
-"""Verifies every row of an arithmetic data set, ours or the published one, of longhand rows, and
-the answers of word problems.
+"""Verifies every row of an arithmetic data set, ours or the published one, of longhand rows, the
+answers of word problems, and the single equations in rows of the mixture `skills`.
 
 Nothing is generated again: each equation of each working is checked (goat/tasks/verify.py), the
 answer is compared with the end of the working, and the operands and the operation are read back
@@ -16,10 +16,11 @@ from itertools import islice
 from typing import TextIO
 
 from goat.errors import UserError
-from goat.tasks import longhand, phrasing
+from goat.tasks import longhand, phrasing, pretraining
 from goat.tasks.arithmetic import extract_answer, parse_question
 from goat.tasks.parallel import ordered_map
-from goat.tasks.verify import first_error
+from goat.tasks.skills import value_of
+from goat.tasks.verify import MAX_DIGITS, first_error
 from goat.tasks.word_problems import TASK, same_number, stated
 
 FIELDS = ("instruction", "input", "output", "answer")
@@ -42,11 +43,12 @@ def audit_file(path: str | os.PathLike, workers: int = 1, show: int = 10,
     `progress` is called with the number of rows of each chunk. Raises UserError when the file
     holds no rows, begins with something else than JSON, or is a list that breaks off.
     """
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         is_list = file.read(1) == "["
         file.seek(0)
         audit = Audit("row" if is_list else "line")
-        rows = enumerate(list_elements(file, path) if is_list else file, 1)
+        numbered = enumerate(list_elements(file, path) if is_list else file, 1)
+        rows = (row for row in numbered if row[1].strip())
         chunks = iter(lambda: list(islice(rows, CHUNK)), [])
         for count, bad in ordered_map(_audit_chunk, chunks, workers):
             if bad and bad[0][0] == 1 and bad[0][1].startswith(_NO_JSON):
@@ -108,6 +110,8 @@ def audit_row(text: str) -> str | None:
         return _audit_longhand(row)
     if row.get("task") == TASK:
         return _audit_word_problem(row)
+    if row.get("task") in pretraining.KINDS:
+        return None if row["task"] == "copy" else _audit_equations(row["input"] + row["output"])
     try:
         a, op, b = parse_question(row["input"])
     except UserError:
@@ -123,6 +127,19 @@ def audit_row(text: str) -> str | None:
         return f"cannot find the question in instruction {row['instruction']!r}"
     if named not in ((a, op, b), (b, op, a) if op in "+*" else None):
         return f"instruction {row['instruction']!r} does not ask {row['input']}"
+    return None
+
+
+_EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (-?\d+(?: R \d+)?)(?![\d+*/-]| [-+*/])")
+
+
+def _audit_equations(text: str) -> str | None:
+    """The first equation of two numbers in a text that is false."""
+    for a, op, b, value in _EQUATION.findall(text):
+        if max(len(a), len(b)) > MAX_DIGITS or op == "/" and int(b) == 0:
+            return f"{a[:30]} {op} {b[:30]} is not checked"
+        if value != (true := value_of(int(a), op, int(b))):
+            return f"{a} {op} {b} is {true}, not {value}"
     return None
 
 
@@ -151,8 +168,10 @@ def _audit_word_problem(row: dict[str, str]) -> str | None:
     return None if right else failure or f"the output answers {given!r}, not {row['answer']!r}"
 
 
-_SIGNED = re.compile(r"(\d+) ?([-+*/x]|plus|minus|times|multiplied by|divided by) ?(\d+)")
-_NAMED = re.compile(r"the (sum|difference|product|quotient and remainder) of (\d+) and (\d+)")
+_SIGNED = re.compile(r"(\d+) ?([-+*/x]|plus|minus|times|multiplied by|divided by) ?(\d+)",
+                     re.ASCII)
+_NAMED = re.compile(r"the (sum|difference|product|quotient and remainder) of (\d+) and (\d+)",
+                    re.ASCII)
 _OPERATIONS = {"x": "*", "plus": "+", "minus": "-", "times": "*", "multiplied by": "*",
                "divided by": "/", "sum": "+", "difference": "-", "product": "*",
                "quotient and remainder": "/"}
@@ -183,5 +202,5 @@ def read_instruction(instruction: str) -> tuple[int, str, int] | None:
 @cache
 def _wordings() -> list[tuple[str, re.Pattern]]:
     return [(op, re.compile(re.escape(wording).replace(r"\{a\}", r"(?P<a>\d+)")
-                            .replace(r"\{b\}", r"(?P<b>\d+)")))
+                            .replace(r"\{b\}", r"(?P<b>\d+)"), re.ASCII))
             for op, wordings in phrasing.WORDINGS.items() for wording in wordings]

@@ -7,6 +7,7 @@ questions are the same in every ablation of the working.
 """
 
 import contextlib
+import filecmp
 import json
 import os
 import random
@@ -226,6 +227,29 @@ def write_rows(path: str | os.PathLike, recipe: Recipe, reserved: Collection[tup
             bar.update(sum(summary.rows for summary in part.tasks.values()))
         file.write(b"\n]\n" if as_list else b"")
     return report
+
+
+def write_once(path: str | os.PathLike, recipe: Recipe,
+               reserved: Collection[tuple[int, str, int]]) -> bool:
+    """`write_rows` where there is no such file yet, which is told; else the file must be the same.
+
+    Raises UserError where it holds other rows: nobody's file is replaced, and none is taken for
+    what it is not.
+    """
+    path = Path(path)
+    if not path.exists():
+        write_rows(path, recipe, reserved)
+        return True
+    fresh = path.with_name(f".{path.stem}.{os.getpid()}.jsonl")
+    try:
+        write_rows(fresh, recipe, reserved)
+        if filecmp.cmp(fresh, path, shallow=False):
+            return False
+    finally:
+        fresh.unlink(missing_ok=True)
+    raise UserError(f"{path} holds other rows than the {recipe.size:,} of the mixture "
+                    f"{recipe.mixture!r} that would be written here: name it as --data to train "
+                    "on it, or move it away")
 
 
 def write_list(path: str | os.PathLike, rows: Sequence[dict[str, str]],

@@ -14,6 +14,7 @@ from itertools import cycle, islice
 from random import Random
 
 from goat.errors import UserError
+from goat.tasks import arithmetic
 from goat.tasks.arithmetic import Check
 from goat.tasks.longhand_forms import FORMS, Form
 from goat.tasks.verify import MAX_DIGITS
@@ -60,6 +61,7 @@ def questions(split: str, n: int | None, seed: int | str = 0) -> Iterator[tuple[
 _WORDED = re.compile(r"(?:calculate|what is) the remainder when (-?\d+) is divided by (-?\d+) ?"
                      r"[.?]?", re.IGNORECASE)
 _BARE = re.compile(r"(-?\d+) ?% ?(-?\d+)")
+_DIVISION = re.compile(r"^\s*(\d+ - \d+ \* |(Therefore, )?\d+ / \d+ = )")
 
 
 def parse_question(text: str) -> tuple[int, int]:
@@ -108,7 +110,12 @@ def check(text: str, form: str, output: str) -> Check:
 
 
 def check_any(x: int, y: int, output: str) -> Check:
-    """Verify a working of x % y in whatever form it follows the longest."""
+    """Verify a working of x % y: a long division as Goat writes it, whose quotient says the
+    remainder too, or else whatever form it follows the longest."""
+    if _DIVISION.search(output):
+        found = arithmetic.check(f"{x} / {y}", output)
+        return found._replace(answer=found.answer.partition(" R ")[2] or "0")
+
     def followed(form: Form) -> int:
         try:
             return len(os.path.commonprefix((form.write(x, y), output.strip())))
@@ -151,7 +158,7 @@ def read_pairs(path: str | os.PathLike) -> list[tuple[int, str, str]]:
     lines, or a question and its answer on every two lines. Raises UserError for a file that is
     neither."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             lines = [(number, line.strip()) for number, line in enumerate(file, 1) if line.strip()]
     except UnicodeDecodeError:
         raise UserError(f"{path}: this is not a text file in UTF-8")

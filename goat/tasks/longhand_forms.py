@@ -214,6 +214,11 @@ _BREAK = re.compile(  # where a step begins, in any form
     r"(?=\n| (?:look|write|clear|\{|[a-zA-Z]\d))")
 
 
+def steps_of(text: str) -> list[str]:
+    """The steps of a working, each with the separator before it."""
+    return _BREAK.split(text)
+
+
 def extract_answer(text: str) -> str:
     """The remainder that a working states: its last number; "" where there is none."""
     numbers = _NUMBER.findall(text)
@@ -222,7 +227,7 @@ def extract_answer(text: str) -> str:
 
 def _first_error(steps: list[Step], text: str, unit: str) -> tuple[str, str] | None:
     """(kind, reason) of the first step of `text` that is not the true one."""
-    found = _BREAK.split(text)
+    found = steps_of(text)
     for number, (step, have) in enumerate(zip_longest(steps, found), 1):
         if step is None:
             return "format", f"{unit} {number}: the text goes on after the remainder"

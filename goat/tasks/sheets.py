@@ -128,13 +128,6 @@ def done(kind: str, left: int, x: int) -> tuple[str, int]:
     return f"{left} {kind} {x} = {value}", value
 
 
-def table(rng: Random, top: int) -> tuple[str, str]:
-    """Multiples of one number, two to ten of them, in the notation of `skills.count_by`."""
-    base, times = operand(rng, max(1, top - 1)), rng.randint(2, 10)
-    return f"count by {base}, {times} times: ", " ".join(str(base * k)
-                                                         for k in range(1, times + 1))
-
-
 def loop(rng: Random, top: int) -> tuple[str, str]:
     """The same steps for every digit that is brought down, until there is none left.
 

@@ -16,7 +16,7 @@ comes: goat/tasks/pretraining.py; rows of many lines: goat/tasks/sheets.py.
 
 from random import Random
 
-from goat.tasks import phrasing
+from goat.tasks import longhand, phrasing
 
 PEOPLE = ("Tom", "Maria", "Ali", "Julie", "Ken", "Natalia", "Weng", "James", "Betty", "Omar")
 THINGS = ("apples", "books", "stickers", "eggs", "dollars", "pages", "marbles", "tickets", "hours")
@@ -36,8 +36,6 @@ STORIES = (  # (text, expression); {p} person, {t} things
     ("If {a} {t} are packed into {b} bags with the same number in each, how many go in a bag?",
      "{a} / {b}"),
 )
-REMAINDERS = ("Calculate the remainder when {a} is divided by {b}.",
-              "What is the remainder when {a} is divided by {b}?")
 EXPRESSION = "\nExpression: "  # asks for the expression behind a question, not for its value
 
 
@@ -213,7 +211,7 @@ def order(rng: Random, top: int) -> tuple[str, str]:
 
 def count_by(rng: Random, top: int) -> tuple[str, str]:
     """Running totals of one number: count by 57: 57 114 171 …"""
-    step, times = operand(rng, max(1, top - 1)), rng.randint(2, 9)
+    step, times = operand(rng, max(1, top - 1)), rng.randint(2, 10)
     return f"count by {step}, {times} times: ", " ".join(str(step * k)
                                                          for k in range(1, times + 1))
 
@@ -268,7 +266,7 @@ def question(rng: Random, top: int) -> tuple[str, str]:
         op = rng.choice("*/")
         return phrasing.phrase(a, op, b, rng) + EXPRESSION, f"{a} {op} {b}"
     if kind < 0.85:
-        return rng.choice(REMAINDERS).format(a=a, b=b) + EXPRESSION, f"{a} % {b}"
+        return rng.choice(longhand.WORDINGS).format(a=a, b=b) + EXPRESSION, f"{a} % {b}"
     text, expression = rng.choice(STORIES)
     names = {"p": rng.choice(PEOPLE), "t": rng.choice(THINGS), "a": a, "b": b}
     return text.format(**names) + EXPRESSION, expression.format(**names)
