@@ -90,7 +90,8 @@ def find_expression(text: str) -> tuple[int, str, int] | None:
         return None
     head, tail = text[:match.start()], text[match.end():]
     left_over = set("0123456789+*/^%") & set(head + tail)
-    if left_over or head.endswith((".", ",")) or head.rstrip().endswith("-") or tail.startswith("!"):
+    negative, part_of_a_number = head.rstrip().endswith("-"), head.endswith((".", ","))
+    if left_over or negative or part_of_a_number or tail.startswith("!"):
         return None
     a, sign, b = match.groups()
     return parse_question(f"{a} {_SIGNS.get(sign, sign)} {b}")

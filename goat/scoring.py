@@ -148,19 +148,17 @@ def locate(text: str, first_error: str | None) -> tuple[int, int]:
 
     "line 2: …" is the second line, "equation 3: …" what follows the third "=", or what stands
     before the first one where the question is copied wrongly, and "step 4: …" the fourth step of a
-    longhand form. It is the whole text where the error
-    has no place of its own, and nothing where there is no error.
+    longhand form. It is the whole text where the error has no place of its own, and nothing where
+    there is no error.
     """
     if first_error is None:
         return 0, 0
     place = _PLACE.match(first_error)
     if place is None:
         return 0, len(text)
-    separator, skip = ("\n", 0) if place[1] == "line" else (" = ", 0 if place[3] else 1)
-    if place[1] == "step":
-        separator, skip, parts = "", 0, longhand_forms.steps_of(text)
-    else:
-        parts = text.split(separator)
+    separator, skip = {"line": ("\n", 0), "step": ("", 0),
+                       "equation": (" = ", 0 if place[3] else 1)}[place[1]]
+    parts = text.split(separator) if separator else longhand_forms.steps_of(text)
     index = int(place[2]) - 1 + skip
     if index >= len(parts):
         return 0, len(text)

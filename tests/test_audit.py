@@ -38,7 +38,7 @@ def test_check_names_what_is_wrong(change, reason, tmp_path, capsys):
 def test_check_of_skills(tmp_path, capsys):
     """Each equation of two numbers; all rows that are written hold."""
     path = tmp_path / "skills.jsonl"
-    generate_data.main(["--mixture", "skills", "--rows", "300", "--out", str(path), "--workers", "1"])
+    generate_data.main(["--mixture", "skills", "--rows", "300", "--out", str(path)])
     assert generate_data.main(["--check", str(path), "--workers", "1"]) == 0
     bad = [{"instruction": "", "answer": "", "input": i, "output": o, "task": "running"} for i, o in
            (("7 + 5 - 3 = ", "12 - 3 = 8"), ("38 / 5 = ", "7 R 2"), ("4 / 0 = ", "1"),

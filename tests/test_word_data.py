@@ -106,7 +106,7 @@ def test_flags_of_another_task_are_refused(flags, tmp_path):
 @pytest.mark.parametrize("flags, why", [
     (["--rows", "0"], "--rows 0"), (["--no-steps"], "--no-code"), (["--bare"], "--task arithmetic"),
     (["--samples", "4"], "--from-model"), (["--skip", "4"], "--skip leaves out"),
-    (["--samples", "0", "--from-model", "x"], "--samples 0"), (["--gsm8k", "nowhere"], "train.json"),
+    (["--samples", "0", "--from-model", "x"], "--samples 0"), (["--gsm8k", "nowhere"], "train"),
     (["--gsm8k", ".", "--seed", "3"], "--skip N"), (["--gsm8k", ".", "--skip", "-1"], "0 or more"),
     (["--gsm8k", ".", "--held-out"], "--held-out"), (["--gsm8k", ".", "--no-code"], "--no-code")])
 def test_flags_that_do_not_fit(make, flags, why):

@@ -22,8 +22,8 @@ GROWING = {alone: 44, in_line: 4, column: 6, running: 7, sum_of_products: 4, pro
            question: 9}
 EVEN = {**GROWING, subtraction: 60}
 SHEETS = {alone: 20, subtraction: 12, question: 12, in_line: 3, column: 3, running: 5,
-          sum_of_products: 5, product_first: 3, split: 3, copy: 3, compare: 4, order: 3, count_by: 4,
-          append_digit: 1, scratch: 4, climb: 6, sheet: 14}
+          sum_of_products: 5, product_first: 3, split: 3, copy: 3, compare: 4, order: 3,
+          count_by: 4, append_digit: 1, scratch: 4, climb: 6, sheet: 14}
 WORDS = {alone: 16, subtraction: 12, question: 6, in_line: 2, column: 2, running: 4,
          sum_of_products: 4, product_first: 2, split: 2, copy: 3, compare: 3, append_digit: 1,
          climb: 10, sheet: 14, loop: 16, count_by: 2, multiples: 8, text: 8}
@@ -32,7 +32,7 @@ NAMES = {alone: 30, addition: 14, subtraction: 24, question: 6, in_line: 1, colu
          climb: 3, sheet: 5, loop: 4, count_by: 1, multiples: 5, naming: 3, registers: 6, text: 5}
 MIXES = {"growing": GROWING, "even": EVEN, "sheets": SHEETS, "words": WORDS, "names": NAMES}
 KINDS = {kind.__name__: kind for mix in MIXES.values() for kind in mix}
-LONG = {climb, sheet, loop, count_by, multiples}  # of many numbers: from `words` on, of middle sizes
+LONG = {climb, sheet, loop, count_by, multiples}  # of many numbers; from `words` on of middle size
 STEP = re.compile(r"(\d+) ([-+*/]) (\d+)")
 
 
