@@ -108,6 +108,8 @@ def largest_batch_first(model: Llama, masters: optim.MasterWeights, optimizers: 
 def main(argv: list[str] | None = None) -> int | None:
     # settings: everything that can be refused is refused before anything is loaded
     args = parse_args(sys.argv[1:] if argv is None else argv)
+    if args.data and not Path(args.data).is_file():
+        raise UserError(f"--data {args.data}: there is no such file")
     where, dtype = device.pick(args.device, args.dtype)
     config = memory.PRESETS.get(args.plan) or checkpoint.read_config(args.base or EMBEDDED)
     setting = fit(args, config, where, dtype)

@@ -119,8 +119,6 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         parser.set_defaults(**recipe)
     args = parser.parse_args(argv)
     check_ranges(args)
-    if args.data and not Path(args.data).is_file():
-        raise UserError(f"--data {args.data}: there is no such file")
     if args.plan not in (None, "base", *memory.PRESETS):
         raise UserError(f"--plan {args.plan}: there are {', '.join(memory.PRESETS)}; for a model "
                         "of your own give --plan alone and the model as --base")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from goat import sandbox
+from goat.errors import UserError
 
 
 def measure(run: Callable[[str], object], count: int) -> list[float]:
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--snippets", type=int, default=1000, help="for the sandbox (1000)")
     parser.add_argument("--plain", type=int, default=50, help="for plain subprocesses (50)")
     args = parser.parse_args(argv)
+    if min(args.snippets, args.plain) < 1:
+        raise UserError("--snippets and --plain must be 1 or more")
     start = time.perf_counter()
     sandbox.walls()
     print(f"the server started in {(time.perf_counter() - start) * 1e3:.0f} ms, once per thread")

@@ -41,6 +41,8 @@ def main(argv: list[str] | None = None) -> None:
                         help="default auto")
     parser.add_argument("--small", action="store_true", help="the embedded base only")
     args = parser.parse_args(argv)
+    if min(args.steps, args.rounds, args.micro_tokens) < 1:
+        raise UserError("--steps, --rounds and --micro-tokens must be 1 or more")
     where, dtype = device.pick(args.device, args.dtype)
     print(f"{where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads, "
           f"torch {torch.__version__}; {args.steps} steps of 128 rows, best of {args.rounds}")

@@ -126,17 +126,17 @@ def solve(template: Template, numbers: dict[str, int], code: bool) -> str:
     """The tagged solution, in code or in prose."""
     steps, variables = [], {}
     for prose, lines in work(template, numbers):
+        last, _, result = lines[-1]  # the last step's is the answer
         if code:
             program = [f"{name} = {expression}" for name, expression, _ in lines]
-            last, _, value = lines[-1]
-            steps.append(Step(prose, "\n".join([*program, f"print({last})"]), str(value)))
+            steps.append(Step(prose, "\n".join([*program, f"print({last})"]), str(result)))
             continue
         for name, expression, value in lines:
             known = re.sub(r"[a-z]\w*", lambda m: str(variables[m[0]]), expression)
             prose += f"\n{name} = {known.replace('//', '/')} = {value}"
             variables[name] = value
         steps.append(Step(prose))
-    return render(steps, str(value))
+    return render(steps, str(result))
 
 
 def tell(template: Template, words: dict[str, object], rng: Random) -> str:
