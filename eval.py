@@ -222,12 +222,11 @@ def value_model(args: argparse.Namespace, model: Llama, tokenizer: Tokenizer) ->
 
 
 def choose(model: Llama, tokenizer: Tokenizer, questions: list[Question],
-           args: argparse.Namespace) -> tuple[list[Record], bool, dict]:
+           args: argparse.Namespace, options: dict) -> tuple[list[Record], bool, dict]:
     """Records of the chosen samples, whether all are there, and more for the results file."""
     valuer = value_model(args, model, tokenizer)
-    options = {"interpreter": False, **decoding(args, questions)}
     found, complete = rerank.sample(model, tokenizer, questions, args.samples, valuer=valuer,
-                                    progress=True, **options)
+                                    progress=True, **{"interpreter": False, **options})
     how = args.rerank if args.rerank in rerank.methods(found) else "vote"  # broken off
     print(f"{rerank.table(found)}\n\nby {how}:")
     return [one.chosen(how) for one in found], complete, {"reranking": rerank.scores(found)}
@@ -248,31 +247,26 @@ def main(argv: list[str] | None = None) -> int | None:
             check_place(place)
     model, tokenizer = load(args)
     model.join()
-    hashes = {"base_hash": folder_hash(args.base),  # of what was loaded, whatever is there later
-              "adapter_hash": folder_hash(args.adapter) if args.adapter else None}
     print(f"base {args.base}, adapter {args.adapter or 'none'}, {args.dtype} on {args.device}")
     if args.ask:
         return ask(model, tokenizer, args.ask, args)
     if args.ask is not None:
         return ask_in_turn(model, tokenizer, args)
     print(f"{len(questions):,} questions, fingerprint {fingerprint(questions)}")
+    hashes = {"base_hash": folder_hash(args.base),  # of what was loaded, whatever is there later
+              "adapter_hash": folder_hash(args.adapter) if args.adapter else None}
 
-    began, more = time.time(), {}
-    try:
+    began, more, options = time.time(), {}, decoding(args, questions)
+    with device.out_of_memory(f"lower --batch-size (now {args.batch_size})"):
         if args.samples > 1:
-            records, complete, more = choose(model, tokenizer, questions, args)
+            records, complete, more = choose(model, tokenizer, questions, args, options)
         else:
-            records, complete = evaluate(model, tokenizer, questions, progress=True,
-                                         **decoding(args, questions))
-    except (RuntimeError, MemoryError) as error:
-        if not device.out_of_memory(error):
-            raise
-        raise UserError(f"out of memory: lower --batch-size (now {args.batch_size})")
+            records, complete = evaluate(model, tokenizer, questions, progress=True, **options)
     if not records:
         print(f"interrupted before the first answer: {args.out} is not written")
         return INTERRUPTED
     setting = {"command": [Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)],
-               "settings": vars(args) | decoding(args, questions), "complete": complete,
+               "settings": vars(args) | options, "complete": complete,
                "seconds": time.time() - began, "fingerprint": fingerprint(questions),
                "questions": len(questions), **hashes,
                "config": asdict(model.config), "versions": report.versions(),

@@ -46,6 +46,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     what.add_argument("--rows", type=int, metavar="N", help="how many (default: as many as the "
                       "mixture has; of longhand 200)")
     what.add_argument("--seed", type=int, default=0, help="default 0")
+    what.add_argument("--held-out", action="store_true",
+                      help="with the wordings (of word problems: templates) that training never "
+                      "shows (default: the others; longhand has none)")
     goat = parser.add_argument_group("with --task arithmetic").add_argument
     hand = parser.add_argument_group("with --task longhand").add_argument
     word = parser.add_argument_group("with --task word_problems").add_argument
@@ -83,18 +86,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
              help="solve in prose, without an interpreter (default: in prose and code)"),
         word("--from-model", metavar="ADAPTER",
              help="keep what this model solves by itself, wrong solutions apart in "
-             "OUT.wrong.jsonl (default: the solutions of the source)"),
-        word("--base", metavar="DIR", help="its base (default: the embedded one)"),
-        word("--samples", type=int, default=8, metavar="N",
-             help="of the model for each question (default 8)"),
-        word("--temperature", type=float, default=0.7, help="of these (default 0.7)"),
-        word("--batch-size", type=int, default=128, metavar="N",
-             help="solutions at a time (default 128)"),
-        word("--int8", action="store_true", help="hold the base in 8 bits (default: not)")
+             "OUT.wrong.jsonl (default: the solutions of the source)")
     ]}
-    what.add_argument("--held-out", action="store_true",
-                      help="with the wordings (of word problems: templates) that training never "
-                      "shows (default: the others; longhand has none)")
+    model = parser.add_argument_group("with --from-model").add_argument
+    sampling = [
+        model("--base", metavar="DIR", help="its base (default: the embedded one)"),
+        model("--samples", type=int, default=8, metavar="N",
+              help="of the model for each question (default 8)"),
+        model("--temperature", type=float, default=0.7, help="of these (default 0.7)"),
+        model("--batch-size", type=int, default=128, metavar="N",
+              help="solutions at a time (default 128)"),
+        model("--int8", action="store_true", help="hold the base in 8 bits (default: not)")
+    ]
+    own["word_problems"] += sampling
     where = parser.add_argument_group("output")
     where.add_argument("--out", metavar="FILE",
                        help="JSON lines; a .json file gets one list; - is standard output (default "
@@ -108,19 +112,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.check:
         return args
+
+    def given(actions: list[argparse.Action]) -> list[str]:
+        return [a.option_strings[0] for a in actions if getattr(args, a.dest) != a.default]
+
     for task, actions in own.items():
-        given = [a.option_strings[0] for a in actions if getattr(args, a.dest) != a.default]
-        if given and args.task != task:
-            raise UserError(f"{given[0]} goes with --task {task}, and this is --task {args.task}"
-                            + INSTEAD.get((args.task, given[0]), ""))
+        if args.task != task and (flags := given(actions)):
+            raise UserError(f"{flags[0]} goes with --task {task}, and this is --task {args.task}"
+                            + INSTEAD.get((args.task, flags[0]), ""))
     if args.task == "longhand" and args.held_out:
         raise UserError("--held-out: the questions of longhand have no other wordings")
-    if args.max_digits != 8 and args.mixture != "skills":
+    if args.mixture != "skills" and args.max_digits != parser.get_default("max_digits"):
         raise UserError("--max-digits goes with --mixture skills: the sizes of the others are set")
-    sampling = [flag for flag in ("samples", "temperature", "base", "int8")
-                if getattr(args, flag) != parser.get_default(flag)]
-    if sampling and not args.from_model:
-        raise UserError(f"--{sampling[0]} goes with --from-model")
+    if not args.from_model and (flags := given(sampling)):
+        raise UserError(f"{flags[0]} goes with --from-model")
     return args
 
 

@@ -1,6 +1,7 @@
 """Which device and which number format to compute in."""
 
 from collections.abc import Callable
+from contextlib import contextmanager
 
 import torch
 
@@ -45,10 +46,18 @@ def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch
     return chosen, torch.float32 if kind == "cpu" else torch.float16
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether that is what an error says; for a CPU torch has no class of its own for it."""
-    return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            or "can't allocate memory" in str(error))
+@contextmanager
+def out_of_memory(advice: str):
+    """Running out of memory becomes a UserError with what helps against it. For a CPU torch has no
+    class of error of its own."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        named = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not named and "can't allocate memory" not in str(error):
+            raise
+        reason = (str(error).strip() or "of the host").splitlines()[0]
+        raise UserError(f"out of memory: {advice} ({reason})")
 
 
 def compiled(function: Callable, device: torch.device, backend: str | Callable = "inductor"):

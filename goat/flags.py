@@ -4,7 +4,6 @@ of goat/base/recipe.json for the embedded base."""
 import argparse
 import json
 import math
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,21 +137,21 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 ABOVE_0 = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "max_steps",
            "lr", "skills", "rows", "value_weight", "clip", "lora_alpha", "lora_r")
 AT_LEAST_0 = ("muon_lr", "weight_decay", "warmup", "eval_every", "seed", "skip_bad_steps")
-SHARES = ("hold", "final_lr", "beta2", "lora_dropout")  # of 1
+SHARES = ("hold", "final_lr")  # of 1
+BELOW_1 = ("beta2", "lora_dropout")  # shares too, but never all
 
 
 def check_ranges(args: argparse.Namespace) -> None:
     """Raises UserError naming the first flag whose number makes no sense."""
     for names, fits, said in ((ABOVE_0, lambda x: x > 0, "above 0"),
                               (AT_LEAST_0, lambda x: x >= 0, "0 or more"),
-                              (SHARES, lambda x: 0 <= x <= 1, "between 0 and 1")):
+                              (SHARES, lambda x: 0 <= x <= 1, "between 0 and 1"),
+                              (BELOW_1, lambda x: 0 <= x < 1,
+                               "between 0 and 1, and it must be below 1")):
         for name in names:
             value = getattr(args, name)
             if value is not None and not (math.isfinite(value) and fits(value)):
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be {said}")
-    for name in ("beta2", "lora_dropout"):
-        if getattr(args, name) == 1:
-            raise UserError(f"--{name.replace('_', '-')} 1: must be below 1")
 
 
 def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:
@@ -192,14 +191,7 @@ def fit(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
     return setting
 
 
-@contextmanager
 def memory_advice():
     """Running out of memory is answered by the flags that need less of it."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not device.out_of_memory(error):
-            raise
-        reason = (str(error).strip() or "of the host").splitlines()[0]
-        raise UserError("out of memory: lower --micro-tokens or --cutoff, give --checkpointing on, "
-                        f"hold the base in 8 bits with --int8, or lower --lora-r ({reason})")
+    return device.out_of_memory("lower --micro-tokens or --cutoff, give --checkpointing on, hold the "
+                                "base in 8 bits with --int8, or lower --lora-r")

@@ -67,9 +67,7 @@ def fingerprint(questions: Iterable[Question]) -> str:
     return digest.hexdigest()[:12]
 
 
-_EXPRESSION = re.compile(
-    r"([0-9]+) ?([-+*/xX×÷]|plus|minus|times|multiplied by|divided by) ?([0-9]+)")
-_SIGNS = {"plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/"}
+_EXPRESSION = re.compile(rf"([0-9]+) ?([-+*/xX×÷]|{audit.SIGN_WORDS}) ?([0-9]+)")
 
 
 def find_expression(text: str) -> tuple[int, str, int] | None:
@@ -94,7 +92,7 @@ def find_expression(text: str) -> tuple[int, str, int] | None:
     if left_over or negative or part_of_a_number or tail.startswith("!"):
         return None
     a, sign, b = match.groups()
-    return parse_question(f"{a} {_SIGNS.get(sign, sign)} {b}")
+    return parse_question(f"{a} {audit.OPERATIONS.get(sign, sign)} {b}")
 
 
 def read_questions(path: str | os.PathLike, limit: int | None = None) -> list[Question]:

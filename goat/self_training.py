@@ -14,11 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import torch
 from tqdm import tqdm
 
 from goat import checkpoint, device
-from goat.errors import UserError
 from goat.flags import EMBEDDED
 from goat.interpreter import ANSWERED, Solution, solve
 from goat.scoring import wilson
@@ -100,14 +98,13 @@ def sample(questions: Sequence[dict[str, str]], args: argparse.Namespace) -> Har
     found = []
     bar = tqdm(solutions, total=len(questions) * args.samples, unit="solution")
     try:
-        found.extend(bar)
+        with device.out_of_memory(f"lower --batch-size (now {args.batch_size}), or hold the base in "
+                                  "8 bits with --int8"):
+            found.extend(bar)
     except KeyboardInterrupt:
         bar.close()
         if not harvest(questions, found, args.samples).first_right:
             raise
-    except torch.OutOfMemoryError:
-        raise UserError(f"out of memory: lower --batch-size (now {args.batch_size}), or hold the "
-                        "base in 8 bits with --int8")
     return harvest(questions, found, args.samples)
 
 

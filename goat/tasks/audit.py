@@ -168,11 +168,11 @@ def _audit_word_problem(row: dict[str, str]) -> str | None:
     return None if right else failure or f"the output answers {given!r}, not {row['answer']!r}"
 
 
-_SIGNED = re.compile(r"(\d+) ?([-+*/x]|plus|minus|times|multiplied by|divided by) ?(\d+)",
-                     re.ASCII)
+SIGN_WORDS = "plus|minus|times|multiplied by|divided by"  # between two numbers
+_SIGNED = re.compile(rf"(\d+) ?([-+*/x]|{SIGN_WORDS}) ?(\d+)", re.ASCII)
 _NAMED = re.compile(r"the (sum|difference|product|quotient and remainder) of (\d+) and (\d+)",
                     re.ASCII)
-_OPERATIONS = {"x": "*", "plus": "+", "minus": "-", "times": "*", "multiplied by": "*",
+OPERATIONS = {"x": "*", "plus": "+", "minus": "-", "times": "*", "multiplied by": "*",
                "divided by": "/", "sum": "+", "difference": "-", "product": "*",
                "quotient and remainder": "/"}
 
@@ -196,7 +196,7 @@ def read_instruction(instruction: str) -> tuple[int, str, int] | None:
             return None
     if sum(map(len, re.findall(r"\d+", instruction))) != len(a) + len(b):
         return None
-    return int(a), _OPERATIONS.get(operation, operation), int(b)
+    return int(a), OPERATIONS.get(operation, operation), int(b)
 
 
 @cache
