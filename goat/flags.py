@@ -193,5 +193,5 @@ def fit(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
 
 def memory_advice():
     """Running out of memory is answered by the flags that need less of it."""
-    return device.out_of_memory("lower --micro-tokens or --cutoff, give --checkpointing on, hold the "
-                                "base in 8 bits with --int8, or lower --lora-r")
+    return device.out_of_memory("lower --micro-tokens or --cutoff, give --checkpointing on, hold "
+                                "the base in 8 bits with --int8, or lower --lora-r")

@@ -98,8 +98,8 @@ def sample(questions: Sequence[dict[str, str]], args: argparse.Namespace) -> Har
     found = []
     bar = tqdm(solutions, total=len(questions) * args.samples, unit="solution")
     try:
-        with device.out_of_memory(f"lower --batch-size (now {args.batch_size}), or hold the base in "
-                                  "8 bits with --int8"):
+        with device.out_of_memory(f"lower --batch-size (now {args.batch_size}), or hold the base "
+                                  "in 8 bits with --int8"):
             found.extend(bar)
     except KeyboardInterrupt:
         bar.close()
