@@ -7,6 +7,7 @@ nothing. When a process dies, the others end at their next meeting with one clea
 saved last is whole, since only one process writes, and it writes atomically.
 """
 
+import importlib
 import os
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -31,6 +32,10 @@ class Group:
                 self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
                 torch.cuda.set_device(self.device)
             kind = "nccl" if device.type == "cuda" else "gloo"
+            # Its functions have the group of all processes as a default argument. Were it imported
+            # later, as optimizers do, it would keep the group beyond its end, and the group's
+            # threads could crash this process at the exit.
+            importlib.import_module("torch.distributed.nn.functional")
             dist.init_process_group(kind, timeout=PATIENCE)
 
     @property

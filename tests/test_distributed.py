@@ -7,11 +7,13 @@ Run: python -m pytest tests/test_distributed.py
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
-from runs import flags, log, run_script
+from runs import ROOT, flags, log, run_script
 
 from goat.batching import Batch
 from goat.distributed import Group
@@ -19,22 +21,21 @@ from goat.distributed import Group
 WAIT = 120  # seconds: a busy machine takes long to import torch twice
 
 
-def start_two(arguments: list[str]) -> list:
-    """Both processes of a run, as torchrun would start them."""
+def two_places() -> list[dict]:
+    """The environments of the two processes of a run, as torchrun would make them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
               "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    return [run_script(arguments, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-            for rank in range(2)]
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
 
 
 @pytest.mark.parametrize("victim", [0, 1], ids=["the writer dies", "the other dies"])
 def test_when_one_process_dies_the_other_stops_clearly(tiny_base, rows, tmp_path, victim):
     out = tmp_path / "run"
     endless = flags(tiny_base, rows, out, "--save-every", "1", "--max-steps", "100000")
-    processes = start_two(endless)
+    processes = [run_script(endless, env=place) for place in two_places()]
     state, deadline = out / "checkpoint" / "state.pt", time.time() + WAIT
     while not state.exists() and time.time() < deadline:
         time.sleep(0.01)
@@ -49,6 +50,31 @@ def test_when_one_process_dies_the_other_stops_clearly(tiny_base, rows, tmp_path
     saved = torch.load(state, weights_only=True)["step"]
     assert saved >= len(log(out)) - 1
     assert os.listdir(state.parent) == ["state.pt"] or victim == 0  # the writer may die in writing
+
+
+THREADS = """
+import os
+import torch
+from goat.distributed import Group
+group = Group(torch.device("cpu"))
+weight = torch.nn.Parameter(torch.ones(3))
+optimizer = torch.optim.AdamW([weight])
+weight.sum().backward()
+group.sum_gradients([weight])
+optimizer.step()
+group.close()
+tasks = "/proc/self/task"
+print([name for name in (open(f"{tasks}/{task}/comm").read() for task in os.listdir(tasks))
+       if "gloo" in name])
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="lists threads as Linux does")
+def test_the_groups_threads_end_with_it():
+    """A thread that outlives the group crashes its process at the exit now and then."""
+    processes = [subprocess.Popen([sys.executable, "-c", THREADS], env=place, text=True,
+                                  stdout=subprocess.PIPE, cwd=ROOT) for place in two_places()]
+    assert [process.communicate(timeout=WAIT)[0] for process in processes] == ["[]\n"] * 2
 
 
 def test_each_row_goes_to_one_process(monkeypatch):
