@@ -63,7 +63,7 @@ def assert_solved(row):
         assert len(lines) == sum(c != "0" for c in answer.split(" ")[0])
 
 
-@pytest.mark.parametrize("mixture", ["paper", "notebook", "demo"])
+@pytest.mark.parametrize("mixture", list(mixtures.MIXTURES))
 def test_rows_are_solved_independently_checked(mixture, tmp_path):
     """10,000 rows of every task of `paper`, fewer of the others."""
     size = 106_000 if mixture == "paper" else 6_000

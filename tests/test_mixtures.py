@@ -131,16 +131,24 @@ def test_paper_holds_every_small_question():
                        for y in range(low_2, high_2 + 1)), (i, op, j)
 
 
-def test_demo_is_small_and_has_the_special_cases():
-    tasks, a, b = draw_all("demo")
+@pytest.mark.parametrize("mixture, sizes", [("demo", mixtures.DEMO),
+                                            ("demo-large", mixtures.DEMO_LARGE)])
+def test_demo_is_small_and_has_the_special_cases(mixture, sizes):
+    tasks, a, b = draw_all(mixture)
     longest = np.array([max(len(str(x)), len(str(y))) for x, y in zip(a.tolist(), b.tolist())])
     assert longest[(tasks == ADD) | (tasks == SUB)].max() == 8
     assert longest[tasks == MUL].max() == 5 and min(b[tasks == MUL]) >= 10
-    assert longest[tasks == DIV].max() == 5 and (10 <= min(b[tasks == DIV]) < 100)
+    most = max(max(pair) for pair in sizes.quotients)
+    assert longest[tasks == DIV].max() == most and (10 <= min(b[tasks == DIV]) < 100)
     assert 10_000 <= max(b[tasks == DIV]) < 100_000
     counts = Counter(tasks.tolist())
-    for task, share in mixtures.DEMO_SHARES.items():
+    for task, share in sizes.shares.items():
         assert abs(counts[task] / len(tasks) - share / 100) < 0.005
+    assert sum(sizes.shares.values()) == 100 and abs(len(tasks) / sizes.rows - 1) < 0.001
+    for task in (ADD, SUB):
+        lengths = Counter(zip(np.char.str_len(a[tasks == task].astype(str)).tolist(),
+                              np.char.str_len(b[tasks == task].astype(str)).tolist()))
+        assert lengths[8, 8] / lengths[8, 7] == pytest.approx(sizes.equal.get(8, 1), rel=0.25)
     product = (tasks == MUL) | (tasks == MUL_1)
     cases = {"x 0": product & (b == 0), "0 x": product & (a == 0), "x 1": product & (b == 1),
              "x 30": (tasks == MUL) & (b == 30), "a < b": (tasks == DIV) & (a < b),

@@ -7,12 +7,14 @@ a 5-digit number". A mixture is a list of cells:
     paper      what the paper (arXiv 2305.14201) describes, about 1 million rows: 16 digits and
                zero operands included, questions of the evaluation suites left out
     demo       Goat's formats at sizes that the small embedded base can follow
+    demo-large the same with more rows of large and of equal sizes, for a long training
 
 Rows are drawn a block at a time with numpy. All numbers stay below 10^17, so 64 bits hold them.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -170,46 +172,66 @@ def paper() -> list[Cell]:
 
 # ---------------------------------------------------------------------------------------- demo
 
-DEMO_ROWS = 192_000
-DEMO_LONGEST = 8  # digits of sums, of n in n x 1, and of the quotient in n / 1
-DEMO_SHARES = {ADD: 12, SUB: 12, MUL_1: 5, DIV_1: 5, MUL: 26, DIV: 40}  # percent
-# Digit counts of the two operands, in either order for products, and their weights.
-DEMO_PRODUCTS = {(2, 2): 30, (2, 3): 20, (3, 3): 26, (2, 4): 5, (3, 4): 5, (4, 4): 6,
-                 (3, 5): 2, (4, 5): 2, (5, 5): 4}
-DEMO_QUOTIENTS = {(2, 2): 10, (3, 2): 54, (4, 2): 10, (5, 2): 5,
-                  (2, 3): 2, (3, 3): 6, (4, 3): 8, (5, 3): 5, (4, 4): 3, (5, 4): 4, (5, 5): 3}
+class Sizes(NamedTuple):
+    """How many rows, and how they spread over tasks and digit counts."""
+
+    rows: int
+    shares: dict[str, float]  # of the tasks, in percent
+    equal: dict[int, int]  # weights of sums of two numbers of so many digits; other sums have 1
+    products: dict[Range, int]  # weights of the digit counts of the operands, in either order
+    quotients: dict[Range, int]  # the same for dividend and divisor, in this order
 
 
-def demo() -> list[Cell]:
-    """Small sizes, all mixed, special cases included; the tables above are there to be tuned."""
-    sizes = range(1, DEMO_LONGEST + 1)
-    sums = {(digits(i), digits(j), swap): 1 for i in sizes for j in sizes}
+LONGEST = 8  # digits of sums, of n in n x 1, and of the quotient in n / 1
+DEMO = Sizes(
+    192_000, {ADD: 12, SUB: 12, MUL_1: 5, DIV_1: 5, MUL: 26, DIV: 40},
+    {},
+    {(2, 2): 30, (2, 3): 20, (3, 3): 26, (2, 4): 5, (3, 4): 5, (4, 4): 6,
+     (3, 5): 2, (4, 5): 2, (5, 5): 4},
+    {(2, 2): 10, (3, 2): 54, (4, 2): 10, (5, 2): 5,
+     (2, 3): 2, (3, 3): 6, (4, 3): 8, (5, 3): 5, (4, 4): 3, (5, 4): 4, (5, 5): 3})
+DEMO_LARGE = Sizes(
+    915_000, {ADD: 20, SUB: 28, MUL_1: 4.5, DIV_1: 4.5, MUL: 18, DIV: 25},
+    {2: 8, 3: 14, 4: 20, 5: 24, 6: 10, 7: 10, 8: 30},
+    {(2, 2): 15, (2, 3): 6, (3, 3): 25, (2, 4): 5, (3, 4): 6, (4, 4): 40,
+     (2, 5): 4, (3, 5): 5, (4, 5): 6, (5, 5): 50},
+    {(2, 2): 15, (3, 2): 30, (4, 2): 25, (5, 2): 35, (6, 2): 10, (2, 3): 1, (3, 3): 6,
+     (4, 3): 20, (5, 3): 30, (6, 3): 15, (4, 4): 10, (5, 4): 20, (6, 4): 4, (5, 5): 10, (6, 5): 1})
+
+
+def spread(sizes: Sizes) -> list[Cell]:
+    """Sizes that the small embedded base can follow, all mixed, special cases included."""
+    lengths = range(1, LONGEST + 1)
+    sums = {(digits(i), digits(j), swap): sizes.equal.get(i, 1) if i == j else 1
+            for i in lengths for j in lengths}
     tables = {
         ADD: sums,
         SUB: sums,
-        MUL_1: {((0, 9), digits(j), scale): 1 for j in sizes},
-        DIV_1: {((1, 9), digits(j), quotient): 19 for j in sizes}
-               | {((0, 0), digits(j), quotient): 1 for j in sizes},
-        MUL: {(digits(i), digits(j), swap): w for (i, j), w in DEMO_PRODUCTS.items()},
-        DIV: {(digits(i), digits(j), dividend): w for (i, j), w in DEMO_QUOTIENTS.items()},
+        MUL_1: {((0, 9), digits(j), scale): 1 for j in lengths},
+        DIV_1: {((1, 9), digits(j), quotient): 19 for j in lengths}
+               | {((0, 0), digits(j), quotient): 1 for j in lengths},
+        MUL: {(digits(i), digits(j), swap): w for (i, j), w in sizes.products.items()},
+        DIV: {(digits(i), digits(j), dividend): w for (i, j), w in sizes.quotients.items()},
     }
-    return [Cell(task, *cell, DEMO_ROWS * DEMO_SHARES[task] * weight // (100 * sum(table.values())))
+    return [Cell(task, *cell, int(sizes.rows * sizes.shares[task] * weight
+                                  // (100 * sum(table.values()))))
             for task, table in tables.items() for cell, weight in table.items()]
 
 
-MIXTURES = {"paper": paper, "notebook": notebook, "demo": demo}
+MIXTURES = {"paper": paper, "notebook": notebook, "demo": partial(spread, DEMO),
+            "demo-large": partial(spread, DEMO_LARGE)}
 
 
 def excluded(mixture: str, a: int, op: str, b: int) -> bool:
     """Whether a mixture leaves the question out if an evaluation suite asks it.
 
     `paper` does so but in its small cells, which hold every question (they are marked in tables
-    of results); `demo` but among the hundred questions of one digit; `notebook`, which is as
-    published, never.
+    of results); `demo` and `demo-large` but among the hundred questions of one digit; `notebook`,
+    which is as published, never.
     """
     if mixture == "paper":
         return len(f"{a}{b}") > 4
-    return mixture == "demo" and max(a, b) > 9
+    return mixture.startswith("demo") and max(a, b) > 9
 
 
 # ------------------------------------------------------------------------------------- drawing
