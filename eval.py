@@ -55,6 +55,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                        "BIG-bench JSON, or a question and its answer on every two lines")
     group.add_argument("--gsm8k", metavar="DIR", help="the problems of GSM8K's test.jsonl in DIR")
     group.add_argument("--limit", type=int, help="at most so many questions per cell, or of --data")
+    group.add_argument("--leave-out", metavar="FILE", help="leave out what rows of FILE ask, which "
+                       "a model may have been trained on (matters with another --seed)")
     group.add_argument("--seed", type=int, default=0, help="of suites and sampling (default 0)")
     group.add_argument("--wording", choices=suites.WORDINGS,
                        help="ask all questions of suites in this way (default: the suite's own)")
@@ -197,6 +199,13 @@ def gather(args: argparse.Namespace) -> list[Question]:
     if args.suite or not (args.data or args.gsm8k):
         names = args.suite or ["bigbench", "large"]
         questions += suites.load(names, args.limit, seed=args.seed, wording=args.wording)
+    if args.leave_out:
+        trained = {q.asked for q in read_questions(args.leave_out)}
+        left = [q for q in questions if q.asked not in trained]
+        print(f"left out: {len(questions) - len(left):,} questions that {args.leave_out} holds")
+        if not left:
+            raise UserError(f"--leave-out: {args.leave_out} holds every question, none is left")
+        questions = left
     others = [q for q in questions if q.task != TASK]
     if (args.interpreter or args.samples > 1) and others:
         raise UserError("--interpreter and --samples are for word problems, and "

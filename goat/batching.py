@@ -13,6 +13,7 @@ what the marks of a word problem take out (goat/marks.py).
 import hashlib
 import json
 import os
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator
 from random import Random
 from typing import NamedTuple
@@ -58,7 +59,7 @@ def read_rows(path: str | os.PathLike) -> Iterator[dict[str, str]]:
     fields `instruction` and `output`.
     """
     with open(path, "rb") as file:
-        is_list = file.read(1) == b"["
+        is_list = file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"[")
         file.seek(0)
         try:
             lines = json.load(file) if is_list else file

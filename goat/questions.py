@@ -58,6 +58,14 @@ class Question:
         """ "397 * 4429", or None where the question is not arithmetic."""
         return "{} {} {}".format(*self.operands) if self.operands else None
 
+    @property
+    def asked(self) -> tuple:
+        """The same for the same question, in whatever words; a + b is b + a, and so with `*`."""
+        if self.operands is None:
+            return self.instruction, self.input
+        a, op, b = self.operands
+        return (op, *sorted((a, b))) if op in "+*" else (op, a, b)
+
 
 def fingerprint(questions: Iterable[Question]) -> str:
     """Twelve hex digits that change with any prompt or answer: names exactly what was asked."""

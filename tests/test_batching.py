@@ -108,10 +108,11 @@ def test_no_micro_batch_is_larger_than_the_largest(tmp_path, tokenizer):
 def test_byte_order_marks_and_blank_lines_are_passed_over(tmp_path):
     path = tmp_path / "rows.jsonl"
     row = {"instruction": "2 + 3", "input": "2 + 3", "output": "2 + 3 = 5", "answer": "5"}
-    path.write_text("\ufeff" + json.dumps(row) + "\n\n" + json.dumps(row) + "\n")
-    assert list(read_rows(path)) == [row, row]
-    assert [q.operands for q in read_questions(path)] == [(2, "+", 3)] * 2
-    assert audit_file(path).rows == 2 and audit_file(path).bad == 0
+    for text in (json.dumps(row) + "\n\n" + json.dumps(row) + "\n", json.dumps([row, row])):
+        path.write_text("\ufeff" + text)
+        assert list(read_rows(path)) == [row, row]
+        assert [q.operands for q in read_questions(path)] == [(2, "+", 3)] * 2
+        assert audit_file(path).rows == 2 and audit_file(path).bad == 0
 
 
 def test_text_that_is_no_unicode_is_named(tmp_path, tokenizer):

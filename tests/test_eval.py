@@ -187,6 +187,28 @@ def test_curves_are_drawn(run, scholar, tmp_path, names):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_questions_that_were_trained_on_are_left_out(run, tmp_path):
+    asked = suites.load(["demo"], 20)
+    rows, flags = tmp_path / "rows.jsonl", ("--suite", "demo", "--limit", 20, "--leave-out")
+    product = next(q for q in asked if q.cell == "mul 2Dx2D")
+    quotient = next(q for q in asked if q.cell == "div 3D/2D")
+    a, _, b = product.operands
+    held = [f"{b} * {a}", quotient.expression, "5 / 3"]  # products are the same both ways
+    write_rows(rows, [(f"Find {text}.", text, "0") for text in held])
+    _, shown, results = run(*flags, rows)
+    assert "left out: 2 questions" in shown
+    left = [record["prompt"] for record in results["records"]]
+    assert left == [q.prompt for q in asked if q not in (product, quotient)]
+    write_rows(rows, [(q.instruction, q.input, q.answer) for q in asked])
+    with pytest.raises(UserError, match="holds every question"):
+        run(*flags, rows)
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(dict(zip(("instruction", "input", "answer"), row))) + "\n"
+                            for row in rows))
+
+
 def test_data_file(run, tmp_path):
     rows = tmp_path / "mine.jsonl"
     rows.write_text('{"instruction": "What is 3 + 4?", "input": "3 + 4", "answer": "7"}\n' * 3)
