@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                        "BIG-bench JSON, or a question and its answer on every two lines")
     group.add_argument("--gsm8k", metavar="DIR", help="the problems of GSM8K's test.jsonl in DIR")
     group.add_argument("--limit", type=int, help="at most so many questions per cell, or of --data")
+    group.add_argument("--cell", nargs="+", metavar="NAME", help="only these kinds of questions, as "
+                       "results name them; * stands for anything: --cell 'mul 4D*'")
     group.add_argument("--leave-out", metavar="FILE", help="leave out what rows of FILE ask, which "
                        "a model may have been trained on (matters with another --seed)")
     group.add_argument("--seed", type=int, default=0, help="of suites and sampling (default 0)")
@@ -199,6 +202,12 @@ def gather(args: argparse.Namespace) -> list[Question]:
     if args.suite or not (args.data or args.gsm8k):
         names = args.suite or ["bigbench", "large"]
         questions += suites.load(names, args.limit, seed=args.seed, wording=args.wording)
+    if args.cell:
+        cells = list(dict.fromkeys(q.cell for q in questions))
+        questions = [q for q in questions if any(fnmatchcase(q.cell, name) for name in args.cell)]
+        if not questions:
+            raise UserError(f"--cell: no questions are called {' or '.join(args.cell)}; there are "
+                            f"{', '.join(cells[:12])}{', …' * (len(cells) > 12)}")
     if args.leave_out:
         trained = {q.asked for q in read_questions(args.leave_out)}
         left = [q for q in questions if q.asked not in trained]

@@ -187,6 +187,14 @@ def test_curves_are_drawn(run, scholar, tmp_path, names):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_only_some_cells(run):
+    results = run("--suite", "demo", "--limit", 2, "--cell", "mul *D", "add 1-8D")[2]
+    assert [r["cell"] for r in results["records"]] == [
+        "add 1-8D"] * 2 + ["mul 2Dx2D"] * 2 + ["mul 3Dx3D"] * 2
+    with pytest.raises(UserError, match="no questions are called mul 9D; there are add 1-8D, sub"):
+        run("--suite", "demo", "--cell", "mul 9D")
+
+
 def test_questions_that_were_trained_on_are_left_out(run, tmp_path):
     asked = suites.load(["demo"], 20)
     rows, flags = tmp_path / "rows.jsonl", ("--suite", "demo", "--limit", 20, "--leave-out")
