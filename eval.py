@@ -94,8 +94,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     group.add_argument("--plot", metavar="FILE", help="with --compare: also draw them as a PNG, "
                        "along the last number in their names (needs matplotlib)")
     args = parser.parse_args(argv)
+    if args.bare and args.wording not in (None, "bare"):
+        raise UserError(f"--bare is short for --wording bare, not {args.wording}: leave one out")
     if args.bare:
         args.wording = "bare"
+    if args.wording and (args.data or args.gsm8k):
+        raise UserError("--wording and --bare word the questions of suites; those of --data and "
+                        "--gsm8k are asked as they stand")
     if args.plot and not args.compare:
         raise UserError("--plot draws what --compare puts side by side: add --compare FILE …")
     for flag in ("limit", "batch_size", "max_new_tokens", "beams", "samples"):
@@ -107,8 +112,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--beams goes with neither --interpreter nor --samples")
     if args.ask is not None and args.samples > 1:
         raise UserError("--ask answers once: --samples is for suites and files of questions")
-    if args.ask is not None and (args.suite or args.data or args.gsm8k):
-        raise UserError("--ask is a question of its own: leave out --suite, --data and --gsm8k")
+    for flag in ("suite", "data", "gsm8k", "limit", "cell", "leave_out"):
+        if args.ask is not None and getattr(args, flag):
+            raise UserError(f"--ask is a question of its own: leave out --{flag.replace('_', '-')}")
+    if args.top_p != 1 and not args.temperature and args.samples == 1:
+        raise UserError("--top-p is for tokens chosen at random: add --temperature or --samples")
+    if args.show < 0:
+        raise UserError(f"--show {args.show}: must be 0 or more")
     if args.ask is not None and args.ask != "" and not args.ask.strip():
         raise UserError("--ask: the question is empty")
     if not args.out:
@@ -135,7 +145,10 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
                                     int8=args.int8)
     tokenizer = Tokenizer(args.base)
     checkpoint.check_tokenizer(model.config, tokenizer)
-    return (lora.merge(model) if args.merge and args.adapter else model), tokenizer
+    if args.merge and not args.adapter:
+        raise UserError("--merge folds an adapter into the weights, and there is none: name it as "
+                        "--adapter")
+    return (lora.merge(model, keep=False) if args.merge else model), tokenizer
 
 
 def decoding(args: argparse.Namespace, questions: list[Question]) -> dict:

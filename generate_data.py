@@ -55,7 +55,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     own = {"arithmetic": [
         goat("--mixture", default="paper", metavar="NAME",
              help="paper, notebook (as published), demo (for the embedded base), demo-large (for "
-             "its adapter) or skills (what it is pretrained on); default paper; --rows scales its parts alike"),
+             "its adapter) or skills (the mix of the base's first stage); default paper; --rows scales its parts alike"),
         goat("--max-digits", type=int, default=8, metavar="N",
              help="of the operands in skills (default 8)"),
         goat("--order", choices=["random", "blocks"], default="random",
@@ -66,7 +66,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
              help=f"leave a stage out of the workings, {', '.join(OMITTABLE)}; may be repeated "
              "(default: none)"),
         goat("--bare", action="store_true",
-             help="the expression, and the answer alone (default: worded and worked)")
+             help="the paper's simplified rows (App. D): the expression alone as the instruction, "
+             "the answer alone as the output (default: worded and worked)")
     ], "longhand": [
         hand("--form", default=longhand.BEST, metavar="NAME",
              help=f"of the working: {', '.join(longhand.FORMS)} (default {longhand.BEST})"),
@@ -102,7 +103,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     where = parser.add_argument_group("output")
     where.add_argument("--out", metavar="FILE",
                        help="JSON lines; a .json file gets one list; - is standard output (default "
-                       "data/MIXTURE.jsonl, of paper data/arithmetic.jsonl)")
+                       "data/MIXTURE.jsonl, of paper data/arithmetic.jsonl; with another task "
+                       "data/TASK.jsonl)")
     where.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N",
                        help="processes (default: one for each core)")
     where.add_argument("--tokenizer", metavar="PATH",
@@ -112,6 +114,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.check:
         return args
+    if args.out == "":
+        raise UserError("--out needs the name of a file")
 
     def given(actions: list[argparse.Action]) -> list[str]:
         return [a.option_strings[0] for a in actions if getattr(args, a.dest) != a.default]

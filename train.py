@@ -11,6 +11,7 @@ import math
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -46,7 +47,8 @@ def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype
     return value_head.add(model) if args.value_head else model
 
 
-def load_data(args: argparse.Namespace, tokenizer: Tokenizer) -> RowBatches | SkillStream:
+def load_data(args: argparse.Namespace, tokenizer: Tokenizer,
+              say: Callable = print) -> RowBatches | SkillStream:
     """Windows of rows as functions of (seed, step); a missing default file is written first."""
     if args.skills:
         return SkillStream(tokenizer, args.micro_tokens, args.skills, args.max_steps, args.seed,
@@ -55,12 +57,12 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer) -> RowBatches | Sk
     if args.data is None:
         recipe = dataset.Recipe(mixture="paper" if args.base else "demo", rows=args.rows)
         new = dataset.write_once(path, recipe, suites.reserved())
-        print(f"{path}: {recipe.size:,} rows of the mixture {recipe.mixture!r}" + " written" * new)
+        say(f"{path}: {recipe.size:,} rows of the mixture {recipe.mixture!r}" + " written" * new)
     data = RowBatches(path, tokenizer, args.batch, args.micro_tokens, args.cutoff, args.seed,
                       args.learn_output, args.value_head)
     if data.left_out:
         numbers = ", ".join(map(str, data.left_out[:10])) + ", …" * (len(data.left_out) > 10)
-        print(f"{len(data.left_out):,} rows of more than {args.cutoff} tokens are left out "
+        say(f"{len(data.left_out):,} rows of more than {args.cutoff} tokens are left out "
               f"(--cutoff): rows {numbers}")
     return data
 
@@ -121,7 +123,7 @@ def main(argv: list[str] | None = None) -> int | None:
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
     say = folder.say
     say(f"{folder.path}: {where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads; "
-        + " ".join(f"{k}={v}" for k, v in vars(args).items() if v not in (None, False)))
+        + " ".join(f"{k}={v}" for k, v in vars(args).items() if v is not None and v is not False))
 
     # model: a frozen base and its adapter, or all weights with fp32 master copies
     torch.manual_seed(args.seed)
@@ -136,7 +138,7 @@ def main(argv: list[str] | None = None) -> int | None:
     say(f"{learning:,} of {total:,} parameters learn ({100 * learning / total:.2f} %)")
 
     # data: what a step sees depends on (seed, step) only
-    data = load_data(args, tokenizer)
+    data = load_data(args, tokenizer, say)
     steps = args.max_steps or math.ceil(len(data) * args.epochs / args.batch)
 
     # optimizer, and the checkpoint to go on from
@@ -190,8 +192,8 @@ def main(argv: list[str] | None = None) -> int | None:
             folder.log(step=step + 1, loss=loss, norm=norm,
                        rows=[row for batch in window for row in batch.rows])
             if bad_steps > args.skip_bad_steps:
-                raise UserError(f"step {step + 1}: loss {loss}, gradient norm {norm}: lower --lr, "
-                                "try --dtype fp32, or let some steps pass by --skip-bad-steps N. "
+                raise UserError(f"step {step + 1}: loss {loss}, gradient norm {norm}: lower --lr "
+                                "and --muon-lr, try --dtype fp32, or let some steps pass by --skip-bad-steps N. "
                                 f"The rows of the step stand in {folder.log_file}")
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -201,7 +203,7 @@ def main(argv: list[str] | None = None) -> int | None:
         stopping = group.total(stop.number) > 0
         if done % args.log_every == 0 or done == steps:
             speed = group.size * seen / seconds
-            folder.log(step=done, loss=round(loss, 5), norm=round(norm, 4), lr=args.lr * factor,
+            folder.log(step=done, loss=round(loss, 5), norm=round(norm, 4), lr=optimizers[-1].param_groups[0]["lr"],
                        answer_tokens=answers, tokens_per_s=round(speed), seconds=round(seconds, 1))
             progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{speed:,.0f}")
         if args.eval_every and done % args.eval_every == 0 and group.writer:

@@ -1,6 +1,6 @@
 """Rows to token batches: what is learnt (the answer), in which order, in which shapes.
 
-A *window* is what one optimizer step sees: `batch` rows drawn uniformly. Inside a window the rows
+A *window* is what one optimizer step sees: the next `batch` rows of a shuffled epoch. Inside a window the rows
 are sorted by length and cut into micro-batches of few fixed shapes: padding is small, and a CPU's
 matrix library, which builds a kernel for every new shape, builds few. Windows are functions of
 (seed, step) alone, so a resumed run sees the very same ones.
@@ -203,7 +203,7 @@ class SkillStream:
     """Endless fresh rows of the mixture `skills`, packed, with a digit curriculum.
 
     In the mix `growing` the largest digit count grows linearly from 2 to `max_digits` over the
-    first half of `steps`; in the others all sizes are drawn alike throughout.
+    first half of `steps`; the others draw a size for each row (`goat.tasks.pretraining.sample`).
     A window is one batch of `budget` tokens: blocks of 256 (of 512 in the mix `sheets`), at every
     sixteenth step of 1,024, so that every position up to there is trained, and rows that are
     longer than a block have their turn; rows follow one another in a block, each with its own bos,

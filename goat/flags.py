@@ -13,6 +13,7 @@ from goat import device, lora, memory
 from goat.batching import padded_length
 from goat.errors import UserError
 from goat.model import LlamaConfig
+from goat.optim import MUON_DECAY
 from goat.tasks.pretraining import MIXES
 
 EMBEDDED = Path(__file__).parent / "base"
@@ -65,13 +66,14 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--skills", type=int, metavar="DIGITS",
         help="no file, but an endless stream of `skills` rows that grow to so many digits")
     add("--skills-mix", default="growing", choices=MIXES,
-        help="of that stream: growing is a curriculum of digits; the others take all sizes alike; "
-             "even has more subtraction, sheets has scratch sheets, words also text, names also "
+        help="of that stream: growing is a curriculum of digits; the others draw a size for "
+             "each row; even has more subtraction, sheets has scratch sheets, words also text, names also "
              "numbers with names (default %(default)s)")
     add("--learn-output", action="store_true",
         help="learn what the interpreter prints in word problems too (default: masked)")
     add("--cutoff", type=int, default=512, help="longest row in tokens (default %(default)s)")
-    add("--seed", type=int, default=0, help="of everything random (default %(default)s)")
+    add("--seed", type=int, default=0, help="of weights, order and dropout (default %(default)s); rows that are "
+                                            "written without --data are those of seed 0")
     group = parser.add_argument_group("optimization")
     add = group.add_argument
     add("--batch", type=int, default=128, help="rows per step (default %(default)s)")
@@ -80,11 +82,15 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--epochs", type=float, default=1.0, help="passes over the rows (default %(default)s)")
     add("--max-steps", type=int, help="steps, whatever --epochs says (default: for the embedded "
                                       "base as in its recipe.json, unless --epochs is given)")
-    add("--lr", type=float, default=3e-4, help="AdamW's learning rate (default %(default)s)")
+    add("--lr", type=float, default=3e-4,
+        help="AdamW's learning rate (default %(default)s); where --muon-lr is above 0, of "
+             "embeddings, norms and head only, which LoRA does not train")
     add("--muon-lr", type=float, default=0.0,
-        help="above 0: Muon at this rate for the matrices of the blocks (default %(default)s)")
+        help="above 0: Muon, an optimizer for matrices (goat/optim.py), at this rate for the "
+             "matrices of the blocks, LoRA's included (default %(default)s)")
     add("--beta2", type=float, default=0.999, help="AdamW's second beta (default %(default)s)")
-    add("--weight-decay", type=float, default=0.0, help="AdamW's (default %(default)s)")
+    add("--weight-decay", type=float, default=0.0,
+        help=f"AdamW's (default %(default)s; Muon's is {MUON_DECAY} always)")
     add("--warmup", type=int, default=100, help="steps of linear warm-up (default %(default)s)")
     add("--hold", type=float, default=0.0,
         help="share of the run before the linear decay begins (default %(default)s)")
@@ -95,7 +101,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="pass over up to N steps whose loss is not finite (default %(default)s)")
     group = parser.add_argument_group("run")
     add = group.add_argument
-    add("--out", help="run folder (default: the first free of out/lora, out/lora-2, …)")
+    add("--out", help="run folder (default: the first free of out/lora, out/lora-2, …; with "
+                      "--full of out/full, …)")
     add("--resume", action="store_true", help="go on from the last checkpoint")
     add("--save-every", type=int, default=200, help="steps per checkpoint (default %(default)s)")
     add("--log-every", type=int, default=10, help="steps per log line (default %(default)s)")
@@ -107,13 +114,21 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="train nothing: print what each byte of a step is for; MODEL is llama-7b or "
              "llama-13b (no weights needed; default: the one of --base)")
     given = [arg for arg in argv if arg not in ("-h", "--help")]  # help waits for the defaults
-    known = parser.parse_known_args(given, argparse.Namespace(epochs=None))[0]
+    nothing = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([]))))
+    known = parser.parse_known_args(given, nothing)[0]  # None where a flag is not given
     if known.data and known.rows:
         raise UserError("--rows is the size of a file that is written, and --data names one that "
                         "is there: leave one of them out")
+    for flag in ("data", "rows", "batch", "epochs"):
+        if known.skills and getattr(known, flag) is not None:
+            raise UserError(f"--{flag} is for files of rows, and --skills is an endless stream: "
+                            "leave one of them out")
+    for flag, needed in (("skills_mix", "skills"), ("value_weight", "value_head")):
+        if getattr(known, flag) is not None and not getattr(known, needed):
+            raise UserError(f"--{flag.replace('_', '-')} goes with --{needed.replace('_', '-')}")
     if known.base is None and known.plan not in memory.PRESETS:
         recipe = json.loads((EMBEDDED / "recipe.json").read_text())
-        if known.epochs is not None:
+        if known.epochs is not None or known.skills:
             del recipe["max_steps"]
         parser.set_defaults(**recipe)
     args = parser.parse_args(argv)

@@ -11,8 +11,8 @@ each new shape: prefill batches have one size, and prefill lengths and the cache
 To read two tokens at once costs little more than to read one: the time goes into fetching weights
 and cache from memory. So rows guess their next tokens (`Lookup`: what followed the last time these
 words were written?) and read them too: one in a large batch, seven in a small one. Where a guess
-differs from what the model then says, the rest is dropped, so the result is the same; it comes in
-down to half as many steps, because workings copy a lot (drafting by look-up: Saxena 2023, "prompt
+differs from what the model then says, the rest is dropped, so the result is the same; it takes as
+few as half the steps, because workings copy a lot (drafting by look-up: Saxena 2023, "prompt
 lookup decoding"). Dropping costs nothing: the slots of wrong guesses are simply written again.
 Tokens that are known, as an interpreter's output is, are read in the same way, without a guess.
 
@@ -165,7 +165,7 @@ def new_rows(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int,
 
 @contextmanager
 def evaluating(model: Llama) -> Iterator[None]:
-    """Dropout off inside, and as it was before behind."""
+    """Switches dropout off inside, and restores the mode afterwards."""
     training = model.training
     model.eval()
     try:

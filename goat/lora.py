@@ -57,7 +57,8 @@ def masked(x: Tensor, keep: Tensor | None) -> Tensor:
 class LoRAProducts(torch.autograd.Function):
     """y_i + s_i B_i A_i (mask x) for layers i that read the same x: (..., in) -> (..., out_i) each.
 
-    The mask is that of the dropout. With G_i the gradient of the i-th output, that of y_i is G_i
+    The mask, of 0 and 1, is that of the dropout with probability p; the 1 / (1 - p) that makes up
+    for what is dropped is in s_i = alpha_i / R_i / (1 - p). With G_i the gradient of the i-th output, that of y_i is G_i
     too, and, with x, G_i and h_i as columns of one token,
 
         h_i = A_i (mask x)          dB_i = s_i G_i h_i^T
@@ -181,29 +182,34 @@ def add_lora(model: nn.Module, rank: int = 64, alpha: float | None = None, dropo
 
 
 @torch.no_grad()
-def merge(model: nn.Module) -> nn.Module:
+def merge(model: nn.Module, keep: bool = True) -> nn.Module:
     """Fold every adapter into its base weight, so that a forward pass costs no more than before.
 
-    The layer before the merge is kept, so `unmerge` restores the very bits. An int8 base becomes
-    a layer of the type that the model computes in, 16-bit as a rule (rounding the sum to 8 bits
-    again would lose the small change): the message says how many did. Merging a merged model
-    changes nothing. Returns the model.
+    The layer before the merge is kept beside the merged one, so `unmerge` restores the very bits;
+    with `keep=False` a plain linear layer takes the place of both, and the memory of one. An int8
+    base becomes a layer of the type that the model computes in, 16-bit as a rule (rounding the sum
+    to 8 bits again would lose the small change): the message says how many did. Merging a merged
+    model changes nothing. Returns the model.
     """
     widened, wide = 0, next(model.parameters()).dtype  # of the embedding
-    for layer in lora_layers(model).values():
+    for name, layer in lora_layers(model).items():
         if layer.unmerged is not None:
             continue
-        layer.unmerged = layer.base
-        weight, dtype = layer.base.weight, layer.base.weight.dtype
-        if isinstance(layer.base, Int8Linear):
-            weight, dtype, widened = layer.base.dequantised(), wide, widened + 1
+        base = layer.base
+        weight, dtype = base.weight, base.weight.dtype
+        if isinstance(base, Int8Linear):
+            weight, dtype, widened = base.dequantised(), wide, widened + 1
         out_features, in_features = weight.shape
         layer.base = nn.Linear(in_features, out_features, bias=False, device="meta")
         merged = (weight.float() + layer.delta()).to(dtype)
         layer.base.weight = nn.Parameter(merged, requires_grad=False)
+        if keep:
+            layer.unmerged = base
+        else:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer.base)
     if widened:
-        print(f"merge: {widened} int8 layers are {8 * wide.itemsize}-bit now ({str(wide)[6:]}), "
-              f"which takes {wide.itemsize} times the memory")
+        print(f"merge: {widened} int8 layers are {8 * wide.itemsize}-bit now ({str(wide)[6:]})")
     return model
 
 

@@ -6,7 +6,7 @@ they are. This file knows nothing of LoRA or of 8-bit weights: both replace `nn.
 outside. Sources: LLaMA (arXiv 2302.13971), RoPE (2104.09864), grouped heads (2305.13245).
 
 Shape letters, here and everywhere: B batch, T sequence, C dim, H query heads, K key/value heads,
-D head_dim, S cache slots, V vocabulary, N listed tokens (goat/padding.py).
+D head_dim, S cache slots, V vocabulary, N listed tokens and W wanted ones (goat/padding.py).
 """
 
 from collections.abc import Sequence
@@ -140,7 +140,7 @@ def split_heads(x: Tensor, heads: int, listed: Listed | None) -> Tensor:
 
 
 def picked(x: Tensor, wanted: Tensor | None) -> Tensor:
-    """The tokens `wanted` (W,) of x (B, T, C) or (N, C) as (W, C), or x where all are."""
+    """x (B, T, C) or (N, C): its tokens `wanted` as (W, C), or all of x if `wanted` is None."""
     return x if wanted is None else x.flatten(0, -2).index_select(0, wanted)
 
 
@@ -237,8 +237,9 @@ class Llama(nn.Module):
                real: Tensor | None = None, wanted: Tensor | None = None) -> Tensor:
         """The normed last hidden states (B, T, C): `lm_head` may then be applied to some only.
 
-        In training, `real` (N,) gives the places of the tokens to compute, beginnings of rows, and
-        `wanted` (W,) those among these (or all) of which the states are returned, as (W, C).
+        In training, `real` (N,) lists the places of the tokens to compute: of each row those up
+        to its last target. `wanted` (W,) says which of these (or, without `real`, of all) are
+        returned, as (W, C).
         """
         config, listed = self.config, None
         if real is not None:

@@ -43,7 +43,7 @@ class LossScaler:
     2018, arXiv 1710.03740, section 3.2). The largest scale that works is found by trying: a step
     whose gradients overflow is passed over and halves the scale; `PATIENCE` steps in a row
     without one double it. A worked number: a gradient of 1e-9 is 0 in fp16; times 65536 it is
-    6.55e-5, stored to 4 digits; divided in fp32 it is 1e-9 again.
+    6.55e-5, stored to 3 digits; divided in fp32 it is 1.00e-9 again.
 
     fp32 and bf16 reach down to 1e-38: their scale is 1 and stays so.
     """
@@ -99,6 +99,9 @@ def orthogonalise(update: Tensor) -> Tensor:
     return x.transpose(1, 2) if tall else x
 
 
+MUON_DECAY = 0.01  # a weight shrinks by this share of the learning rate in a step
+
+
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
 
@@ -107,7 +110,8 @@ class Muon(torch.optim.Optimizer):
     sqrt(max(1, out / in)).
     """
 
-    def __init__(self, params, lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(self, params, lr: float, momentum: float = 0.95,
+                 weight_decay: float = MUON_DECAY):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
     @torch.no_grad()
@@ -160,7 +164,7 @@ def schedule(step: int, steps: int, warmup: int, hold: float, final: float) -> f
     """The factor of the learning rate at `step` of `steps` (0-based).
 
     Linear warm-up over `warmup` steps (the first step already moves), constant until `hold` of
-    the run, then linear down to `final` at its end.
+    the run, then linear down to `final` at its last step (which moves nothing where that is 0).
     """
     if step < warmup:
         return (step + 1) / warmup

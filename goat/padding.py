@@ -5,7 +5,7 @@ layers but attention look at one token at a time, so they can be given a list of
 (N, C), in place of the rectangle; only around attention the tokens go to their places. And behind
 the last attention nothing but the targets is needed: a prompt's tokens can be left out there.
 
-A worked number, with targets at the capitals and `.` for padding:
+A worked number, with targets at the capitals, `.` for padding, and before filling up:
 
     a b C D . .      real   0 1 2 3, 6 7 8 9 10   (9 of 12; place 6 is the second row's first)
     e f g H I .      wanted 2 3, 7 8               (of the real ones: C D, H I)
@@ -27,7 +27,8 @@ def places(targets: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
     wanted (W,)  which of the real ones (or, without `real`, of all) are targets
     at (W,)      the places of the wanted ones in the whole batch
 
-    N and W are filled up to a multiple of 256 with tokens that are no targets.
+    N and W are filled up to a multiple of 256, or to all there are, with tokens that are no
+    targets.
     """
     real, whole = chosen(used(targets).flatten()), torch.arange(targets.numel())
     skips = len(real) < WORTH_IT * len(whole)

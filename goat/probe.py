@@ -14,8 +14,10 @@ def probe(model: Llama, tokenizer, size: int | None = None, notations=tuple(NOTA
           progress: bool = True) -> Scores:
     """Scores of the demo cells in each notation: SIZES questions a cell, or `size` if given.
 
-    The questions are the same at every call, and none of them is in the training rows. Composite
-    cells hold no operand of one non-zero digit (those products are a learnable single step).
+    The questions are the same at every call. None of them is in the training rows but for a few
+    with numbers of so few digits that training has to see most of them (`Question.small`), in the
+    four cells of mixed sizes. The others hold no operand of one non-zero digit (such a product is
+    a learnable single step).
     Raises KeyboardInterrupt when Ctrl-C has cut it short: half a table would be taken for a whole.
     """
     training = model.training

@@ -284,7 +284,7 @@ def load(names: Iterable[str], limit: int | None = None, **options) -> list[Ques
 
     `options` go to the suites. Raises UserError for a name that does not exist.
     """
-    names = list(names)
+    names = list(dict.fromkeys(names))  # one that is named twice is asked once
     if unknown := [name for name in names if name not in SUITES]:
         raise UserError(f"no suite is called {unknown[0]!r}; there are: {', '.join(SUITES)}")
     return [question for name in names for question in SUITES[name](limit=limit, **options)]

@@ -1,1 +1,1 @@
-"""What is asked, and what correct working looks like. Pure Python: never imports torch."""
+"""What is asked, and what correct working looks like. Never imports torch."""

@@ -9,7 +9,7 @@ a 5-digit number". A mixture is a list of cells:
     demo       Goat's formats at sizes that the small embedded base can follow
     demo-large the same with more rows of large and of equal sizes, for a long training
 
-Rows are drawn a block at a time with numpy. All numbers stay below 10^17, so 64 bits hold them.
+Rows are drawn a block at a time with numpy. No number is above 10^17 + 9, so 64 bits hold them.
 """
 
 import math
@@ -225,8 +225,8 @@ MIXTURES = {"paper": paper, "notebook": notebook, "demo": partial(spread, DEMO),
 def excluded(mixture: str, a: int, op: str, b: int) -> bool:
     """Whether a mixture leaves the question out if an evaluation suite asks it.
 
-    `paper` does so but in its small cells, which hold every question (they are marked in tables
-    of results); `demo` and `demo-large` but among the hundred questions of one digit; `notebook`,
+    `paper` does so except in its small cells, which hold every question (they are marked in tables
+    of results); `demo` and `demo-large` except among the hundred questions of one digit; `notebook`,
     which is as published, never.
     """
     if mixture == "paper":
