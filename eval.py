@@ -66,7 +66,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     group.add_argument("--bare", action="store_true", help="short for --wording bare: `a + b = `, "
                        "the base's own notation, also for --ask")
     group = parser.add_argument_group("decoding")
-    group.add_argument("--batch-size", type=int, default=128, help="rows at a time (default 128)")
+    group.add_argument("--batch-size", type=int, default=128, help="at most so many rows at a "
+                       "time; a GPU takes what its memory has room for (default 128)")
     group.add_argument("--max-new-tokens", type=int, help=f"per answer (default {NEW_TOKENS}; for "
                        f"remainders {LONGHAND_TOKENS:,}, or what the context has room for)")
     group.add_argument("--beams", type=int, default=1, help="beam search (default 1: greedy)")
@@ -263,6 +264,7 @@ def choose(model: Llama, tokenizer: Tokenizer, questions: list[Question],
     return [one.chosen(how) for one in found], complete, {"reranking": rerank.scores(found)}
 
 
+@device.out_of_memory("lower --batch-size, or hold the base in 8 bits with --int8")
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_args(argv)
     if args.compare:
@@ -288,11 +290,10 @@ def main(argv: list[str] | None = None) -> int | None:
               "adapter_hash": folder_hash(args.adapter) if args.adapter else None}
 
     began, more, options = time.time(), {}, decoding(args, questions)
-    with device.out_of_memory(f"lower --batch-size (now {args.batch_size})"):
-        if args.samples > 1:
-            records, complete, more = choose(model, tokenizer, questions, args, options)
-        else:
-            records, complete = evaluate(model, tokenizer, questions, progress=True, **options)
+    if args.samples > 1:
+        records, complete, more = choose(model, tokenizer, questions, args, options)
+    else:
+        records, complete = evaluate(model, tokenizer, questions, progress=True, **options)
     if not records:
         print(f"interrupted before the first answer: {args.out} is not written")
         return INTERRUPTED

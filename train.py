@@ -216,6 +216,7 @@ def main(argv: list[str] | None = None) -> int | None:
         if stopping:
             stop.release()
             say(f"stopped after step {done}; go on with --resume --out {folder.path}")
+            group.close()  # not before the writer has saved
             return 128 + stop.number
 
     # result: written by one process, read again and compared

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from goat.errors import UserError
-from goat.generate import Batch, evaluating, new_rows
+from goat.generate import Batch, evaluating, most_rows, new_rows
 from goat.model import Llama
 from goat.next_token import Row
 
@@ -71,7 +71,8 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
     rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples=beams)
     problems = [rows[i:i + beams] for i in range(0, len(rows), beams)]
     waiting = deque(sorted(problems, key=lambda rows: -len(rows[0].ids)))
-    batch = Batch(model, min(batch_size // beams, len(problems)) * beams)
+    most = min(batch_size, most_rows(model, rows)) // beams
+    batch = Batch(model, max(1, min(most, len(problems))) * beams)
     searches: list[Search] = []
     with evaluating(model):
         while waiting or searches:

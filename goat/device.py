@@ -1,5 +1,8 @@
 """Which device and which number format to compute in."""
 
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 
@@ -23,12 +26,18 @@ def has_fast_bf16(device: torch.device) -> bool:
 def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
     """Resolve `--device auto|cuda|mps|cpu` and `--dtype auto|bf16|fp16|fp32`.
 
-    Device auto: CUDA, then MPS, then CPU. Dtype auto: bf16 where the hardware has units for it,
+    Device auto: CUDA (under torchrun each process its own), then MPS, then CPU. Dtype auto: bf16 where the hardware has units for it,
     else fp16 on a GPU and fp32 on a CPU. Raises UserError for a device that is not there.
     """
     if device == "auto":
         device = ("cuda" if torch.cuda.is_available()
                   else "mps" if torch.backends.mps.is_available() else "cpu")
+        if torch.version.cuda and device == "cpu" and shutil.which("nvidia-smi"):
+            print("warning: there seems to be an NVIDIA GPU, but this torch cannot use it (is the "
+                  f"driver too old for CUDA {torch.version.cuda}?): computing on the CPU",
+                  file=sys.stderr)
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     available = {"cpu": True, "cuda": torch.cuda.is_available(),
                  "mps": torch.backends.mps.is_available()}
     kind = device.partition(":")[0]
@@ -39,6 +48,9 @@ def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch
         chosen = torch.device(device)
     except RuntimeError:
         raise UserError(f"--device {device}: write {kind} or {kind}:0")
+    if kind == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, "
+                        "counted from 0")
     if dtype != "auto":
         return chosen, DTYPES[dtype]
     if has_fast_bf16(chosen):

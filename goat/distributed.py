@@ -3,8 +3,9 @@
 Every process reads the same window and takes its share of each micro-batch's rows; losses are
 divided by the *global* count of answer tokens, so the plain sum of all gradients is the gradient
 of the whole window. One process alone (no torchrun) goes through the same calls, which then do
-nothing. When a process dies, the others end at their next meeting with one clear line: what was
-saved last is whole, since only one process writes, and it writes atomically.
+nothing. When a process dies, the others end at their next meeting, over gloo (CPUs) with one clear
+line, over nccl when torchrun ends them: what was saved last is whole, since only one process
+writes, and it writes atomically.
 """
 
 import importlib

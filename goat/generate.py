@@ -20,8 +20,9 @@ Tokens that are known, as an interpreter's output is, are read in the same way, 
 transformers' `generate` gives (tests/test_generate.py). Beam search is in goat/beam.py.
 """
 
+import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -29,7 +30,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from goat.errors import UserError
-from goat.model import KVCache, Llama
+from goat.model import KVCache, Llama, LlamaConfig
 from goat.next_token import Lookup, Row, Sampling
 
 PREFILL_STEP = 8  # prompt lengths are rounded up to a multiple of this
@@ -63,13 +64,15 @@ class Batch:
         Attention reads all slots, and reads them fastest when nothing lies between them. So the
         cache is copied to its new size; one step too large is left, for copying costs more.
         """
-        slots, old = round_up(slots, SLOT_STEP), self.cache
-        if slots <= old.span <= slots + SLOT_STEP:
+        slots, cache = round_up(slots, SLOT_STEP), self.cache
+        if slots <= cache.span <= slots + SLOT_STEP:
             return
-        self.cache = self.new_cache(len(self.rows), slots)
-        both = min(slots, old.span)
-        for new, before in zip(self.cache.keys + self.cache.values, old.keys + old.values):
-            new[:, :, :both] = before[:, :, :both]
+        both = min(slots, cache.span)
+        for held in (cache.keys, cache.values):
+            for i, old in enumerate(held):  # one by one: a GPU has no room for a second cache
+                held[i] = old.new_zeros(*old.shape[:2], slots, old.size(3))
+                held[i][:, :, :both] = old[:, :, :both]
+        cache.span = slots
 
     def admit(self, newcomers: list[Row], group: int) -> Tensor:
         """Read the prompts of up to `group` rows into free places; logits (newcomers, V) behind.
@@ -117,11 +120,29 @@ class Batch:
         if size == len(self.rows):
             return
         keep = self.tensor((live + self.free())[:size])
-        old, self.cache = self.cache, self.new_cache(size, 0)
-        self.cache.span = old.span
-        self.cache.keys = [k[keep] for k in old.keys]
-        self.cache.values = [v[keep] for v in old.values]
+        self.cache.rows = self.cache.rows[:size]
+        for held in (self.cache.keys, self.cache.values):
+            for i, old in enumerate(held):
+                held[i] = old[keep]
         self.rows = [self.rows[i] for i in keep.tolist()]
+
+
+def most_rows(model: Llama, rows: Iterable[Row]) -> int:
+    """How many of these rows may be continued together: on a GPU as many as its free memory has
+    room for at their longest, elsewhere as many as there are."""
+    longest = max(len(row.ids) + row.limit for row in rows)
+    weight = model.model.embed_tokens.weight
+    if weight.device.type != "cuda":
+        return sys.maxsize
+    free = torch.cuda.mem_get_info(weight.device)[0] + (
+        torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device))
+    return rows_in(free, model.config, longest, weight.element_size())
+
+
+def rows_in(free: int, config: LlamaConfig, longest: int, itemsize: int) -> int:
+    """Rows of `longest` positions whose caches fill at most 80 % of `free` bytes; at least 1."""
+    slot = 2 * config.n_layers * config.n_kv_heads * config.head_dim * itemsize
+    return max(1, free * 4 // 5 // (slot * round_up(longest + SLOT_STEP, SLOT_STEP)))
 
 
 def round_up(n: int, step: int) -> int:
@@ -194,14 +215,15 @@ def decode(model: Llama, tokenizer, waiting: deque[Row], batch_size: int, sampli
            stop: tuple[str, ...] = ()) -> Iterator[Row]:
     """Continue rows that have their ids, limits and random numbers; yield each when it is done.
 
-    Rows are taken from the front of `waiting`, which the caller may add to between two rows. A
+    At most `batch_size` at a time, on a GPU fewer where its memory has room for no more. Rows are
+    taken from the front of `waiting`, which the caller may add to between two rows. A
     row that the caller has let go on (`Row.go_on`) keeps its place.
     """
     if batch_size < 1:
         raise UserError("batch_size must be at least 1")
     if not waiting:
         return
-    size = min(batch_size, len(waiting))
+    size = min(batch_size, len(waiting), most_rows(model, waiting))
     group = max(1, size // 8)
     batch = Batch(model, size)
     with evaluating(model):

@@ -82,6 +82,7 @@ def test_auto_takes_cuda_then_mps_then_cpu_and_bf16_where_there_are_units(monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda where: capability)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, check, lambda: False, raising=False)
     where, dtype = device.pick()
@@ -95,6 +96,37 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
     for name in ("cuda", "cuda:1", "tpu"):
         with pytest.raises(UserError, match=f"--device {name} is not available here; there is:"):
             device.pick(name)
+
+
+def test_a_process_of_several_takes_its_own_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert device.pick(dtype="fp32")[0] == torch.device("cuda:1")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="there are 2 CUDA devices"):
+        device.pick(dtype="fp32")
+
+
+def test_a_gpu_that_torch_cannot_use_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    for there in (None, "/usr/bin/nvidia-smi"):
+        monkeypatch.setattr(device.shutil, "which", lambda name: there)
+        assert device.pick(dtype="fp32")[0].type == "cpu"
+        assert ("driver too old for CUDA 13.0" in capsys.readouterr().err) == bool(there)
+
+
+@pytest.mark.parametrize("words, part", [
+    (["--skills", "8", "--max-steps", "5", "--data", "rows.jsonl"], "--data is for files of rows"),
+    (["--skills", "8", "--max-steps", "5", "--batch", "4"], "--batch is for files of rows"),
+    (["--skills", "8"], "say how long with --max-steps"),
+    (["--skills-mix", "even"], "--skills-mix goes with --skills"),
+    (["--value-weight", "1"], "--value-weight goes with --value-head")])
+def test_flags_that_would_be_ignored_are_refused(words, part):
+    with pytest.raises(UserError, match=part):
+        flags.parse_args(words)
 
 
 def test_int8_and_full_exclude_each_other():

@@ -16,6 +16,7 @@ from goat.errors import UserError
 from goat.generate import generate, stream
 from goat.int8 import to_int8
 from goat.lora import add_lora, lora_layers, merge
+from goat.memory import GIB, PRESETS
 from goat.next_token import Lookup
 
 V = 20
@@ -231,3 +232,17 @@ def test_lookup_guesses_what_followed_last_time():
     assert lookup.guess(2) == [4, 5]
     lookup.add(3)
     assert lookup.guess(2) == [0, 0]  # nothing ever followed a 3
+
+
+def test_a_gpu_continues_as_many_rows_as_it_has_room_for(monkeypatch):
+    """A LLaMA-7B in 16 bits keeps 2 * 32 * 4096 * 2 = 524,288 bytes for a position of a row."""
+    config = PRESETS["llama-7b"]
+    assert engine.rows_in(10 * GIB, config, 480, itemsize=2) == 8 * GIB // (524_288 * 512) == 32
+    assert engine.rows_in(GIB // 100, config, 480, itemsize=2) == 1  # the attempt is made
+    model, sizes = tiny_model(), []
+    prompts = ["ab", "abc", "b", "cab", "ca"]
+    free = generate(model, LETTERS, prompts, 8)
+    made = engine.Batch
+    monkeypatch.setattr(engine, "Batch", lambda model, size: sizes.append(size) or made(model, size))
+    monkeypatch.setattr(engine, "most_rows", lambda model, rows: 2)
+    assert generate(model, LETTERS, prompts, 8) == free and sizes == [2]

@@ -77,7 +77,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("this benchmark needs a CUDA GPU; see it run in miniature with --toy")
     if where.type == "cuda":
         whole = torch.cuda.get_device_properties(where).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, args.cap * memory.GIB / whole), where)
+        share = min(1.0, args.cap * memory.GIB / whole)
+        torch.cuda.set_per_process_memory_fraction(share, where.index)  # None: the current one
     config = TOY if args.toy else LlamaConfig()
     rate = product_rate(where, dtype, 512 if args.toy else 8192)
     parameters = sum(p.numel() for p in blank_model(config).parameters())
