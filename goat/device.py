@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 
 import torch
+import torch._functorch.config
 
 from goat.errors import UserError
 
@@ -84,6 +85,9 @@ def compiled(function: Callable, device: torch.device, backend: str | Callable =
         said = " ".join(str(error).strip().splitlines()[:2])
         raise UserError("--compile: torch.compile does not work here; it needs a C++ compiler and, "
                         f"for a GPU, Triton: leave it out ({said})")
+    # Else a frozen weight's cast from 8 to 16 bits, the same in the forward and the backward pass,
+    # is one common subexpression, whose result is kept: the whole base in 16 bits.
+    torch._functorch.config.cse = False
     # there are a dozen kinds of inputs (first, middle and last block, padding left out or not, one
     # row or several); beyond 8, torch's default, the rest would run uncompiled
     return torch.compile(function, dynamic=True, backend=backend, recompile_limit=64)

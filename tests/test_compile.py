@@ -13,7 +13,7 @@ from runs import adapter, flags
 from tiny import tiny_model, tiny_tokens
 
 import train
-from goat import device, lora, padding
+from goat import device, int8, lora, padding
 from goat.errors import UserError
 
 CPU = torch.device("cpu")
@@ -31,6 +31,28 @@ def test_a_compiled_run_gives_the_same_adapter(tiny_base, rows, tmp_path, monkey
     assert adapter(tmp_path / "plain") == adapter(tmp_path / "compiled")
     counters = torch._dynamo.utils.counters
     assert counters["stats"]["unique_graphs"] > 0 and not counters["graph_break"]
+
+
+def test_no_int8_weight_is_kept_in_16_bits():
+    """The compiler's own division into forward and backward keeps no more than eager mode does."""
+    kept = {}
+    for name in ("eager", "divided"):
+        torch._dynamo.reset()
+        model = lora.add_lora(int8.to_int8(tiny_model()), 4, 12, dropout=0.0).train()
+        if name == "divided":
+            model.run_block = device.compiled(model.run_block, CPU,
+                                              backend="aot_eager_decomp_partition")
+        own = {t.untyped_storage().data_ptr() for t in model.state_dict().values()}
+        sizes = {}
+
+        def keep(t):
+            sizes[t.untyped_storage().data_ptr()] = (t.untyped_storage().nbytes(), t)  # t: alive
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            model(tiny_tokens())
+        kept[name] = sum(size for place, (size, _) in sizes.items() if place not in own)
+    assert 0 < kept["divided"] <= kept["eager"]
 
 
 def test_many_kinds_of_inputs_are_all_compiled():
