@@ -56,8 +56,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                        "BIG-bench JSON, or a question and its answer on every two lines")
     group.add_argument("--gsm8k", metavar="DIR", help="the problems of GSM8K's test.jsonl in DIR")
     group.add_argument("--limit", type=int, help="at most so many questions per cell, or of --data")
-    group.add_argument("--cell", nargs="+", metavar="NAME", help="only these kinds of questions, as "
-                       "results name them; * stands for anything: --cell 'mul 4D*'")
+    group.add_argument("--cell", nargs="+", metavar="NAME", help="only these kinds of questions, "
+                       "as results name them; * stands for anything: --cell 'mul 4D*'")
     group.add_argument("--leave-out", metavar="FILE", help="leave out what rows of FILE ask, which "
                        "a model may have been trained on (matters with another --seed)")
     group.add_argument("--seed", type=int, default=0, help="of suites and sampling (default 0)")

@@ -193,7 +193,8 @@ def main(argv: list[str] | None = None) -> int | None:
                        rows=[row for batch in window for row in batch.rows])
             if bad_steps > args.skip_bad_steps:
                 raise UserError(f"step {step + 1}: loss {loss}, gradient norm {norm}: lower --lr "
-                                "and --muon-lr, try --dtype fp32, or let some steps pass by --skip-bad-steps N. "
+                                "and --muon-lr, try --dtype fp32, or let some steps pass by "
+                                "--skip-bad-steps N. "
                                 f"The rows of the step stand in {folder.log_file}")
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -203,8 +204,9 @@ def main(argv: list[str] | None = None) -> int | None:
         stopping = group.total(stop.number) > 0
         if done % args.log_every == 0 or done == steps:
             speed = group.size * seen / seconds
-            folder.log(step=done, loss=round(loss, 5), norm=round(norm, 4), lr=optimizers[-1].param_groups[0]["lr"],
-                       answer_tokens=answers, tokens_per_s=round(speed), seconds=round(seconds, 1))
+            folder.log(step=done, loss=round(loss, 5), norm=round(norm, 4),
+                       lr=optimizers[-1].param_groups[0]["lr"], answer_tokens=answers,
+                       tokens_per_s=round(speed), seconds=round(seconds, 1))
             progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{speed:,.0f}")
         if args.eval_every and done % args.eval_every == 0 and group.writer:
             scores = probe.probe(model, tokenizer, size=16, notations=("held out",), progress=False)

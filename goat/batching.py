@@ -1,9 +1,9 @@
 """Rows to token batches: what is learnt (the answer), in which order, in which shapes.
 
-A *window* is what one optimizer step sees: the next `batch` rows of a shuffled epoch. Inside a window the rows
-are sorted by length and cut into micro-batches of few fixed shapes: padding is small, and a CPU's
-matrix library, which builds a kernel for every new shape, builds few. Windows are functions of
-(seed, step) alone, so a resumed run sees the very same ones.
+A *window* is what one optimizer step sees: the next `batch` rows of a shuffled epoch. Inside a
+window the rows are sorted by length and cut into micro-batches of few fixed shapes: padding is
+small, and a CPU's matrix library, which builds a kernel for every new shape, builds few. Windows
+are functions of (seed, step) alone, so a resumed run sees the very same ones.
 
 Labels are shifted here, once: the logits at position t are compared with `labels[:, t]`, the token
 at t + 1. They are IGNORE at the prompt and at padding; the answer and its EOS count, apart from

@@ -27,8 +27,9 @@ def has_fast_bf16(device: torch.device) -> bool:
 def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
     """Resolve `--device auto|cuda|mps|cpu` and `--dtype auto|bf16|fp16|fp32`.
 
-    Device auto: CUDA (under torchrun each process its own), then MPS, then CPU. Dtype auto: bf16 where the hardware has units for it,
-    else fp16 on a GPU and fp32 on a CPU. Raises UserError for a device that is not there.
+    Device auto: CUDA (under torchrun each process its own), then MPS, then CPU. Dtype auto: bf16
+    where the hardware has units for it, else fp16 on a GPU and fp32 on a CPU. Raises
+    UserError for a device that is not there.
     """
     if device == "auto":
         device = ("cuda" if torch.cuda.is_available()

@@ -67,13 +67,14 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         help="no file, but an endless stream of `skills` rows that grow to so many digits")
     add("--skills-mix", default="growing", choices=MIXES,
         help="of that stream: growing is a curriculum of digits; the others draw a size for "
-             "each row; even has more subtraction, sheets has scratch sheets, words also text, names also "
-             "numbers with names (default %(default)s)")
+             "each row; even has more subtraction, sheets has scratch sheets, words also text, "
+             "names also numbers with names (default %(default)s)")
     add("--learn-output", action="store_true",
         help="learn what the interpreter prints in word problems too (default: masked)")
     add("--cutoff", type=int, default=512, help="longest row in tokens (default %(default)s)")
-    add("--seed", type=int, default=0, help="of weights, order and dropout (default %(default)s); rows that are "
-                                            "written without --data are those of seed 0")
+    add("--seed", type=int, default=0,
+        help="of weights, order and dropout (default %(default)s); rows that are written without "
+             "--data are those of seed 0")
     group = parser.add_argument_group("optimization")
     add = group.add_argument
     add("--batch", type=int, default=128, help="rows per step (default %(default)s)")

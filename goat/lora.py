@@ -58,8 +58,8 @@ class LoRAProducts(torch.autograd.Function):
     """y_i + s_i B_i A_i (mask x) for layers i that read the same x: (..., in) -> (..., out_i) each.
 
     The mask, of 0 and 1, is that of the dropout with probability p; the 1 / (1 - p) that makes up
-    for what is dropped is in s_i = alpha_i / R_i / (1 - p). With G_i the gradient of the i-th output, that of y_i is G_i
-    too, and, with x, G_i and h_i as columns of one token,
+    for what is dropped is in s_i = alpha_i / R_i / (1 - p). With G_i the gradient of the i-th
+    output, that of y_i is G_i too, and, with x, G_i and h_i as columns of one token,
 
         h_i = A_i (mask x)          dB_i = s_i G_i h_i^T
         g_i = s_i B_i^T G_i         dA_i = g_i (mask x)^T          dx = mask * sum_i A_i^T g_i

@@ -243,6 +243,7 @@ def test_a_gpu_continues_as_many_rows_as_it_has_room_for(monkeypatch):
     prompts = ["ab", "abc", "b", "cab", "ca"]
     free = generate(model, LETTERS, prompts, 8)
     made = engine.Batch
-    monkeypatch.setattr(engine, "Batch", lambda model, size: sizes.append(size) or made(model, size))
+    monkeypatch.setattr(engine, "Batch",
+                        lambda model, size: sizes.append(size) or made(model, size))
     monkeypatch.setattr(engine, "most_rows", lambda model, rows: 2)
     assert generate(model, LETTERS, prompts, 8) == free and sizes == [2]

@@ -226,8 +226,8 @@ def excluded(mixture: str, a: int, op: str, b: int) -> bool:
     """Whether a mixture leaves the question out if an evaluation suite asks it.
 
     `paper` does so except in its small cells, which hold every question (they are marked in tables
-    of results); `demo` and `demo-large` except among the hundred questions of one digit; `notebook`,
-    which is as published, never.
+    of results); `demo` and `demo-large` except among the hundred questions of one digit;
+    `notebook`, which is as published, never.
     """
     if mixture == "paper":
         return len(f"{a}{b}") > 4
