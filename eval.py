@@ -95,11 +95,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     group.add_argument("--plot", metavar="FILE", help="with --compare: also draw them as a PNG, "
                        "along the last number in their names (needs matplotlib)")
     args = parser.parse_args(argv)
-    if args.bare and args.wording not in (None, "bare"):
-        raise UserError(f"--bare is short for --wording bare, not {args.wording}: leave one out")
+    check(args)
     if args.bare:
         args.wording = "bare"
-    if args.wording and (args.data or args.gsm8k):
+    if args.samples > 1:
+        args.rerank, args.temperature = args.rerank or "vote", args.temperature or 0.7
+    return args
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises UserError for flags that make no sense, alone or together."""
+    if args.bare and args.wording not in (None, "bare"):
+        raise UserError(f"--bare is short for --wording bare, not {args.wording}: leave one out")
+    if (args.bare or args.wording) and (args.data or args.gsm8k):
         raise UserError("--wording and --bare word the questions of suites; those of --data and "
                         "--gsm8k are asked as they stand")
     if args.plot and not args.compare:
@@ -126,9 +134,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--out needs the name of a file")
     if args.samples == 1 and (args.rerank or args.value_adapter):
         raise UserError("--rerank and --value-adapter choose among samples: add --samples 20")
-    if args.samples > 1:
-        args.rerank, args.temperature = args.rerank or "vote", args.temperature or 0.7
-    return args
 
 
 def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
@@ -142,13 +147,13 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
     where, dtype = device.pick(args.device, args.dtype)
     args.device, args.dtype = str(where), str(dtype).removeprefix("torch.")
     args.adapter = None if args.adapter == "none" else args.adapter
+    if args.merge and not args.adapter:
+        raise UserError("--merge folds an adapter into the weights, and there is none: name it as "
+                        "--adapter")
     model = checkpoint.load_adapted(args.base, args.adapter, dtype=dtype, device=where,
                                     int8=args.int8)
     tokenizer = Tokenizer(args.base)
     checkpoint.check_tokenizer(model.config, tokenizer)
-    if args.merge and not args.adapter:
-        raise UserError("--merge folds an adapter into the weights, and there is none: name it as "
-                        "--adapter")
     return (lora.merge(model, keep=False) if args.merge else model), tokenizer
 
 

@@ -63,7 +63,7 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer,
     if data.left_out:
         numbers = ", ".join(map(str, data.left_out[:10])) + ", …" * (len(data.left_out) > 10)
         say(f"{len(data.left_out):,} rows of more than {args.cutoff} tokens are left out "
-              f"(--cutoff): rows {numbers}")
+            f"(--cutoff): rows {numbers}")
     return data
 
 
@@ -119,7 +119,6 @@ def main(argv: list[str] | None = None) -> int | None:
         print(memory.plan(config, **vars(setting)).table(memory.room(where)))
         return
     group = Group(where)
-    where = group.device
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
     say = folder.say
     say(f"{folder.path}: {where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads; "
@@ -194,8 +193,8 @@ def main(argv: list[str] | None = None) -> int | None:
             if bad_steps > args.skip_bad_steps:
                 raise UserError(f"step {step + 1}: loss {loss}, gradient norm {norm}: lower --lr "
                                 "and --muon-lr, try --dtype fp32, or let some steps pass by "
-                                "--skip-bad-steps N. "
-                                f"The rows of the step stand in {folder.log_file}")
+                                "--skip-bad-steps N. The rows of the step stand in "
+                                f"{folder.log_file}")
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         masters.publish()

@@ -27,9 +27,9 @@ def has_fast_bf16(device: torch.device) -> bool:
 def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
     """Resolve `--device auto|cuda|mps|cpu` and `--dtype auto|bf16|fp16|fp32`.
 
-    Device auto: CUDA (under torchrun each process its own), then MPS, then CPU. Dtype auto: bf16
-    where the hardware has units for it, else fp16 on a GPU and fp32 on a CPU. Raises
-    UserError for a device that is not there.
+    Device auto: CUDA, then MPS, then CPU; under torchrun each process has a CUDA device of its
+    own. Dtype auto: bf16 where the hardware has units for it, else fp16 on a GPU and fp32 on a
+    CPU. Raises UserError for a device that is not there.
     """
     if device == "auto":
         device = ("cuda" if torch.cuda.is_available()
@@ -38,7 +38,7 @@ def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch
             print("warning: there seems to be an NVIDIA GPU, but this torch cannot use it (is the "
                   f"driver too old for CUDA {torch.version.cuda}?): computing on the CPU",
                   file=sys.stderr)
-    if device == "cuda" and "LOCAL_RANK" in os.environ:
+    if device.startswith("cuda") and "LOCAL_RANK" in os.environ:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     available = {"cpu": True, "cuda": torch.cuda.is_available(),
                  "mps": torch.backends.mps.is_available()}

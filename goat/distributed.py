@@ -30,8 +30,7 @@ class Group:
         self.device = device
         if self.size > 1:
             if device.type == "cuda":
-                self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-                torch.cuda.set_device(self.device)
+                torch.cuda.set_device(device)
             kind = "nccl" if device.type == "cuda" else "gloo"
             # Its functions have the group of all processes as a default argument. Were it imported
             # later, as optimizers do, it would keep the group beyond its end, and the group's

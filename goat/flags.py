@@ -117,16 +117,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     given = [arg for arg in argv if arg not in ("-h", "--help")]  # help waits for the defaults
     nothing = argparse.Namespace(**dict.fromkeys(vars(parser.parse_args([]))))
     known = parser.parse_known_args(given, nothing)[0]  # None where a flag is not given
-    if known.data and known.rows:
-        raise UserError("--rows is the size of a file that is written, and --data names one that "
-                        "is there: leave one of them out")
-    for flag in ("data", "rows", "batch", "epochs"):
-        if known.skills and getattr(known, flag) is not None:
-            raise UserError(f"--{flag} is for files of rows, and --skills is an endless stream: "
-                            "leave one of them out")
-    for flag, needed in (("skills_mix", "skills"), ("value_weight", "value_head")):
-        if getattr(known, flag) is not None and not getattr(known, needed):
-            raise UserError(f"--{flag.replace('_', '-')} goes with --{needed.replace('_', '-')}")
+    check_given(known)
     if known.base is None and known.plan not in memory.PRESETS:
         recipe = json.loads((EMBEDDED / "recipe.json").read_text())
         if known.epochs is not None or known.skills:
@@ -148,6 +139,21 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     if args.skills and not args.max_steps:
         raise UserError("--skills is an endless stream: say how long with --max-steps")
     return args
+
+
+def check_given(known: argparse.Namespace) -> None:
+    """Raises UserError for a flag that another one makes useless. `known` has None for flags that
+    are not given."""
+    if known.data and known.rows:
+        raise UserError("--rows is the size of a file that is written, and --data names one that "
+                        "is there: leave one of them out")
+    for flag in ("data", "rows", "batch", "epochs"):
+        if known.skills and getattr(known, flag) is not None:
+            raise UserError(f"--{flag} is for files of rows, and --skills is an endless stream: "
+                            "leave one of them out")
+    for flag, needed in (("skills_mix", "skills"), ("value_weight", "value_head")):
+        if getattr(known, flag) is not None and not getattr(known, needed):
+            raise UserError(f"--{flag.replace('_', '-')} goes with --{needed.replace('_', '-')}")
 
 
 ABOVE_0 = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "max_steps",

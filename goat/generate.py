@@ -130,10 +130,10 @@ class Batch:
 def most_rows(model: Llama, rows: Iterable[Row]) -> int:
     """How many of these rows may be continued together: on a GPU as many as its free memory has
     room for at their longest, elsewhere as many as there are."""
-    longest = max(len(row.ids) + row.limit for row in rows)
     weight = model.model.embed_tokens.weight
     if weight.device.type != "cuda":
         return sys.maxsize
+    longest = max(len(row.ids) + row.limit for row in rows)
     free = torch.cuda.mem_get_info(weight.device)[0] + (
         torch.cuda.memory_reserved(weight.device) - torch.cuda.memory_allocated(weight.device))
     return rows_in(free, model.config, longest, weight.element_size())
@@ -216,8 +216,8 @@ def decode(model: Llama, tokenizer, waiting: deque[Row], batch_size: int, sampli
     """Continue rows that have their ids, limits and random numbers; yield each when it is done.
 
     At most `batch_size` at a time, on a GPU fewer where its memory has room for no more. Rows are
-    taken from the front of `waiting`, which the caller may add to between two rows. A
-    row that the caller has let go on (`Row.go_on`) keeps its place.
+    taken from the front of `waiting`, which the caller may add to between two rows. A row that
+    the caller has let go on (`Row.go_on`) keeps its place.
     """
     if batch_size < 1:
         raise UserError("batch_size must be at least 1")

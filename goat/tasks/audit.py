@@ -173,8 +173,8 @@ _SIGNED = re.compile(rf"(\d+) ?([-+*/x]|{SIGN_WORDS}) ?(\d+)", re.ASCII)
 _NAMED = re.compile(r"the (sum|difference|product|quotient and remainder) of (\d+) and (\d+)",
                     re.ASCII)
 OPERATIONS = {"x": "*", "plus": "+", "minus": "-", "times": "*", "multiplied by": "*",
-               "divided by": "/", "sum": "+", "difference": "-", "product": "*",
-               "quotient and remainder": "/"}
+              "divided by": "/", "sum": "+", "difference": "-", "product": "*",
+              "quotient and remainder": "/"}
 
 
 def read_instruction(instruction: str) -> tuple[int, str, int] | None:

@@ -178,8 +178,8 @@ class Sizes(NamedTuple):
     rows: int
     shares: dict[str, float]  # of the tasks, in percent
     equal: dict[int, int]  # weights of sums of two numbers of so many digits; other sums have 1
-    products: dict[Range, int]  # weights of the digit counts of the operands, in either order
-    quotients: dict[Range, int]  # the same for dividend and divisor, in this order
+    products: dict[tuple, int]  # weights of the digit counts of the operands, in either order
+    quotients: dict[tuple, int]  # the same for dividend and divisor, in this order
 
 
 LONGEST = 8  # digits of sums, of n in n x 1, and of the quotient in n / 1
