@@ -68,7 +68,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add("--skills-mix", default="growing", choices=MIXES,
         help="of that stream: growing is a curriculum of digits; the others draw a size for "
              "each row; even has more subtraction, sheets has scratch sheets, words also text, "
-             "names also numbers with names (default %(default)s)")
+             "names also numbers with names, sizes and carries many sums of unequal sizes and "
+             "with long carries (default %(default)s)")
     add("--learn-output", action="store_true",
         help="learn what the interpreter prints in word problems too (default: masked)")
     add("--cutoff", type=int, default=512, help="longest row in tokens (default %(default)s)")

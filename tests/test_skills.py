@@ -298,6 +298,50 @@ def test_wordings_kept_for_evaluation_never_occur():
     assert held and not held & seen
 
 
+def test_changes_are_told_in_words_of_their_own():
+    """No row tells a change in a wording that is kept for evaluation, nor answers it wrongly."""
+    rng = Random(2)
+    told = [skills.change(rng, 6) for _ in range(2000)]
+    held = {op: [re.escape(wording).replace(r"\{a\}", r"\d+").replace(r"\{b\}", r"\d+")
+                 for wording in phrasing.slots(op, held_out=True) if "{a}" in wording]
+            for op in "+-*/"}
+    assert all(held.values())
+    solved = 0
+    for prompt, output in told:
+        sentence, _, end = prompt.partition("\n")
+        assert not any(re.search(w, sentence) for wordings in held.values() for w in wordings)
+        a, op, b = output.split(" = ")[0].split()
+        assert sorted(re.findall(r"\d+", sentence)) == sorted((a, b))
+        assert (" = " in output) == (end != skills.EXPRESSION.strip("\n"))
+        solved += " = " in output
+    assert 1200 < solved < 1600
+
+
+def test_unequal_sums_have_a_number_of_the_largest_size_and_a_shorter_one():
+    rng, lengths = Random(3), set()
+    for _ in range(2000):
+        a, _, b, _ = skills.unequal(rng, 5)[0].split()
+        lengths.add((len(a), len(b)))
+    assert lengths == {(i, j) for i in range(1, 6) for j in range(1, 6) if 5 in (i, j) and i != j}
+
+
+def test_carries_run_through_many_columns():
+    """The longest run of undecided columns, over twice as long on the average as in random sums."""
+    def run(a, op, b):
+        size = max(len(a), len(b))
+        pairs = zip(map(int, a.zfill(size)), map(int, b.zfill(size)))
+        marks = "".join("x" if (x + y == 9 if op == "+" else x == y) else " " for x, y in pairs)
+        return max(map(len, marks.split(" ")))
+
+    rng, lengths, signs = Random(4), [], set()
+    for _ in range(2000):
+        a, op, b, _ = skills.carries(rng, 8)[0].split()
+        lengths.append(run(a, op, b))
+        signs.add((op, int(a) < int(b)))
+    plain = [run(str(skills.number(rng, 8)), "+", str(skills.number(rng, 8))) for _ in range(2000)]
+    assert sum(lengths) > 2 * sum(plain) and len(signs) == 4
+
+
 def test_reserved_questions_never_occur():
     small = frozenset((a, "+", b) for a in range(10, 60) for b in range(100))
     reserved, rng = small | suites.reserved(), Random(1)

@@ -12,8 +12,8 @@ from goat.tasks.naming import naming, registers
 from goat.tasks.reading import text
 from goat.tasks.sheets import climb, loop, multiples, sheet
 from goat.tasks.skills import (
-    addition, alone, append_digit, column, compare, copy, count_by, in_line, order, product_first,
-    question, running, scratch, split, subtraction, sum_of_products,
+    addition, alone, append_digit, carries, change, column, compare, copy, count_by, in_line, order,
+    product_first, question, running, scratch, split, subtraction, sum_of_products, unequal,
 )
 
 # Shares of the rows (not of the tokens: the later kinds are longer).
@@ -30,9 +30,16 @@ WORDS = {alone: 16, subtraction: 12, question: 6, in_line: 2, column: 2, running
 NAMES = {alone: 30, addition: 14, subtraction: 24, question: 6, in_line: 1, column: 1, running: 6,
          sum_of_products: 5, product_first: 4, split: 2, copy: 3, compare: 3, append_digit: 1,
          climb: 3, sheet: 5, loop: 4, count_by: 1, multiples: 5, naming: 3, registers: 6, text: 5}
-MIXES = {"growing": GROWING, "even": EVEN, "sheets": SHEETS, "words": WORDS, "names": NAMES}
+SIZES = {alone: 20, addition: 10, subtraction: 14, unequal: 40, question: 4, change: 3, in_line: 1,
+         column: 1, running: 8, sum_of_products: 6, product_first: 3, split: 2, copy: 2,
+         compare: 2, append_digit: 1, climb: 1, sheet: 2, loop: 1, count_by: 1, multiples: 3,
+         naming: 2, registers: 5, text: 4}
+CARRIES = {**SIZES, alone: 10, addition: 4, subtraction: 6, unequal: 56, carries: 30}
+MIXES = {"growing": GROWING, "even": EVEN, "sheets": SHEETS, "words": WORDS, "names": NAMES,
+         "sizes": SIZES, "carries": CARRIES}
+LATER = ("words", "names", "sizes", "carries")  # where long kinds are of middle size
 KINDS = {kind.__name__: kind for mix in MIXES.values() for kind in mix}
-LONG = {climb, sheet, loop, count_by, multiples}  # of many numbers; from `words` on of middle size
+LONG = {climb, sheet, loop, count_by, multiples}  # of many numbers
 STEP = re.compile(r"(\d+) ([-+*/]) (\d+)")
 
 
@@ -42,7 +49,7 @@ def sample(rng: Random, max_digits: int, reserved: Collection = (),
 
     `growing` is for a curriculum, in which the largest sizes matter most. The other mixes are for
     the time after it: every row draws a largest size of its own (from `words` on, for the long
-    kinds, the middle one of three; in `names`, for the others, the larger of two).
+    kinds, the middle one of three; from `names` on, for the others, the larger of two).
 
     `reserved` holds questions (a, op, b) kept for evaluation: a row in which one of them is
     asked or worked, alone or inside a chain, is drawn again.
@@ -51,9 +58,9 @@ def sample(rng: Random, max_digits: int, reserved: Collection = (),
     while True:
         top = max_digits if mix == "growing" else rng.randint(1, max_digits)
         kind = rng.choices(kinds, shares)[0]
-        if mix in ("words", "names") and kind in LONG:
+        if mix in LATER and kind in LONG:
             top = sorted((top, rng.randint(1, max_digits), rng.randint(1, max_digits)))[1]
-        elif mix == "names":
+        elif mix in LATER[1:]:
             top = max(top, rng.randint(1, max_digits))
         prompt, output = kind(rng, top)
         steps = STEP.findall(f"{prompt}\n{output}") if reserved else ()

@@ -36,6 +36,24 @@ STORIES = (  # (text, expression); {p} person, {t} things
     ("If {a} {t} are packed into {b} bags with the same number in each, how many go in a bag?",
      "{a} / {b}"),
 )
+CHANGES = (  # of one number by another, in verbs that the questions hardly use
+    ("The number of {t} was {a}. It has increased by {b} since. What is it now?", "{a} + {b}"),
+    ("An increase from {a} {t} of {b} more leads to how many?", "{a} + {b}"),
+    ("Increase the {a} {t} of {p} with another {b}. What is the new number?", "{a} + {b}"),
+    ("{p} raised the price from {a} dollars by {b}. What is it now?", "{a} + {b}"),
+    ("A heap of {a} {t} grows by {b}. How large is it then?", "{a} + {b}"),
+    ("The number of {t} was {a}. It has decreased by {b} since. What is it now?", "{a} - {b}"),
+    ("A decrease from {a} {t} of {b} leads to how many?", "{a} - {b}"),
+    ("Decrease the {a} {t} of {p} until there are {b} fewer. What is the new number?",
+     "{a} - {b}"),
+    ("{p} lowered the price from {a} dollars by {b}. What is it now?", "{a} - {b}"),
+    ("A heap of {a} {t} shrinks by {b}. How large is it then?", "{a} - {b}"),
+    ("{p} splits {a} {t} into {b} equal heaps. How large is each?", "{a} / {b}"),
+    ("Split the {a} {t} of {p} between {b} people in equal shares.", "{a} / {b}"),
+    ("Cut {a} into parts that are all equal, {b} in number. How large is a part?", "{a} / {b}"),
+    ("{p} takes {a} {t} and makes {b} times as many of it. What is the new number?", "{a} * {b}"),
+    ("Take the number {a}, then multiply: {b} times as much. What is the result?", "{a} * {b}"),
+)
 EXPRESSION = "\nExpression: "  # asks for the expression behind a question, not for its value
 
 
@@ -282,3 +300,45 @@ def subtraction(rng: Random, top: int) -> tuple[str, str]:
     """A drill for the hardest skill (sign and borrows): two numbers of the same size."""
     a, b = number(rng, top), number(rng, top)
     return f"{a} - {b} = ", str(a - b)
+
+
+def unequal(rng: Random, top: int) -> tuple[str, str]:
+    """The sum or difference of a number of the largest size and one of any other, in either order;
+    half of the time one that is up to four digits shorter, the hardest. The digits that belong
+    together stand at other places of their numbers."""
+    nearest = max(1, top - 4) if rng.random() < 0.5 else 1
+    a, b = number(rng, top), number(rng, rng.randint(nearest, max(1, top - 1)))
+    if rng.random() < 0.5:
+        a, b = b, a
+    op = rng.choice("+-")
+    return f"{a} {op} {b} = ", value_of(a, op, b)
+
+
+def carries(rng: Random, top: int) -> tuple[str, str]:
+    """A sum or difference in which many columns pass on what comes from their right: digits that
+    make 9, or are the same. Written from the left, such a digit hangs on all behind it; among
+    random numbers a run of three is one in a thousand. Where the first digits of a difference are
+    the same, its length hangs on them too."""
+    plus, often = rng.random() < 0.4, rng.choice((0.3, 0.6, 0.9))
+    first = str(number(rng, top))
+    second = ""
+    for digit in first[rng.choice((0, rng.randrange(top))):]:
+        near = (9 - int(digit) if plus else int(digit)) + rng.choice((0, 0, 0, -1, 1))
+        second += str(near % 10 if rng.random() < often else rng.randint(0, 9))
+    a, b = int(first), int(second)
+    if rng.random() < 0.5:
+        a, b = b, a
+    op = "+" if plus else "-"
+    return f"{a} {op} {b} = ", value_of(a, op, b)
+
+
+def change(rng: Random, top: int) -> tuple[str, str]:
+    """A change of a number told in words: as a single learnable step, or restated."""
+    text, expression = rng.choice(CHANGES)
+    op = expression[4]
+    a, b = {"+": total, "-": difference, "*": small_product, "/": quotient}[op](rng, top)
+    told = text.format(p=rng.choice(PEOPLE), t=rng.choice(THINGS), a=a, b=b)
+    step = expression.format(a=a, b=b)
+    if rng.random() < 0.3:
+        return told + EXPRESSION, step
+    return phrasing.prompt(told), f"{step} = {value_of(a, op, b)}"
