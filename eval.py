@@ -96,6 +96,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                        "along the last number in their names (needs matplotlib)")
     args = parser.parse_args(argv)
     check(args)
+    args.bare = args.bare or args.wording == "bare"
     if args.bare:
         args.wording = "bare"
     if args.samples > 1:
@@ -110,6 +111,15 @@ def check(args: argparse.Namespace) -> None:
     if (args.bare or args.wording) and (args.data or args.gsm8k):
         raise UserError("--wording and --bare word the questions of suites; those of --data and "
                         "--gsm8k are asked as they stand")
+    if args.wording and args.ask is not None and args.wording != "bare":
+        raise UserError("--ask asks in your words: leave out --wording")
+    unworded = {"longhand", "longhand-big", TASK} & set(args.suite or ())
+    if (args.bare or args.wording) and unworded:
+        raise UserError(f"--wording and --bare are for sums, products and quotients: the suite "
+                        f"{min(unworded)} has one wording")
+    for flag in ("base", "data"):
+        if getattr(args, flag) == "":
+            raise UserError(f"--{flag} is empty: name a path, or leave the flag out")
     if args.plot and not args.compare:
         raise UserError("--plot draws what --compare puts side by side: add --compare FILE …")
     for flag in ("limit", "batch_size", "max_new_tokens", "beams", "samples"):
@@ -121,7 +131,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--beams goes with neither --interpreter nor --samples")
     if args.ask is not None and args.samples > 1:
         raise UserError("--ask answers once: --samples is for suites and files of questions")
-    for flag in ("suite", "data", "gsm8k", "limit", "cell", "leave_out"):
+    for flag in ("suite", "data", "gsm8k", "limit", "cell", "leave_out", "html"):
         if args.ask is not None and getattr(args, flag):
             raise UserError(f"--ask is a question of its own: leave out --{flag.replace('_', '-')}")
     if args.top_p != 1 and not args.temperature and args.samples == 1:

@@ -129,6 +129,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--held-out: the questions of longhand have no other wordings")
     if args.mixture != "skills" and args.max_digits != parser.get_default("max_digits"):
         raise UserError("--max-digits goes with --mixture skills: the sizes of the others are set")
+    if args.from_model and args.samples > 1 and args.temperature == 0:
+        raise UserError("--temperature 0: all --samples of a question would be the same")
     if not args.from_model and (flags := given(sampling)):
         raise UserError(f"{flags[0]} goes with --from-model")
     return args
@@ -169,8 +171,10 @@ def write_arithmetic(args: argparse.Namespace, count_tokens: Callable[[dict], in
 def write_longhand(args: argparse.Namespace, count_tokens: Callable[[dict], int] | None) -> int:
     """Demonstrations: of the user's questions, or of drawn ones that no suite asks."""
     longhand.form_named(args.form)
-    if args.questions and args.rows:
-        raise UserError("--rows and --questions exclude each other: a file is worked as a whole")
+    for flag, drawn in (("rows", None), ("split", "train"), ("seed", 0)):
+        if args.questions and getattr(args, flag) != drawn:
+            raise UserError(f"--{flag} and --questions exclude each other: a file is worked as a "
+                            "whole")
     if args.questions:
         rows = list(longhand.from_questions(args.questions, args.form))
     else:

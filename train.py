@@ -11,7 +11,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -87,12 +87,12 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device,
 
 
 def largest_batch_first(model: Llama, masters: optim.MasterWeights, optimizers: list,
-                        data: RowBatches | SkillStream, where: torch.device,
+                        batches: Iterable[Batch], where: torch.device,
                         setting: memory.Setting) -> Meter:
-    """A forward and backward pass that learns nothing, over the batch that needs most memory,
+    """A forward and backward pass that learns nothing, over the one of `batches` that needs most,
     beside gradients and optimizer state of full size: a run that does not fit fails now and not
     hours later. Returns what measured it."""
-    meters = [(Meter(where, batch.targets), batch) for batch in data.largest()]
+    meters = [(Meter(where, batch.targets), batch) for batch in batches]
     meter, batch = max(meters, key=lambda pair: pair[0].predicted(model.config, setting))
     reserve = optim.future_state(optimizers)
     for p in masters.masters:
@@ -156,12 +156,14 @@ def main(argv: list[str] | None = None) -> int | None:
     first = restore(state, masters, stateful)
 
     # loop: one window, one optimizer step
-    meter = largest_batch_first(model, masters, optimizers, data, where, setting)
+    largest = [group.share(batch, rank=0) for batch in data.largest()]
+    meter = largest_batch_first(model, masters, optimizers, largest, where, setting)
     began, seen, bad_steps, stop = time.time(), 0, 0, StopSignal()
     progress = tqdm(range(first, steps), initial=first, total=steps, unit="step",
                     disable=not group.writer)
     for step in progress:
-        torch.manual_seed((args.seed * 1_000_003 + step) * 1009 + group.rank)  # for the dropout
+        dropout_seed = (args.seed * 1_000_003 + step) * 1009 + group.rank
+        torch.manual_seed(dropout_seed % 2**63)
         window = data.window(step)
         answers = max(1, sum(int((b.labels != IGNORE).sum()) for b in window))  # of them all
         also = [value_head.scale(window, args.value_weight, answers)] if args.value_head else []

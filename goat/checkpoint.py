@@ -118,9 +118,7 @@ def open_model(folder: Path) -> tuple[LlamaConfig, Readers]:
             config = hf_config(folder / "config.json")
             readers = sharded(folder / name) if name.endswith(".json") \
                 else open_tensors(folder / name)
-            # Older files hold a table of rotary frequencies, which follows from the config.
-            return config, {name: read for name, read in readers.items()
-                            if not name.endswith("rotary_emb.inv_freq")}
+            return config, {name: read for name, read in readers.items() if not implied(name)}
     if any(folder.glob("consolidated.*.pth")):
         return open_meta(folder)
     if (folder / "adapter_config.json").is_file():
@@ -154,6 +152,12 @@ def check_tokenizer(config: LlamaConfig, tokenizer) -> None:
               "the tokenizer's are used")
 
 
+def implied(name: str) -> bool:
+    """Older files, or their index alone, hold a table of rotary frequencies, which follows from
+    the config."""
+    return name.endswith("rotary_emb.inv_freq")
+
+
 def sharded(index: Path) -> Readers:
     """The readers of all files that an index names; each must hold what the index says."""
     weight_map = read_json(index).get("weight_map")
@@ -164,8 +168,9 @@ def sharded(index: Path) -> Readers:
         file = index.parent / shard
         if Path(shard).name != shard or not file.is_file():
             raise UserError(f"{index} names {shard}, which is not in the folder: copy it there")
-        have = open_tensors(file)
-        same_names(have, [name for name, where in weight_map.items() if where == shard],
+        have = {name: read for name, read in open_tensors(file).items() if not implied(name)}
+        same_names(have, [name for name, where in weight_map.items()
+                          if where == shard and not implied(name)],
                    str(file), f"against {index.name}")
         readers |= have
     return readers
@@ -282,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
     if out.exists() and any(out.iterdir()):
         raise UserError(f"--out {out}: the folder is not empty; choose a new one")
     model = load_adapter(load_model(base), args.adapter)
-    save_model(merge(model), out)
+    save_model(merge(model, keep=False), out)
     for name in COPIED:
         if (base / name).is_file():
             shutil.copyfile(base / name, out / name)

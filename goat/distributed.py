@@ -22,11 +22,16 @@ from goat.errors import UserError
 PATIENCE = timedelta(hours=2)  # the others wait this long while the writer evaluates or saves
 
 
+def processes() -> int:
+    """How many processes torchrun has started for this run."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 class Group:
     """This process among the others: `rank` of `size`; rank 0 writes and prints."""
 
     def __init__(self, device: torch.device):
-        self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.rank, self.size = int(os.environ.get("RANK", 0)), processes()
         self.device = device
         if self.size > 1:
             if device.type == "cuda":
@@ -42,9 +47,10 @@ class Group:
     def writer(self) -> bool:
         return self.rank == 0
 
-    def share(self, batch: Batch) -> Batch:
-        """Every size-th row of the batch, from this process's rank on."""
-        mine = slice(self.rank, None, self.size)
+    def share(self, batch: Batch, rank: int | None = None) -> Batch:
+        """Every size-th row of the batch, from this process's rank on (or from `rank`: the share
+        of rank 0 is the largest)."""
+        mine = slice(self.rank if rank is None else rank, None, self.size)
         return Batch(batch.tokens[mine], batch.labels[mine], batch.rows[mine],
                      None if batch.values is None else batch.values[mine])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from goat import device, lora, memory
+from goat import device, distributed, lora, memory
 from goat.batching import padded_length
 from goat.errors import UserError
 from goat.model import LlamaConfig
@@ -80,13 +80,14 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     add = group.add_argument
     add("--batch", type=int, default=128, help="rows per step (default %(default)s)")
     add("--micro-tokens", type=int, default=8192,
-        help="tokens, padding included, of a forward pass (default %(default)s)")
+        help="tokens, padding included, of a forward pass; several processes share them "
+             "(default %(default)s)")
     add("--epochs", type=float, default=1.0, help="passes over the rows (default %(default)s)")
     add("--max-steps", type=int, help="steps, whatever --epochs says (default: for the embedded "
                                       "base as in its recipe.json, unless --epochs is given)")
     add("--lr", type=float, default=3e-4,
         help="AdamW's learning rate (default %(default)s); where --muon-lr is above 0, of "
-             "embeddings, norms and head only, which LoRA does not train")
+             "embeddings, norms and heads only, which an adapter by itself has not")
     add("--muon-lr", type=float, default=0.0,
         help="above 0: Muon, an optimizer for matrices (goat/optim.py), at this rate for the "
              "matrices of the blocks, LoRA's included (default %(default)s)")
@@ -126,6 +127,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
         parser.set_defaults(**recipe)
     args = parser.parse_args(argv)
     check_ranges(args)
+    check_adamw(known, args)
     if args.plan not in (None, "base", *memory.PRESETS):
         raise UserError(f"--plan {args.plan}: there are {', '.join(memory.PRESETS)}; for a model "
                         "of your own give --plan alone and the model as --base")
@@ -145,16 +147,34 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def check_given(known: argparse.Namespace) -> None:
     """Raises UserError for a flag that another one makes useless. `known` has None for flags that
     are not given."""
+    for flag in ("base", "data", "out"):
+        if getattr(known, flag) == "":
+            raise UserError(f"--{flag} is empty: name a path, or leave the flag out")
     if known.data and known.rows:
         raise UserError("--rows is the size of a file that is written, and --data names one that "
                         "is there: leave one of them out")
-    for flag in ("data", "rows", "batch", "epochs"):
+    for flag in ("data", "rows", "batch", "epochs", "cutoff", "learn_output"):
         if known.skills and getattr(known, flag) is not None:
-            raise UserError(f"--{flag} is for files of rows, and --skills is an endless stream: "
-                            "leave one of them out")
+            raise UserError(f"--{flag.replace('_', '-')} is for files of rows, and --skills is an "
+                            "endless stream: leave one of them out")
     for flag, needed in (("skills_mix", "skills"), ("value_weight", "value_head")):
         if getattr(known, flag) is not None and not getattr(known, needed):
             raise UserError(f"--{flag.replace('_', '-')} goes with --{needed.replace('_', '-')}")
+    for flag in ("lora_r", "lora_alpha", "lora_dropout", "lora_targets"):
+        if known.full and getattr(known, flag) is not None:
+            raise UserError(f"--{flag.replace('_', '-')} is for an adapter, and with --full all "
+                            "weights learn instead: leave one of them out")
+
+
+def check_adamw(known: argparse.Namespace, args: argparse.Namespace) -> None:
+    """Raises UserError for a given flag of AdamW's where Muon takes all that learns."""
+    if not args.muon_lr or args.full or args.value_head or "lm_head" in lora_targets(args):
+        return
+    for flag in ("lr", "beta2", "weight_decay"):
+        if getattr(known, flag) is not None:
+            raise UserError(f"--{flag.replace('_', '-')} is AdamW's, and here Muon takes every "
+                            "matrix of the adapter: give --muon-lr instead, or --muon-lr 0 for "
+                            "AdamW")
 
 
 ABOVE_0 = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "max_steps",
@@ -197,10 +217,14 @@ def fit(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
     if unknown := set(targets) - {*lora.ALL_TARGETS, "lm_head"}:
         raise UserError(f"--lora-targets: there is no layer {', '.join(sorted(unknown))}; choose "
                         f"from {', '.join(lora.ALL_TARGETS)}, or all")
+    if "lm_head" in targets and config.tie_embeddings:
+        raise UserError("--lora-targets lm_head: in this model it shares its weight with the "
+                        "embedding and cannot be adapted alone; leave it out")
     targets = tuple(t for t in targets if t in lora.ALL_TARGETS)
+    rows = args.micro_tokens // length // distributed.processes()
     setting = memory.Setting(
         rank=0 if args.full else args.lora_r, targets=targets,
-        dropout=args.lora_dropout, micro_batch=max(1, args.micro_tokens // length),
+        dropout=args.lora_dropout, micro_batch=max(1, rows),
         length=length, dtype=dtype, fused=gpu, checkpointing=args.checkpointing == "on",
         muon=args.muon_lr > 0)
     if args.int8 is None:

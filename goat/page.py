@@ -197,7 +197,7 @@ def workings(records: Sequence[Record]) -> str:
         shown = escape(r.working[:start])
         if r.first_error:
             shown += f"<mark>{escape(r.working[start:end])}</mark>"
-        reason = r.first_error or "wrong answer"
+        reason = r.first_error or r.kind or "wrong answer"
         parts.append(f"<h3>{escape(r.cell)}: {escape(r.prompt.partition(chr(10))[0])}</h3>\n"
                      f"<pre>{shown}{escape(r.working[end:])}</pre>\n<p class=\"note\">"
                      f"{escape(reason)}; right is {escape(r.answer)}</p>")

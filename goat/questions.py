@@ -125,6 +125,8 @@ def read_questions(path: str | os.PathLike, limit: int | None = None) -> list[Qu
             raise UserError(f"{path}, line {error.lineno}: this is not JSON ({error.msg})")
         except UnicodeDecodeError:
             raise UserError(f"{path}: this is not a text file in UTF-8")
+        except ValueError as error:  # a number of thousands of digits
+            raise UserError(f"{path}: this cannot be read ({error})")
     if not questions:
         raise UserError(f"{path}: no questions in this file")
     return questions
@@ -170,6 +172,9 @@ def _question(path: Path, where: str, row: object) -> Question:
     for key, text in texts.items():
         if not isinstance(text, str):
             raise UserError(f"{path}, {where}: the field {key!r} must be a string")
+        if not text.isascii() and re.search(r"[\ud800-\udfff]", text):
+            raise UserError(f"{path}, {where}: the field {key!r} holds half of a surrogate pair, "
+                            "which is no text")
     if not texts["answer"].strip():
         raise UserError(f"{path}, {where}: the row has no answer; evaluation needs the field "
                         "'answer' in every row")

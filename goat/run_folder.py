@@ -28,8 +28,8 @@ FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "befo
 class RunFolder:
     """`args.out`, or the first free of default, default-2, … (to resume: the last with a state).
 
-    Only the writer of `group` touches the disk or prints. Raises UserError when an explicit
-    folder holds another run and --resume is not given.
+    Only the writer of `group` touches the disk or prints. Raises UserError when the folder holds
+    another run and --resume is not given; `begin` does so too, for a run that began meanwhile.
     """
 
     def __init__(self, args: argparse.Namespace, default: str, group):
@@ -37,8 +37,11 @@ class RunFolder:
         self.path = Path(group.agree(args.out or str(choose(default, args.resume))))
         self.log_file, self.state_file = self.path / "log.jsonl", self.path / "checkpoint/state.pt"
         if self.log_file.exists() and not args.resume:
-            raise UserError(f"{self.path} holds another run: give --resume to continue it, or "
-                            "another --out")
+            raise self.taken()
+
+    def taken(self) -> UserError:
+        return UserError(f"{self.path} holds another run: give --resume to continue it, or "
+                         "another --out")
 
     def say(self, text: str) -> None:
         if self.writer:
@@ -77,6 +80,10 @@ class RunFolder:
         state = self.load_state(settings) if self.resume else None
         if self.writer:
             self.state_file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                open(self.log_file, "a" if self.resume else "x").close()
+            except FileExistsError:
+                raise self.taken()
             self.log(settings=settings, command=sys.argv, torch=torch.__version__,
                      date=time.strftime("%Y-%m-%d %H:%M:%S"))
         return state

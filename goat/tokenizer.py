@@ -70,8 +70,10 @@ class Tokenizer:
         return [self.bos_id] * bos + ids + [self.eos_id] * eos
 
     def decode(self, ids: list[int]) -> str:
-        """The text of `ids`; bos and eos are dropped."""
-        return self.model.DecodeIds([i for i in ids if i not in (self.bos_id, self.eos_id)])
+        """The text of `ids`; bos and eos are dropped. An id without a piece, which a model with
+        more embedding rows than pieces may choose, reads as the unknown piece does."""
+        return self.model.DecodeIds([i if i < self.vocab_size else self.model.unk_id()
+                                     for i in ids if i not in (self.bos_id, self.eos_id)])
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """The ids that generation starts from: bos + prompt without its trailing spaces."""
@@ -102,15 +104,16 @@ class Tokenizer:
 def read_corpus(path: str) -> list[str]:
     """The texts of a file: the text fields of JSON lines, or the lines of plain text."""
     texts = []
-    with open(path, encoding="utf-8") as lines:
+    with open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not path.endswith(".jsonl"):
-                texts.append(line.rstrip("\n"))
-                continue
             try:
-                row = json.loads(line)
-                texts += [ANNOTATION.sub("", row[field]) for field in TEXT_FIELDS if field in row]
-            except (json.JSONDecodeError, TypeError):
+                text = line.decode().rstrip("\r\n")
+                row = json.loads(text) if path.endswith(".jsonl") else None
+                texts += [text] if row is None else [
+                    ANNOTATION.sub("", row[field]) for field in TEXT_FIELDS if field in row]
+            except UnicodeDecodeError:
+                raise UserError(f"{path}, line {number}: this is not text in UTF-8")
+            except (ValueError, TypeError):
                 raise UserError(f"{path}, line {number}: not a JSON object")
     return texts
 

@@ -76,7 +76,11 @@ def source_rows(args) -> Rows:
         why = "none of its problems gives a trace: " + "; ".join(
             f"{number:,} {reason}" for reason, number in reasons(found.rejections))
     if not found.rows:
-        raise UserError(f"{args.gsm8k}: {why if found.rejections or args.from_model else 'empty'}")
+        if not found.rejections and args.skip:
+            why = f"no such problem behind the first {args.skip:,}: lower --skip"
+        elif not found.rejections and not args.from_model:
+            why = "empty"
+        raise UserError(f"{args.gsm8k}: {why}")
     return found
 
 

@@ -12,10 +12,10 @@ ROOT = Path(__file__).parent.parent
 
 
 def flags(base, rows, out, *more) -> list[str]:
+    rank = [] if "--full" in more else ["--lora-r", "4", "--lora-alpha", "12"]
     return ["--base", str(base), "--data", str(rows), "--out", str(out), "--dtype", "fp32",
-            "--device", "cpu", "--lora-r", "4", "--lora-alpha", "12", "--batch", "16",
-            "--micro-tokens", "256", "--max-steps", "6", "--lr", "1e-2", "--warmup", "2",
-            "--log-every", "1", *more]
+            "--device", "cpu", *rank, "--batch", "16", "--micro-tokens", "256", "--max-steps", "6",
+            "--lr", "1e-2", "--warmup", "2", "--log-every", "1", *more]
 
 
 def run_script(arguments: list[str], **more) -> subprocess.Popen:

@@ -82,6 +82,13 @@ def test_check_of_other_files(text, message, tmp_path):
         generate_data.main(["--check", str(path), "--workers", "1"])
 
 
+def test_a_task_that_is_no_text_is_a_finding():
+    for task in ([], ["x"], {}):
+        found = audit.audit_row(json.dumps({**GOOD, "task": task}))
+        assert found == "the field 'task' is not a string"
+    assert audit.audit_row(json.dumps({**GOOD, "task": None})) is None
+
+
 def test_check_keeps_the_first_bad_rows(tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
     path.write_text((json.dumps(GOOD) + "\n") * 5000 + "{\n" * 25)

@@ -59,6 +59,10 @@ def test_an_index_that_lies_is_refused(folder):
     index = split(folder, "safetensors")
     content = json.loads(index.read_text())
     names = list(content["weight_map"])
+    old = "model.layers.0.self_attn.rotary_emb.inv_freq"  # what follows from the config may lack
+    more = {**content["weight_map"], old: content["weight_map"][names[0]]}
+    index.write_text(json.dumps({"weight_map": more}))
+    load_model(folder)
     content["weight_map"][names[0]] = content["weight_map"][names[-1]]
     index.write_text(json.dumps(content))
     assert "against model.safetensors.index.json" in refusal(folder)

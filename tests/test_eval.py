@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -258,6 +259,9 @@ def test_ask(run, monkeypatch, capsys):
     (["--bare", "--wording", "seen"], "--bare is short for --wording bare"),
     (["--data", "rows", "--bare"], "word the questions of suites"),
     (["--top-p", 0.5, "--limit", 1], "--top-p is for tokens chosen at random"),
+    (["--suite", "longhand", "--bare"], "the suite longhand has one wording"),
+    (["--ask", "2 + 2", "--wording", "seen"], "--ask asks in your words"),
+    (["--base", ""], "--base is empty"), (["--data", ""], "--data is empty"),
     (["--show", -1, "--limit", 1], "--show -1: must be 0 or more"),
     (["--merge", "--adapter", "none", "--limit", 1], "--merge folds an adapter into the weights"),
     (["--ask", "  "], "--ask: the question is empty"), (["--out", ""], "--out needs the name"),
@@ -348,3 +352,5 @@ def test_page_escapes_what_it_shows(tmp_path):
     page.write(tmp_path / "page.html", setting, [record])
     parsed = Tags((tmp_path / "page.html").read_text())
     assert parsed.tags["script"] == 0 and evil in " ".join(parsed.text)
+    page.write(tmp_path / "page.html", setting, [replace(record, kind="too many turns")])
+    assert "too many turns" in (tmp_path / "page.html").read_text()

@@ -3,6 +3,8 @@
 The cards are stand-ins that only say how large they are. Run: python -m pytest tests/test_flags.py
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -123,10 +125,35 @@ def test_a_gpu_that_torch_cannot_use_is_named(monkeypatch, capsys):
     (["--skills", "8", "--max-steps", "5", "--batch", "4"], "--batch is for files of rows"),
     (["--skills", "8"], "say how long with --max-steps"),
     (["--skills-mix", "even"], "--skills-mix goes with --skills"),
-    (["--value-weight", "1"], "--value-weight goes with --value-head")])
+    (["--value-weight", "1"], "--value-weight goes with --value-head"),
+    (["--lr", "1e-4"], "--lr is AdamW's, and here Muon takes every matrix"),
+    (["--base", "7B", "--muon-lr", "0.01", "--beta2", "0.9"], "--beta2 is AdamW's"),
+    (["--full", "--lora-r", "8"], "--lora-r is for an adapter"),
+    (["--skills", "8", "--max-steps", "5", "--full", "--learn-output"], "--learn-output is for fi"),
+    (["--base", ""], "--base is empty"), (["--data", ""], "--data is empty")])
 def test_flags_that_would_be_ignored_are_refused(words, part):
     with pytest.raises(UserError, match=part):
         flags.parse_args(words)
+
+
+def test_adamw_has_its_flags_where_it_moves_something():
+    for words in (["--muon-lr", "0"], ["--full"], ["--value-head"], ["--base", "7B"],
+                  ["--base", "7B", "--muon-lr", "0.01", "--lora-targets", "q_proj,lm_head"]):
+        assert flags.parse_args([*words, "--lr", "0.5", "--beta2", "0.5"]).lr == 0.5
+
+
+def test_a_tied_head_cannot_be_adapted_alone():
+    config = replace(memory.PRESETS["llama-7b"], tie_embeddings=True)
+    args = flags.parse_args(["--base", "x", "--lora-targets", "q_proj,lm_head"])
+    with pytest.raises(UserError, match="--lora-targets lm_head: in this model it shares"):
+        flags.fit(args, config, torch.device("cpu"), torch.float32)
+
+
+def test_several_processes_share_a_micro_batch(card, monkeypatch):
+    card("RTX 3090")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert decide("--micro-tokens", "32768").micro_batch == 16
+    assert decide("--micro-tokens", "512").micro_batch == 1
 
 
 def test_int8_and_full_exclude_each_other():

@@ -202,6 +202,7 @@ BAD_ARGUMENTS = [
     (["--mixture", "nope"], "nope"), (["--rows", "0"], "--rows 0"), (["--rows", "-3"], "--rows"),
     (["--omit", "nope"], "nope"), (["--seed", "-1"], "--seed"), (["--workers", "0"], "--workers"),
     (["--bare", "--no-steps"], "choose one"), (["--mixture", "skills", "--bare"], "one form"),
+    (["--task", "longhand", "--questions", "x", "--split", "hard"], "--split and --questions"),
     (["--out", "."], "folder"), (["--out", "/dev/null/rows.jsonl"], "cannot write"),
     (["--tokenizer", "/nowhere"], "tokenizer.model"), (["--check", "/dev/null"], "no rows"),
 ]

@@ -237,6 +237,10 @@ def test_goats_own_division_states_the_remainder_too():
     wrong = arithmetic.solve("8653 / 38").solution.replace("1053 - 760 = 293", "1053 - 760 = 283")
     verdict = judge(Question("s", "c", "?", "", "27", operands=(8653, "%", 38)), wrong)
     assert verdict.right and verdict.kind == "subtraction"
+    even = Question("s", "c", "?", "", "0", operands=(44, "%", 22))
+    assert judge(even, arithmetic.solve("44 / 22").solution).right
+    for unfinished in ("44 - 22 * 1 = 22", "Therefore, 44 / 22 = ", "44 / 22 = banana"):
+        assert judge(even, unfinished)[:2] == ("", False)
 
 
 def test_script_writes_and_checks_demonstrations(tmp_path, capsys):

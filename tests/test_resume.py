@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import time
+from argparse import Namespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 
 import train
 from goat import checkpoint, optim
+from goat.distributed import Group
 from goat.errors import UserError
 from goat.run_folder import RunFolder, choose, fingerprint
 
@@ -131,6 +133,14 @@ def test_resume_with_other_settings_names_them(tiny_base, rows, straight, change
 
 def test_resume_may_pass_over_bad_steps(tiny_base, rows, straight):
     assert train.main(flags(tiny_base, rows, straight, "--resume", "--skip-bad-steps", "3")) is None
+
+
+def test_a_run_that_began_meanwhile_is_not_overwritten(tmp_path):
+    args = Namespace(resume=False, out=str(tmp_path / "run"))
+    first, second = (RunFolder(args, "unused", Group(torch.device("cpu"))) for _ in range(2))
+    first.begin({"steps": 1})
+    with pytest.raises(UserError, match="holds another run"):
+        second.begin({"steps": 1})
 
 
 def test_resume_takes_the_last_run_that_has_saved(tmp_path):

@@ -212,6 +212,8 @@ def test_bigbench_json_and_line_pairs(tmp_path):
     ('{"instruction": "a", "answer": "1"}\n{"instruction": "b"}\n', "line 2: the row has no ans"),
     ('{"instruction": "a", "answer": "1"}\n{"instruc\n', "line 2: this is not JSON"),
     ('{"instruction": "a", "answer": 1}\n', "line 1: the field 'answer' must be a string"),
+    ('{"instruction": "a", "answer": "\\ud800"}\n', "line 1: the field 'answer' holds half of"),
+    ('{"instruction": "a", "answer": ' + "1" * 5000 + "}\n", "this cannot be read"),
     ('{"answer": "1"}\n', "line 1: the row has neither"),
     ('{"instruction": "a", "answer": "1"}\n[1]\n', "line 2: a row must be an object"),
     ('[{"instruction": "a", "answer": "1"}, {"instruction": "b"}]', "row 2: the row has no answer"),

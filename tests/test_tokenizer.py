@@ -137,3 +137,12 @@ def test_a_broken_corpus_line_is_named(tmp_path):
     (tmp_path / "c.jsonl").write_text('{"input": "a"}\nnot json\n')
     with pytest.raises(UserError, match="c.jsonl, line 2"):
         main([str(tmp_path / "c.jsonl"), "--out", str(tmp_path / "t.model")])
+    (tmp_path / "c.txt").write_bytes(b"a\ncaf\xe9\n")
+    with pytest.raises(UserError, match="c.txt, line 2: this is not text in UTF-8"):
+        main([str(tmp_path / "c.txt"), "--out", str(tmp_path / "t.model")])
+
+
+def test_an_id_without_a_piece_is_no_error(tokenizer):
+    """Models may have more embedding rows than their tokenizer has pieces."""
+    ids = tokenizer.encode("12 + 7")
+    assert tokenizer.decode([*ids, tokenizer.vocab_size + 5]).startswith("12 + 7")

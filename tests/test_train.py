@@ -50,15 +50,16 @@ def test_only_the_adapter_learns(tiny_base, rows):
 
 
 EVERY_LAYER = ",".join((*lora.ALL_TARGETS, "lm_head"))
+BY_HEART = ["--lora-r", "16", "--lora-dropout", "0"]
 
 
-@pytest.mark.parametrize("mode", [["--full"], ["--lora-targets", EVERY_LAYER],
-                                  ["--lora-targets", EVERY_LAYER, "--int8"]])
+@pytest.mark.parametrize("mode", [["--full"], ["--lora-targets", EVERY_LAYER, *BY_HEART],
+                                  ["--lora-targets", EVERY_LAYER, *BY_HEART, "--int8"]])
 def test_it_learns_sixteen_rows_by_heart(tiny_base, rows, tmp_path, mode):
     few = tmp_path / "few.jsonl"
     few.write_text("".join(rows.read_text().splitlines(keepends=True)[:16]))
-    more = ["--max-steps", "120", "--lora-r", "16", "--lora-dropout", "0", "--log-every", "120",
-            "--save-every", "120", "--micro-tokens", "1024", *mode]
+    more = ["--max-steps", "120", "--log-every", "120", "--save-every", "120",
+            "--micro-tokens", "1024", *mode]
     train.main(flags(tiny_base, few, tmp_path / "run", *more))
     assert log(tmp_path / "run")[-1]["loss"] < 0.1
 
@@ -177,7 +178,8 @@ def test_without_base_the_recipe_gives_the_defaults():
     recipe = json.loads((BASE / "recipe.json").read_text())
     args = vars(train.parse_args([]))
     assert {name: args[name] for name in recipe} == recipe
-    assert train.parse_args(["--lr", "0.5"]).lr == 0.5
+    assert train.parse_args(["--muon-lr", "0.5"]).muon_lr == 0.5
+    assert train.parse_args(["--muon-lr", "0", "--lr", "0.5"]).lr == 0.5
     passes = train.parse_args(["--epochs", "7"])
     assert (passes.epochs, passes.max_steps) == (7, None) and args["epochs"] == 1
     assert train.parse_args(["--epochs", "7", "--max-steps", "5"]).max_steps == 5

@@ -80,6 +80,7 @@ def test_rows_of_gsm8k_and_what_is_left_out(make, tmp_path):
 
 
 @pytest.mark.parametrize("text, flags, why", [
+    ("", ["--skip", "9"], "no such problem behind the first 9: lower --skip"),
     ("", [], ": empty"), ("", ["--from-model", "x"], "no problem in it has a number"),
     ('{"question": "Q?", "answer": "1+1 = 2"}', ["--from-model", "x"], "behind '####'"),
     ('{"question": "Q?", "answer": "x\\n#### 2"}', [], "1 no calculation that can be read"),
@@ -89,6 +90,12 @@ def test_gsm8k_without_a_usable_problem(make, tmp_path, text, flags, why):
     with pytest.raises(UserError) as error:
         make("--gsm8k", tmp_path, *flags)
     assert why in str(error.value) and str(tmp_path) in str(error.value)
+
+
+def test_problems_of_the_test_set_are_not_trained_on(make, tmp_path):
+    (tmp_path / "test.jsonl").write_text('{"question": "Q?", "answer": "1+1=<<1+1=2>>2 #### 2"}')
+    with pytest.raises(UserError, match="test.jsonl: here the problems of train.jsonl are meant"):
+        make("--gsm8k", tmp_path / "test.jsonl")
 
 
 @pytest.mark.parametrize("flags", [["--gsm8k", "x"], ["--from-model", "x"], ["--no-code"],
@@ -106,6 +113,7 @@ def test_flags_of_another_task_are_refused(flags, tmp_path):
 @pytest.mark.parametrize("flags, why", [
     (["--rows", "0"], "--rows 0"), (["--no-steps"], "--no-code"), (["--bare"], "--task arithmetic"),
     (["--samples", "4"], "--from-model"), (["--skip", "4"], "--skip leaves out"),
+    (["--from-model", "x", "--temperature", "0"], "--temperature 0"),
     (["--samples", "0", "--from-model", "x"], "--samples 0"), (["--gsm8k", "nowhere"], "train"),
     (["--gsm8k", ".", "--seed", "3"], "--skip N"), (["--gsm8k", ".", "--skip", "-1"], "0 or more"),
     (["--gsm8k", ".", "--held-out"], "--held-out"), (["--gsm8k", ".", "--no-code"], "--no-code")])

@@ -106,6 +106,8 @@ def audit_row(text: str) -> str | None:
     for name in FIELDS:
         if not isinstance(row.get(name), str):
             return f"the field {name!r} is missing or not a string"
+    if not isinstance(row.get("task"), str | None):
+        return "the field 'task' is not a string"
     if str(row.get("task")).startswith("longhand "):
         return _audit_longhand(row)
     if row.get("task") == TASK:

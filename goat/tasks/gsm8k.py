@@ -30,6 +30,7 @@ NO_CALCULATION = "no calculation that can be read"
 MISSING = "the step to the answer is not written as a calculation"
 DISAGREE = "working and label disagree: one of them is suspected wrong"
 TOO_LONG = f"more than {MAX_STEPS - 1} calculations"
+SPLITS = ("train.jsonl", "test.jsonl")
 WRONG_OUTPUT = "the interpreter gives another result"
 
 
@@ -69,6 +70,9 @@ def problems(path: str | os.PathLike,
     """(source, question, worked answer, gold answer) of each line of `path`, or of the file
     `name` in it; errors as of `gsm8k_rows`."""
     path = Path(path)
+    if path.is_file() and path.name in SPLITS and path.name != name:
+        raise UserError(f"{path}: here the problems of {name} are meant; give that file, or the "
+                        "folder that holds it")
     path = path if path.is_file() else path / name
     if not path.is_file():
         raise UserError(f"{path}: no such file; give the folder that holds GSM8K's {name}")

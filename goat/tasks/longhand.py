@@ -61,6 +61,7 @@ def questions(split: str, n: int | None, seed: int | str = 0) -> Iterator[tuple[
 _WORDED = re.compile(r"(?:calculate|what is) the remainder when (-?\d+) is divided by (-?\d+) ?"
                      r"[.?]?", re.IGNORECASE)
 _BARE = re.compile(r"(-?\d+) ?% ?(-?\d+)")
+_QUOTIENT = re.compile(r"\d+ / \d+ = \d+(?: R (\d+))?\s*$")
 _DIVISION = re.compile(r"^\s*(\d+ - \d+ \* |(Therefore, )?\d+ / \d+ = )")
 
 
@@ -114,7 +115,8 @@ def check_any(x: int, y: int, output: str) -> Check:
     remainder too, or else whatever form it follows the longest."""
     if _DIVISION.search(output):
         found = arithmetic.check(f"{x} / {y}", output)
-        return found._replace(answer=found.answer.partition(" R ")[2] or "0")
+        stated = _QUOTIENT.search(output)
+        return found._replace(answer=(stated[1] or "0") if stated else "")
 
     def followed(form: Form) -> int:
         try:
