@@ -71,7 +71,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     group.add_argument("--max-new-tokens", type=int, help=f"per answer (default {NEW_TOKENS}; for "
                        f"remainders {LONGHAND_TOKENS:,}, or what the context has room for)")
     group.add_argument("--beams", type=int, default=1, help="beam search (default 1: greedy)")
-    group.add_argument("--temperature", type=float, default=0.0,
+    group.add_argument("--temperature", type=float,
                        help="above 0: choose tokens at random (default 0; 0.7 with --samples)")
     group.add_argument("--top-p", type=float, default=1.0,
                        help="with a temperature: the share of likely tokens kept (default 1)")
@@ -100,7 +100,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if args.bare:
         args.wording = "bare"
     if args.samples > 1:
-        args.rerank, args.temperature = args.rerank or "vote", args.temperature or 0.7
+        args.rerank = args.rerank or "vote"
+    if args.temperature is None:
+        args.temperature = 0.7 if args.samples > 1 else 0.0
     return args
 
 
@@ -125,7 +127,12 @@ def check(args: argparse.Namespace) -> None:
     for flag in ("limit", "batch_size", "max_new_tokens", "beams", "samples"):
         if getattr(args, flag) is not None and getattr(args, flag) < 1:
             raise UserError(f"--{flag.replace('_', '-')} must be at least 1")
-    if args.beams > 1 and args.temperature > 0:
+    for flag in ("ask", "suite", "data", "gsm8k", "limit", "cell", "leave_out", "html", "adapter"):
+        if args.compare and getattr(args, flag) is not None:
+            raise UserError(f"--compare asks nothing: leave out --{flag.replace('_', '-')}")
+    if args.samples > 1 and args.temperature == 0:
+        raise UserError("--temperature 0: all --samples of a problem would be the same")
+    if args.beams > 1 and args.temperature:
         raise UserError("--beams and --temperature exclude each other: beam search is not random")
     if args.beams > 1 and (args.interpreter or args.samples > 1):
         raise UserError("--beams goes with neither --interpreter nor --samples")

@@ -261,6 +261,8 @@ def test_ask(run, monkeypatch, capsys):
     (["--top-p", 0.5, "--limit", 1], "--top-p is for tokens chosen at random"),
     (["--suite", "longhand", "--bare"], "the suite longhand has one wording"),
     (["--ask", "2 + 2", "--wording", "seen"], "--ask asks in your words"),
+    (["--samples", 4, "--temperature", 0], "all --samples of a problem would be the same"),
+    (["--compare", "a.json", "--suite", "demo"], "--compare asks nothing: leave out --"),
     (["--base", ""], "--base is empty"), (["--data", ""], "--data is empty"),
     (["--show", -1, "--limit", 1], "--show -1: must be 0 or more"),
     (["--merge", "--adapter", "none", "--limit", 1], "--merge folds an adapter into the weights"),
