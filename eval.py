@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from goat import checkpoint, curves, device, lora, page, report, rerank, suites, value_head
-from goat.errors import INTERRUPTED, UserError, check_place, run
+from goat.errors import INTERRUPTED, UserError, check_place, refuse_empty, run, spelt
 from goat.evaluate import Record, evaluate
 from goat.flags import EMBEDDED
 from goat.model import Llama
@@ -96,7 +96,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                        "along the last number in their names (needs matplotlib)")
     args = parser.parse_args(argv)
     check(args)
-    args.bare = args.bare or args.wording == "bare"
     if args.bare:
         args.wording = "bare"
     if args.samples > 1:
@@ -115,21 +114,19 @@ def check(args: argparse.Namespace) -> None:
                         "--gsm8k are asked as they stand")
     if args.wording and args.ask is not None and args.wording != "bare":
         raise UserError("--ask asks in your words: leave out --wording")
-    unworded = {"longhand", "longhand-big", TASK} & set(args.suite or ())
+    unworded = {*suites.LONGHAND, TASK} & set(args.suite or ())
     if (args.bare or args.wording) and unworded:
-        raise UserError(f"--wording and --bare are for sums, products and quotients: the suite "
+        raise UserError("--wording and --bare are for sums, products and quotients: the suite "
                         f"{min(unworded)} has one wording")
-    for flag in ("base", "data"):
-        if getattr(args, flag) == "":
-            raise UserError(f"--{flag} is empty: name a path, or leave the flag out")
+    refuse_empty(args, "base", "data")
     if args.plot and not args.compare:
         raise UserError("--plot draws what --compare puts side by side: add --compare FILE …")
     for flag in ("limit", "batch_size", "max_new_tokens", "beams", "samples"):
         if getattr(args, flag) is not None and getattr(args, flag) < 1:
-            raise UserError(f"--{flag.replace('_', '-')} must be at least 1")
+            raise UserError(f"{spelt(flag)} must be at least 1")
     for flag in ("ask", "suite", "data", "gsm8k", "limit", "cell", "leave_out", "html", "adapter"):
         if args.compare and getattr(args, flag) is not None:
-            raise UserError(f"--compare asks nothing: leave out --{flag.replace('_', '-')}")
+            raise UserError(f"--compare asks nothing: leave out {spelt(flag)}")
     if args.samples > 1 and args.temperature == 0:
         raise UserError("--temperature 0: all --samples of a problem would be the same")
     if args.beams > 1 and args.temperature:
@@ -140,7 +137,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--ask answers once: --samples is for suites and files of questions")
     for flag in ("suite", "data", "gsm8k", "limit", "cell", "leave_out", "html"):
         if args.ask is not None and getattr(args, flag):
-            raise UserError(f"--ask is a question of its own: leave out --{flag.replace('_', '-')}")
+            raise UserError(f"--ask is a question of its own: leave out {spelt(flag)}")
     if args.top_p != 1 and not args.temperature and args.samples == 1:
         raise UserError("--top-p is for tokens chosen at random: add --temperature or --samples")
     if args.show < 0:
@@ -190,7 +187,7 @@ def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace)
     """Print the model's working for a question and what a check of it finds."""
     operands = None if args.interpreter else find_expression(text)
     instruction, given = text, ""
-    if args.bare:
+    if args.wording == "bare":
         if operands is None:
             raise UserError(f"--bare needs a question like 397 * 4429, not {text!r}")
         instruction, given = "", "{} {} {} = ".format(*operands)

@@ -125,6 +125,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         if args.task != task and (flags := given(actions)):
             raise UserError(f"{flags[0]} goes with --task {task}, and this is --task {args.task}"
                             + INSTEAD.get((args.task, flags[0]), ""))
+    for flag in ("rows", "split", "seed"):
+        if args.questions and getattr(args, flag) != parser.get_default(flag):
+            raise UserError(f"--{flag} and --questions exclude each other: a file is worked as a "
+                            "whole")
     if args.task == "longhand" and args.held_out:
         raise UserError("--held-out: the questions of longhand have no other wordings")
     if args.mixture != "skills" and args.max_digits != parser.get_default("max_digits"):
@@ -171,10 +175,6 @@ def write_arithmetic(args: argparse.Namespace, count_tokens: Callable[[dict], in
 def write_longhand(args: argparse.Namespace, count_tokens: Callable[[dict], int] | None) -> int:
     """Demonstrations: of the user's questions, or of drawn ones that no suite asks."""
     longhand.form_named(args.form)
-    for flag, drawn in (("rows", None), ("split", "train"), ("seed", 0)):
-        if args.questions and getattr(args, flag) != drawn:
-            raise UserError(f"--{flag} and --questions exclude each other: a file is worked as a "
-                            "whole")
     if args.questions:
         rows = list(longhand.from_questions(args.questions, args.form))
     else:

@@ -116,9 +116,7 @@ def open_model(folder: Path) -> tuple[LlamaConfig, Readers]:
     for name in HF_FILES:
         if (folder / name).is_file():
             config = hf_config(folder / "config.json")
-            readers = sharded(folder / name) if name.endswith(".json") \
-                else open_tensors(folder / name)
-            return config, {name: read for name, read in readers.items() if not implied(name)}
+            return config, (sharded if name.endswith(".json") else weights)(folder / name)
     if any(folder.glob("consolidated.*.pth")):
         return open_meta(folder)
     if (folder / "adapter_config.json").is_file():
@@ -158,6 +156,11 @@ def implied(name: str) -> bool:
     return name.endswith("rotary_emb.inv_freq")
 
 
+def weights(file: Path) -> Readers:
+    """The readers of a file's tensors, without what is implied."""
+    return {name: read for name, read in open_tensors(file).items() if not implied(name)}
+
+
 def sharded(index: Path) -> Readers:
     """The readers of all files that an index names; each must hold what the index says."""
     weight_map = read_json(index).get("weight_map")
@@ -168,7 +171,7 @@ def sharded(index: Path) -> Readers:
         file = index.parent / shard
         if Path(shard).name != shard or not file.is_file():
             raise UserError(f"{index} names {shard}, which is not in the folder: copy it there")
-        have = {name: read for name, read in open_tensors(file).items() if not implied(name)}
+        have = weights(file)
         same_names(have, [name for name, where in weight_map.items()
                           if where == shard and not implied(name)],
                    str(file), f"against {index.name}")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 INTERRUPTED = 130  # exit code after Ctrl-C
@@ -9,6 +10,19 @@ INTERRUPTED = 130  # exit code after Ctrl-C
 
 class UserError(ValueError):
     """Bad input. The message names the file, line, key or flag, and the way out."""
+
+
+def spelt(name: str) -> str:
+    """A flag as the user writes it: `leave_out` -> `--leave-out`."""
+    return "--" + name.replace("_", "-")
+
+
+def refuse_empty(args: Namespace, *names: str) -> None:
+    """Raises UserError for a path given as "", which an unset variable of the shell becomes: it
+    would be taken for none, and a default used instead."""
+    for name in names:
+        if getattr(args, name) == "":
+            raise UserError(f"{spelt(name)} is empty: name a path, or leave the flag out")
 
 
 def check_place(path: str | os.PathLike) -> None:

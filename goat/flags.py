@@ -11,7 +11,7 @@ import torch
 
 from goat import device, distributed, lora, memory
 from goat.batching import padded_length
-from goat.errors import UserError
+from goat.errors import UserError, refuse_empty, spelt
 from goat.model import LlamaConfig
 from goat.optim import MUON_DECAY
 from goat.tasks.pretraining import MIXES
@@ -147,22 +147,20 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def check_given(known: argparse.Namespace) -> None:
     """Raises UserError for a flag that another one makes useless. `known` has None for flags that
     are not given."""
-    for flag in ("base", "data", "out"):
-        if getattr(known, flag) == "":
-            raise UserError(f"--{flag} is empty: name a path, or leave the flag out")
+    refuse_empty(known, "base", "data", "out")
     if known.data and known.rows:
         raise UserError("--rows is the size of a file that is written, and --data names one that "
                         "is there: leave one of them out")
     for flag in ("data", "rows", "batch", "epochs", "cutoff", "learn_output"):
         if known.skills and getattr(known, flag) is not None:
-            raise UserError(f"--{flag.replace('_', '-')} is for files of rows, and --skills is an "
+            raise UserError(f"{spelt(flag)} is for files of rows, and --skills is an "
                             "endless stream: leave one of them out")
     for flag, needed in (("skills_mix", "skills"), ("value_weight", "value_head")):
         if getattr(known, flag) is not None and not getattr(known, needed):
-            raise UserError(f"--{flag.replace('_', '-')} goes with --{needed.replace('_', '-')}")
+            raise UserError(f"{spelt(flag)} goes with {spelt(needed)}")
     for flag in ("lora_r", "lora_alpha", "lora_dropout", "lora_targets"):
         if known.full and getattr(known, flag) is not None:
-            raise UserError(f"--{flag.replace('_', '-')} is for an adapter, and with --full all "
+            raise UserError(f"{spelt(flag)} is for an adapter, and with --full all "
                             "weights learn instead: leave one of them out")
 
 
@@ -172,7 +170,7 @@ def check_adamw(known: argparse.Namespace, args: argparse.Namespace) -> None:
         return
     for flag in ("lr", "beta2", "weight_decay"):
         if getattr(known, flag) is not None:
-            raise UserError(f"--{flag.replace('_', '-')} is AdamW's, and here Muon takes every "
+            raise UserError(f"{spelt(flag)} is AdamW's, and here Muon takes every "
                             "matrix of the adapter: give --muon-lr instead, or --muon-lr 0 for "
                             "AdamW")
 
@@ -194,7 +192,7 @@ def check_ranges(args: argparse.Namespace) -> None:
         for name in names:
             value = getattr(args, name)
             if value is not None and not (math.isfinite(value) and fits(value)):
-                raise UserError(f"--{name.replace('_', '-')} {value}: must be {said}")
+                raise UserError(f"{spelt(name)} {value}: must be {said}")
 
 
 def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:
@@ -221,10 +219,10 @@ def fit(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
         raise UserError("--lora-targets lm_head: in this model it shares its weight with the "
                         "embedding and cannot be adapted alone; leave it out")
     targets = tuple(t for t in targets if t in lora.ALL_TARGETS)
-    rows = args.micro_tokens // length // distributed.processes()
     setting = memory.Setting(
         rank=0 if args.full else args.lora_r, targets=targets,
-        dropout=args.lora_dropout, micro_batch=max(1, rows),
+        dropout=args.lora_dropout,
+        micro_batch=-(-max(1, args.micro_tokens // length) // distributed.processes()),
         length=length, dtype=dtype, fused=gpu, checkpointing=args.checkpointing == "on",
         muon=args.muon_lr > 0)
     if args.int8 is None:

@@ -121,6 +121,8 @@ def read_questions(path: str | os.PathLike, limit: int | None = None) -> list[Qu
                 records = ((f"line {number}", {"instruction": question, "answer": answer})
                            for number, question, answer in longhand.read_pairs(path))
             questions = [_question(path, where, row) for where, row in islice(records, limit)]
+        except UserError:  # a ValueError too, but said already
+            raise
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {error.lineno}: this is not JSON ({error.msg})")
         except UnicodeDecodeError:

@@ -108,9 +108,11 @@ def read_corpus(path: str) -> list[str]:
         for number, line in enumerate(lines, 1):
             try:
                 text = line.decode().rstrip("\r\n")
-                row = json.loads(text) if path.endswith(".jsonl") else None
-                texts += [text] if row is None else [
-                    ANNOTATION.sub("", row[field]) for field in TEXT_FIELDS if field in row]
+                if not path.endswith(".jsonl"):
+                    texts.append(text)
+                    continue
+                row = json.loads(text)
+                texts += [ANNOTATION.sub("", row[field]) for field in TEXT_FIELDS if field in row]
             except UnicodeDecodeError:
                 raise UserError(f"{path}, line {number}: this is not text in UTF-8")
             except (ValueError, TypeError):

@@ -8,7 +8,6 @@ Run: python -m pytest tests/test_memory.py
 
 import itertools
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -147,8 +146,7 @@ def test_a_run_on_a_cpu_measures_what_was_predicted(changes, dtype):
     masters = optim.MasterWeights(trainable(model))
     optimizers = [torch.optim.AdamW(masters.masters)]
     smaller = batch_of(replace(s, answer_share=0.5, micro_batch=4))
-    data = SimpleNamespace(largest=lambda: [smaller, batch, smaller])
-    meter = train.largest_batch_first(model, masters, optimizers, data.largest(),
+    meter = train.largest_batch_first(model, masters, optimizers, [smaller, batch, smaller],
                                       torch.device("cpu"), s)
     assert all(p.grad is None for p in (*masters.masters, *model.parameters()))
     for p in masters.masters:
@@ -176,9 +174,7 @@ def test_few_answers_behind_long_prompts_are_predicted_too(rank, kv_heads, rows,
     batch.labels[:, -2:] = 1
     masters = optim.MasterWeights(trainable(model))
     optimizers = [torch.optim.AdamW(masters.masters)]
-    data = SimpleNamespace(largest=lambda: [batch])
-    meter = train.largest_batch_first(model, masters, optimizers, data.largest(),
-                                      torch.device("cpu"), s)
+    meter = train.largest_batch_first(model, masters, optimizers, [batch], torch.device("cpu"), s)
     for p in masters.masters:
         p.grad = torch.zeros_like(p)
     optimizers[0].step()

@@ -299,7 +299,7 @@ def test_wordings_kept_for_evaluation_never_occur():
 
 
 def test_changes_are_told_in_words_of_their_own():
-    """No row tells a change in a wording that is kept for evaluation, nor answers it wrongly."""
+    """No row tells a change in a wording that is kept for evaluation."""
     rng = Random(2)
     told = [skills.change(rng, 6) for _ in range(2000)]
     held = {op: [re.escape(wording).replace(r"\{a\}", r"\d+").replace(r"\{b\}", r"\d+")

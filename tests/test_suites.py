@@ -227,7 +227,7 @@ def test_bad_files_are_named_with_their_line(tmp_path, text, message):
     path = write(tmp_path / "bad.jsonl", text)
     with pytest.raises(UserError) as error:
         read_questions(path)
-    assert message in str(error.value) and str(path) in str(error.value)
+    assert message in str(error.value) and str(error.value).count(str(path)) == 1
     assert "\n" not in str(error.value)
 
 

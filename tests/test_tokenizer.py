@@ -134,9 +134,10 @@ def test_digits_are_grouped_only_when_asked(tmp_path):
 
 
 def test_a_broken_corpus_line_is_named(tmp_path):
-    (tmp_path / "c.jsonl").write_text('{"input": "a"}\nnot json\n')
-    with pytest.raises(UserError, match="c.jsonl, line 2"):
-        main([str(tmp_path / "c.jsonl"), "--out", str(tmp_path / "t.model")])
+    for line in ("not json", "null"):
+        (tmp_path / "c.jsonl").write_text(f'{{"input": "a"}}\n{line}\n')
+        with pytest.raises(UserError, match="c.jsonl, line 2"):
+            main([str(tmp_path / "c.jsonl"), "--out", str(tmp_path / "t.model")])
     (tmp_path / "c.txt").write_bytes(b"a\ncaf\xe9\n")
     with pytest.raises(UserError, match="c.txt, line 2: this is not text in UTF-8"):
         main([str(tmp_path / "c.txt"), "--out", str(tmp_path / "t.model")])

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from goat.errors import UserError
+from goat.errors import UserError, spelt
 from goat.tasks import mixtures, phrasing, pretraining
 from goat.tasks.arithmetic import OMITTABLE, work
 from goat.tasks.parallel import ordered_map
@@ -54,7 +54,7 @@ class Recipe:
                             f"there are {', '.join(OMITTABLE)}")
         for name, least in (("rows", 1), ("seed", 0), ("max_digits", 1)):
             if (value := getattr(self, name)) is not None and value < least:
-                raise UserError(f"--{name.replace('_', '-')} {value}: must be {least} or more")
+                raise UserError(f"{spelt(name)} {value}: must be {least} or more")
         variants = [self.omit, not self.steps, self.bare]
         if sum(map(bool, variants)) > 1:
             raise UserError("--omit, --no-steps and --bare exclude one another: choose one")

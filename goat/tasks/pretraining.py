@@ -37,7 +37,8 @@ SIZES = {alone: 20, addition: 10, subtraction: 14, unequal: 40, question: 4, cha
 CARRIES = {**SIZES, alone: 10, addition: 4, subtraction: 6, unequal: 56, carries: 30}
 MIXES = {"growing": GROWING, "even": EVEN, "sheets": SHEETS, "words": WORDS, "names": NAMES,
          "sizes": SIZES, "carries": CARRIES}
-LATER = ("words", "names", "sizes", "carries")  # where long kinds are of middle size
+LARGER = {"names", "sizes", "carries"}  # where the size of most kinds leans to the largest,
+MIDDLE = {"words"} | LARGER  # and that of the long ones to the middle; see `sample`
 KINDS = {kind.__name__: kind for mix in MIXES.values() for kind in mix}
 LONG = {climb, sheet, loop, count_by, multiples}  # of many numbers
 STEP = re.compile(r"(\d+) ([-+*/]) (\d+)")
@@ -58,9 +59,9 @@ def sample(rng: Random, max_digits: int, reserved: Collection = (),
     while True:
         top = max_digits if mix == "growing" else rng.randint(1, max_digits)
         kind = rng.choices(kinds, shares)[0]
-        if mix in LATER and kind in LONG:
+        if mix in MIDDLE and kind in LONG:
             top = sorted((top, rng.randint(1, max_digits), rng.randint(1, max_digits)))[1]
-        elif mix in LATER[1:]:
+        elif mix in LARGER:
             top = max(top, rng.randint(1, max_digits))
         prompt, output = kind(rng, top)
         steps = STEP.findall(f"{prompt}\n{output}") if reserved else ()

@@ -107,11 +107,13 @@ def quotient(rng: Random, top: int) -> tuple[int, int]:
     return (dividend - dividend % divisor if rng.random() < 0.5 else dividend), divisor
 
 
+OPERANDS = {"+": total, "-": difference, "*": product, "/": quotient}
+
+
 def term(rng: Random, top: int, weights=(32, 36, 16, 16)) -> tuple[str, str]:
     """A single learnable step: (expression, value)."""
     op = rng.choices("+-*/", weights)[0]
-    draw = {"+": total, "-": difference, "*": product, "/": quotient}[op]
-    a, b = draw(rng, top)
+    a, b = OPERANDS[op](rng, top)
     return f"{a} {op} {b}", value_of(a, op, b)
 
 
@@ -336,7 +338,7 @@ def change(rng: Random, top: int) -> tuple[str, str]:
     """A change of a number told in words: as a single learnable step, or restated."""
     text, expression = rng.choice(CHANGES)
     op = expression[4]
-    a, b = {"+": total, "-": difference, "*": small_product, "/": quotient}[op](rng, top)
+    a, b = (small_product if op == "*" else OPERANDS[op])(rng, top)  # the digit comes second
     told = text.format(p=rng.choice(PEOPLE), t=rng.choice(THINGS), a=a, b=b)
     step = expression.format(a=a, b=b)
     if rng.random() < 0.3:
