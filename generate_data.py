@@ -25,7 +25,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from goat import suites, word_data
-from goat.errors import INTERRUPTED, UserError, check_place, run
+from goat.errors import INTERRUPTED, UserError, check_place, refuse_empty, run, spelt
 from goat.tasks import audit, dataset, longhand, phrasing
 from goat.tasks.arithmetic import OMITTABLE
 from goat.tokenizer import Tokenizer
@@ -113,10 +113,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     where.add_argument("--check", metavar="FILE",
                        help="write nothing; verify every row of FILE (default: off)")
     args = parser.parse_args(argv)
+    refuse_empty(args, "out", "check", "questions", "gsm8k", "from_model", "base", "tokenizer")
     if args.check:
+        for name, value in vars(args).items():
+            if name not in ("check", "workers") and value != parser.get_default(name):
+                raise UserError(f"{spelt(name)} and --check exclude each other: a file is "
+                                "verified as it stands")
         return args
-    if args.out == "":
-        raise UserError("--out needs the name of a file")
 
     def given(actions: list[argparse.Action]) -> list[str]:
         return [a.option_strings[0] for a in actions if getattr(args, a.dest) != a.default]

@@ -84,7 +84,7 @@ def test_golden_bytes(tmp_path):
         assert hashlib.sha256((tmp_path / mixture).read_bytes()).hexdigest()[:16] == golden
 
 
-GOLDEN = {"paper": "0cd04c646ae7817f", "notebook": "5978c48c3d7c3903"}
+GOLDEN = {"paper": "1d1e5873edeff43d", "notebook": "05eeb5ac9888ad30"}
 
 
 def test_bytes_do_not_depend_on_workers(tmp_path):
@@ -205,6 +205,8 @@ BAD_ARGUMENTS = [
     (["--task", "longhand", "--questions", "x", "--split", "hard"], "--split and --questions"),
     (["--out", "."], "folder"), (["--out", "/dev/null/rows.jsonl"], "cannot write"),
     (["--tokenizer", "/nowhere"], "tokenizer.model"), (["--check", "/dev/null"], "no rows"),
+    (["--check", "rows.jsonl", "--seed", "3"], "--seed and --check"),
+    (["--check", ""], "--check is empty"), (["--out", ""], "--out is empty"),
 ]
 
 

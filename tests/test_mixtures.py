@@ -136,11 +136,11 @@ def test_paper_holds_every_small_question():
 def test_demo_is_small_and_has_the_special_cases(mixture, sizes):
     tasks, a, b = draw_all(mixture)
     longest = np.array([max(len(str(x)), len(str(y))) for x, y in zip(a.tolist(), b.tolist())])
-    assert longest[(tasks == ADD) | (tasks == SUB)].max() == 8
-    assert longest[tasks == MUL].max() == 5 and min(b[tasks == MUL]) >= 10
-    most = max(max(pair) for pair in sizes.quotients)
-    assert longest[tasks == DIV].max() == most and (10 <= min(b[tasks == DIV]) < 100)
-    assert 10_000 <= max(b[tasks == DIV]) < 100_000
+    assert longest[(tasks == ADD) | (tasks == SUB)].max() == sizes.longest
+    for task, cells in ((MUL, sizes.products), (DIV, sizes.quotients)):
+        here, most = tasks == task, max(max(pair) for pair in cells)
+        assert longest[here].max() == most and min(b[here]) >= 10
+        assert len(str(max(b[here]))) == max(pair[1] for pair in cells)
     counts = Counter(tasks.tolist())
     for task, share in sizes.shares.items():
         assert abs(counts[task] / len(tasks) - share / 100) < 0.005

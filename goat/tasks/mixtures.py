@@ -7,7 +7,7 @@ a 5-digit number". A mixture is a list of cells:
     paper      what the paper (arXiv 2305.14201) describes, about 1 million rows: 16 digits and
                zero operands included, questions of the evaluation suites left out
     demo       Goat's formats at sizes that the small embedded base can follow
-    demo-large the same with more rows of large and of equal sizes, for a long training
+    demo-large the same up to 12 digits, with more rows of large sizes, for a long training
 
 Rows are drawn a block at a time with numpy. No number is above 10^17 + 9, so 64 bits hold them.
 """
@@ -176,32 +176,33 @@ class Sizes(NamedTuple):
     """How many rows, and how they spread over tasks and digit counts."""
 
     rows: int
+    longest: int  # digits of sums, of n in n x 1, and of the quotient in n / 1
     shares: dict[str, float]  # of the tasks, in percent
     equal: dict[int, int]  # weights of sums of two numbers of so many digits; other sums have 1
     products: dict[tuple, int]  # weights of the digit counts of the operands, in either order
     quotients: dict[tuple, int]  # the same for dividend and divisor, in this order
 
 
-LONGEST = 8  # digits of sums, of n in n x 1, and of the quotient in n / 1
 DEMO = Sizes(
-    192_000, {ADD: 12, SUB: 12, MUL_1: 5, DIV_1: 5, MUL: 26, DIV: 40},
+    192_000, 8, {ADD: 12, SUB: 12, MUL_1: 5, DIV_1: 5, MUL: 26, DIV: 40},
     {},
     {(2, 2): 30, (2, 3): 20, (3, 3): 26, (2, 4): 5, (3, 4): 5, (4, 4): 6,
      (3, 5): 2, (4, 5): 2, (5, 5): 4},
     {(2, 2): 10, (3, 2): 54, (4, 2): 10, (5, 2): 5,
      (2, 3): 2, (3, 3): 6, (4, 3): 8, (5, 3): 5, (4, 4): 3, (5, 4): 4, (5, 5): 3})
 DEMO_LARGE = Sizes(
-    915_000, {ADD: 20, SUB: 28, MUL_1: 4.5, DIV_1: 4.5, MUL: 18, DIV: 25},
-    {2: 8, 3: 14, 4: 20, 5: 24, 6: 10, 7: 10, 8: 30},
-    {(2, 2): 15, (2, 3): 6, (3, 3): 25, (2, 4): 5, (3, 4): 6, (4, 4): 40,
-     (2, 5): 4, (3, 5): 5, (4, 5): 6, (5, 5): 50},
-    {(2, 2): 15, (3, 2): 30, (4, 2): 25, (5, 2): 35, (6, 2): 10, (2, 3): 1, (3, 3): 6,
-     (4, 3): 20, (5, 3): 30, (6, 3): 15, (4, 4): 10, (5, 4): 20, (6, 4): 4, (5, 5): 10, (6, 5): 1})
+    900_000, 12, {ADD: 16, SUB: 20, MUL_1: 5, DIV_1: 4, MUL: 24, DIV: 31},
+    {2: 6, 3: 10, 4: 14, 5: 18, 6: 8, 7: 8, 8: 24, 9: 4, 10: 8, 11: 4, 12: 8},
+    {(2, 2): 8, (2, 3): 5, (3, 3): 16, (2, 4): 4, (3, 4): 6, (4, 4): 34, (2, 5): 3, (3, 5): 5,
+     (4, 5): 8, (5, 5): 60, (4, 6): 5, (4, 7): 6, (4, 8): 30, (5, 6): 6, (6, 6): 24},
+    {(2, 2): 8, (3, 2): 24, (4, 2): 22, (5, 2): 30, (6, 2): 10, (2, 3): 1, (3, 3): 4,
+     (4, 3): 16, (5, 3): 26, (6, 3): 50, (7, 3): 6, (4, 4): 8, (5, 4): 18, (6, 4): 8, (7, 4): 4,
+     (8, 4): 4, (5, 5): 8, (6, 5): 3, (12, 6): 24})
 
 
 def spread(sizes: Sizes) -> list[Cell]:
     """Sizes that the small embedded base can follow, all mixed, special cases included."""
-    lengths = range(1, LONGEST + 1)
+    lengths = range(1, sizes.longest + 1)
     sums = {(digits(i), digits(j), swap): sizes.equal.get(i, 1) if i == j else 1
             for i in lengths for j in lengths}
     tables = {

@@ -62,11 +62,13 @@ Okay, {input}.|Hello, {input} please.|{input}, please.|{input} please|{input}, q
 Nobody told me {input}.|Ask the calculator for {input}.|{input} should be how much?"""
 
 _OPENINGS = ("", "Please ", "Can you ", "Could you ", "Would you ", "I want you to ", "Help me ",
-             "Your task is to ", "Now ", "I have to ", "We need to ", "Let us ")
+             "Your task is to ", "Now ", "I have to ", "We need to ")
 _REQUESTS = ("calculate", "compute", "find", "determine", "figure out", "solve", "simplify",
              "find the value of", "find the result of", "find the answer to",
              "compute the value of", "give the value of", "give the result of", "state",
              "write down the value of", "tell me the value of")
+_MARKS = ("=>{input}", "-> {input}", "$ {input}", "a) {input}", "({input})", "[{input}]",
+          "{input} >", "| {input} |")
 _REMARKS = ("Quick question: ", "I'm stuck: ", "Maths homework: ", "Let's see, ")
 _QUESTIONS = ("what is {input}?", "how much is {input}?", "what do you get for {input}?",
               "what does {input} equal?", "what is the result of {input}?")
@@ -83,31 +85,44 @@ TEMPLATES = (
     *_SENTENCES.replace("\n", "|").split("|"),
     *(_sentence(*pair) for pair in product(_OPENINGS, _REQUESTS) if pair != ("", "calculate")),
     *map("".join, product(_REMARKS, _QUESTIONS)),
+    *_MARKS,
 )
 
-# Wordings that name the operands themselves, ten or more for each operation. The first ones are
+# Wordings that name the operands themselves, twenty for each operation. The first ones are
 # those of BIG-bench and of DeepMind's mathematics dataset. They take no noise.
 WORDINGS = {
     "+": ("What is {a} plus {b}?", "Add {a} and {b}.", "Put together {a} and {b}.",
           "Sum {a} and {b}.", "Total of {a} and {b}.", "Add together {a} and {b}.",
           "What is {a} added to {b}?", "What do {a} and {b} make?",
           "What is the sum of {a} and {b}?", "Increase {a} by {b}.",
-          "How much do {a} and {b} make together?", "Add {b} to {a}."),
+          "How much do {a} and {b} make together?", "Add {b} to {a}.",
+          "What is {a} increased by {b}?", "{a} increased by {b}", "Raise {a} by {b}.",
+          "{a} increases by {b}. What is it then?", "What is {b} more than {a}?",
+          "{a} and {b} more", "Make one sum of {a} and {b}.", "What is the total of {a} and {b}?"),
     "-": ("What is {a} minus {b}?", "Subtract {b} from {a}.", "What is {a} take away {b}?",
           "What is {a} less {b}?", "What is {b} less than {a}?", "{a} minus {b}",
           "Take {b} away from {a}.", "Remove {b} from {a}.", "Reduce {a} by {b}.",
           "Decrease {a} by {b}.", "From {a} take {b}.",
-          "What is left of {a} after taking away {b}?"),
+          "What is left of {a} after taking away {b}?", "What is {a} decreased by {b}?",
+          "{a} decreased by {b}", "Lower {a} by {b}.", "{a} decreases by {b}. What is left?",
+          "What is {a} reduced by {b}?", "{a} take away {b}", "Take {b} off {a}.",
+          "What is the difference between {a} and {b}?"),
     "*": ("What is {a} times {b}?", "Multiply {a} and {b}.", "Product of {a} and {b}.",
           "What is the product of {a} and {b}?", "{a} times {b}", "Multiply together {a} and {b}.",
           "Take {a} {b} times.", "Multiply {a} by {b}.", "{a} multiplied by {b}",
           "Take {a} and multiply it by {b}.", "How much do {a} lots of {b} make?",
-          "What do {b} times {a} make?"),
+          "What do {b} times {a} make?", "What is {a} multiplied by {b}?", "Take {a} times {b}.",
+          "{b} lots of {a}", "Begin with {a} and multiply by {b}.", "Find {a} times {b}.",
+          "How much is {a} taken {b} times?", "Times {a} by {b}.",
+          "What do you get if you multiply {a} by {b}?"),
     "/": ("What is {a} divided by {b}?", "Divide {a} by {b}.", "Calculate {a} divided by {b}.",
           "What is {a} over {b}?", "Find {a} over {b}.", "{a} divided by {b}",
           "Calculate the quotient of {a} and {b}.", "How many times does {b} go into {a}?",
           "Share {a} among {b}.", "Split {a} into {b} equal parts.", "Work out {a} divided by {b}.",
-          "How often does {b} fit into {a}?"),
+          "How often does {b} fit into {a}?", "Split {a} among {b}.", "{a} split into {b} parts",
+          "Put {a} into {b} equal groups.", "Cut {a} into {b} parts.",
+          "How large is a part if {a} is split by {b}?", "Share {a} equally among {b}.",
+          "Divide {a} into parts of {b}.", "Divide {a} equally among {b}."),
 }
 
 # Goat's noise, in this order, each with its probability: see `vary`.
