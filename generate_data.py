@@ -19,7 +19,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -114,31 +114,29 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                        help="write nothing; verify every row of FILE (default: off)")
     args = parser.parse_args(argv)
     refuse_empty(args, "out", "check", "questions", "gsm8k", "from_model", "base", "tokenizer")
+
+    def given(names: Iterable[str]) -> list[str]:
+        return [spelt(n) for n in names if getattr(args, n) != parser.get_default(n)]
+
     if args.check:
-        for name, value in vars(args).items():
-            if name not in ("check", "workers") and value != parser.get_default(name):
-                raise UserError(f"{spelt(name)} and --check exclude each other: a file is "
-                                "verified as it stands")
+        if flags := given(n for n in vars(args) if n not in ("check", "workers")):
+            raise UserError(f"{flags[0]} and --check exclude each other: a file is verified as "
+                            "it stands")
         return args
-
-    def given(actions: list[argparse.Action]) -> list[str]:
-        return [a.option_strings[0] for a in actions if getattr(args, a.dest) != a.default]
-
     for task, actions in own.items():
-        if args.task != task and (flags := given(actions)):
+        if args.task != task and (flags := given(a.dest for a in actions)):
             raise UserError(f"{flags[0]} goes with --task {task}, and this is --task {args.task}"
                             + INSTEAD.get((args.task, flags[0]), ""))
-    for flag in ("rows", "split", "seed"):
-        if args.questions and getattr(args, flag) != parser.get_default(flag):
-            raise UserError(f"--{flag} and --questions exclude each other: a file is worked as a "
-                            "whole")
+    if args.questions and (flags := given(("rows", "split", "seed"))):
+        raise UserError(f"{flags[0]} and --questions exclude each other: a file is worked as a "
+                        "whole")
     if args.task == "longhand" and args.held_out:
         raise UserError("--held-out: the questions of longhand have no other wordings")
-    if args.mixture != "skills" and args.max_digits != parser.get_default("max_digits"):
+    if args.mixture != "skills" and given(["max_digits"]):
         raise UserError("--max-digits goes with --mixture skills: the sizes of the others are set")
     if args.from_model and args.samples > 1 and args.temperature == 0:
         raise UserError("--temperature 0: all --samples of a question would be the same")
-    if not args.from_model and (flags := given(sampling)):
+    if not args.from_model and (flags := given(a.dest for a in sampling)):
         raise UserError(f"{flags[0]} goes with --from-model")
     return args
 

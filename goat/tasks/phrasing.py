@@ -67,6 +67,7 @@ _REQUESTS = ("calculate", "compute", "find", "determine", "figure out", "solve",
              "find the value of", "find the result of", "find the answer to",
              "compute the value of", "give the value of", "give the result of", "state",
              "write down the value of", "tell me the value of")
+# last in TEMPLATES, since a place in it decides what is held out
 _MARKS = ("=>{input}", "-> {input}", "$ {input}", "a) {input}", "({input})", "[{input}]",
           "{input} >", "| {input} |")
 _REMARKS = ("Quick question: ", "I'm stuck: ", "Maths homework: ", "Let's see, ")
