@@ -42,9 +42,15 @@ def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype
     model = checkpoint.load_model(base, dtype=dtype, device=where, int8=args.int8)
     if args.full:
         return model.requires_grad_(True)
-    lora.add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout, lora_targets(args),
-                  seed=args.seed)
-    return value_head.add(model) if args.value_head else model
+    if args.adapter:
+        checkpoint.load_adapter(model, args.adapter)
+    else:
+        lora.add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout, lora_targets(args),
+                      seed=args.seed)
+    if args.value_head:
+        kept = args.adapter and (Path(args.adapter) / value_head.FILE).exists()
+        value_head.load(model, args.adapter) if kept else value_head.add(model)
+    return model
 
 
 def load_data(args: argparse.Namespace, tokenizer: Tokenizer,
@@ -112,6 +118,8 @@ def main(argv: list[str] | None = None) -> int | None:
     args = parse_args(sys.argv[1:] if argv is None else argv)
     if args.data and not Path(args.data).is_file():
         raise UserError(f"--data {args.data}: there is no such file")
+    if args.adapter and not Path(args.adapter).is_dir():
+        raise UserError(f"--adapter {args.adapter}: there is no such folder")
     where, dtype = device.pick(args.device, args.dtype)
     config = memory.PRESETS.get(args.plan) or checkpoint.read_config(args.base or EMBEDDED)
     setting = fit(args, config, where, dtype)
@@ -148,11 +156,12 @@ def main(argv: list[str] | None = None) -> int | None:
     stateful = optimizers + [scaler] * scaler.active  # what a checkpoint holds beside the weights
     settings = {**vars(args), "steps": steps, "data_hash": data.fingerprint,
                 "base_hash": fingerprint(args.base or EMBEDDED), "dtype": str(dtype)[6:],
+                "adapter_hash": args.adapter and fingerprint(args.adapter),
                 "device": where.type, "processes": group.size}
     state = folder.begin(settings)
     finished = state is not None and state["step"] >= steps
     ask = args.before_after and group.writer and not finished
-    before = probe.probe(model, tokenizer) if ask else None  # a fresh adapter changes nothing yet
+    before = probe.probe(model, tokenizer) if ask else None
     first = restore(state, masters, stateful)
 
     # loop: one window, one optimizer step

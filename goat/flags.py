@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from goat import device, distributed, lora, memory
+from goat import adapter, device, distributed, lora, memory
 from goat.batching import padded_length
 from goat.errors import UserError, refuse_empty, spelt
 from goat.model import LlamaConfig
@@ -47,6 +47,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
              "on a GPU, with a loss scale, and fp32 on a CPU)")
     group = parser.add_argument_group("LoRA")
     add = group.add_argument
+    add("--adapter", help="LoRA folder in PEFT's format to train further, with its rank, alpha, "
+                          "dropout, targets and value head (default: a fresh one)")
     add("--lora-r", type=int, default=64, help="rank (default %(default)s)")
     add("--lora-alpha", type=float, help="scaling is alpha / rank (default: the rank)")
     add("--lora-dropout", type=float, default=0.05,
@@ -126,6 +128,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
             del recipe["max_steps"]
         parser.set_defaults(**recipe)
     args = parser.parse_args(argv)
+    if args.adapter and Path(args.adapter).is_dir():
+        vars(args).update(lora_settings(Path(args.adapter)))
     check_ranges(args)
     check_adamw(known, args)
     if args.plan not in (None, "base", *memory.PRESETS):
@@ -147,7 +151,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 def check_given(known: argparse.Namespace) -> None:
     """Raises UserError for a flag that another one makes useless. `known` has None for flags that
     are not given."""
-    refuse_empty(known, "base", "data", "out")
+    refuse_empty(known, "base", "adapter", "data", "out")
     if known.data and known.rows:
         raise UserError("--rows is the size of a file that is written, and --data names one that "
                         "is there: leave one of them out")
@@ -158,10 +162,14 @@ def check_given(known: argparse.Namespace) -> None:
     for flag, needed in (("skills_mix", "skills"), ("value_weight", "value_head")):
         if getattr(known, flag) is not None and not getattr(known, needed):
             raise UserError(f"{spelt(flag)} goes with {spelt(needed)}")
-    for flag in ("lora_r", "lora_alpha", "lora_dropout", "lora_targets"):
+    for flag in ("adapter", *LORA_SETTINGS):
         if known.full and getattr(known, flag) is not None:
             raise UserError(f"{spelt(flag)} is for an adapter, and with --full all "
                             "weights learn instead: leave one of them out")
+    for flag in LORA_SETTINGS:
+        if known.adapter and getattr(known, flag) is not None:
+            raise UserError(f"{spelt(flag)} is for a fresh adapter, and the one of --adapter "
+                            "has its own: leave one of them out")
 
 
 def check_adamw(known: argparse.Namespace, args: argparse.Namespace) -> None:
@@ -193,6 +201,18 @@ def check_ranges(args: argparse.Namespace) -> None:
             value = getattr(args, name)
             if value is not None and not (math.isfinite(value) and fits(value)):
                 raise UserError(f"{spelt(name)} {value}: must be {said}")
+
+
+LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
+
+
+def lora_settings(folder: Path) -> dict:
+    """LORA_SETTINGS of the adapter in `folder`; as targets the kinds of layers that it names."""
+    config = adapter.read_adapter_config(folder / adapter.CONFIG)
+    named = str(config["target_modules"])  # a list, or a regular expression
+    kinds = [t for t in (*lora.ALL_TARGETS, "lm_head") if t in named] or lora.ALL_TARGETS
+    return dict(zip(LORA_SETTINGS, (config["r"], config["lora_alpha"],
+                                    config.get("lora_dropout") or 0.0, ",".join(kinds))))
 
 
 def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:

@@ -3,12 +3,13 @@
 The cards are stand-ins that only say how large they are. Run: python -m pytest tests/test_flags.py
 """
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
-from goat import device, flags, memory
+from goat import device, flags, lora, memory
 from goat.errors import UserError
 
 CUDA = torch.device("cuda")
@@ -129,11 +130,29 @@ def test_a_gpu_that_torch_cannot_use_is_named(monkeypatch, capsys):
     (["--lr", "1e-4"], "--lr is AdamW's, and here Muon takes every matrix"),
     (["--base", "7B", "--muon-lr", "0.01", "--beta2", "0.9"], "--beta2 is AdamW's"),
     (["--full", "--lora-r", "8"], "--lora-r is for an adapter"),
+    (["--full", "--adapter", "a"], "--adapter is for an adapter, and with --full"),
+    (["--adapter", "a", "--lora-r", "8"], "--lora-r is for a fresh adapter"),
+    (["--adapter", "a", "--lora-dropout", "0"], "--lora-dropout is for a fresh adapter"),
+    (["--adapter", "tests"], "tests/adapter_config.json"),
+    (["--adapter", ""], "--adapter is empty"),
     (["--skills", "8", "--max-steps", "5", "--full", "--learn-output"], "--learn-output is for fi"),
     (["--base", ""], "--base is empty"), (["--data", ""], "--data is empty")])
 def test_flags_that_would_be_ignored_are_refused(words, part):
     with pytest.raises(UserError, match=part):
         flags.parse_args(words)
+
+
+@pytest.mark.parametrize("named, kinds", [
+    (["v_proj", "q_proj"], "q_proj,v_proj"),
+    (["model.layers.0.self_attn.q_proj", "lm_head"], "q_proj,lm_head"),
+    (r".*\.(up_proj|down_proj)", "up_proj,down_proj"), (".*", ",".join(lora.ALL_TARGETS))])
+def test_an_adapter_to_train_further_brings_its_settings(tmp_path, named, kinds):
+    config = {"peft_type": "LORA", "r": 24, "lora_alpha": 12, "lora_dropout": 0.1,
+              "target_modules": named}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    args = flags.parse_args(["--base", "7B", "--adapter", str(tmp_path)])
+    assert (args.lora_r, args.lora_alpha, args.lora_dropout) == (24, 12, 0.1)
+    assert args.lora_targets == kinds
 
 
 def test_adamw_has_its_flags_where_it_moves_something():

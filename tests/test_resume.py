@@ -1,4 +1,5 @@
 """Training that breaks off: resumed to the bit, whatever ended it, and refused where it must be.
+And adapters that are trained further.
 
 Run: python -m pytest tests/test_resume.py
 """
@@ -14,13 +15,15 @@ from argparse import Namespace
 import pytest
 import torch
 from runs import adapter, flags, log, run_script
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import train
-from goat import checkpoint, optim
+from goat import checkpoint, lora, optim, value_head
+from goat.batching import IGNORE
 from goat.distributed import Group
 from goat.errors import UserError
 from goat.run_folder import RunFolder, choose, fingerprint
+from goat.tokenizer import Tokenizer
 
 
 def test_kill_and_resume_gives_the_very_bytes(tiny_base, rows, straight, tmp_path):
@@ -226,3 +229,60 @@ def test_a_full_disk_keeps_the_checkpoint_before(tiny_base, rows, tmp_path, monk
     assert os.listdir(out / "checkpoint") == ["state.pt"]
 
 
+
+
+def further(base, rows, out, given, *more):
+    """The flags of a run that trains the adapter in the folder `given` further."""
+    words = flags(base, rows, out, "--adapter", str(given), *more)
+    at = words.index("--lora-r")
+    return words[:at] + words[at + 4:]
+
+
+def test_an_adapter_is_trained_further(tiny_base, rows, tmp_path):
+    """The first loss is that of the adapter that was given, rank and alpha stay, it learns on."""
+    train.main(flags(tiny_base, rows, tmp_path / "a", "--lora-dropout", "0"))
+    before = load_file(tmp_path / "a" / "adapter" / "adapter_model.safetensors")
+    words = further(tiny_base, rows, tmp_path / "b", tmp_path / "a" / "adapter")
+    train.main(words)
+    model = checkpoint.load_adapter(checkpoint.load_model(tiny_base), tmp_path / "a" / "adapter")
+    data = train.load_data(train.parse_args(words), Tokenizer(tiny_base))
+    window = data.window(0)
+    loss = sum(train.answer_loss(model, batch, torch.device("cpu")).item() for batch in window)
+    answers = sum(int((batch.labels != IGNORE).sum()) for batch in window)
+    first = log(tmp_path / "b")[0]["loss"]
+    assert first == pytest.approx(loss / answers, abs=2e-5)
+    assert abs(first - log(tmp_path / "a")[0]["loss"]) > 0.01  # that of the base
+    a, b = (json.loads((tmp_path / run / "adapter" / "adapter_config.json").read_text())
+            for run in "ab")
+    assert a == b and (b["r"], b["lora_alpha"], b["lora_dropout"]) == (4, 12, 0)
+    after = load_file(tmp_path / "b" / "adapter" / "adapter_model.safetensors")
+    assert all(not torch.equal(after[name], before[name]) for name in before)
+    with pytest.raises(UserError, match="--adapter no/such/folder: there is no such folder"):
+        train.main(further(tiny_base, rows, tmp_path / "c", "no/such/folder"))
+
+
+def test_a_value_head_is_trained_further(tiny_base, tmp_path):
+    folder = tmp_path / "given"
+    model = lora.add_lora(checkpoint.load_model(tiny_base), rank=4)
+    with torch.no_grad():
+        for layer in lora.lora_layers(model).values():
+            layer.lora_B.fill_(0.01)
+        value_head.add(model).value_head.weight.fill_(0.25)
+    checkpoint.save_adapter(model, folder, tiny_base)
+    asked = ["--base", str(tiny_base), "--adapter", str(folder), "--value-head"]
+    fresh = train.load_model(train.parse_args(asked), torch.device("cpu"), torch.float32)
+    assert not fresh.value_head.weight.any()  # the folder holds none yet
+    value_head.save(model, folder)
+    kept = train.load_model(train.parse_args(asked), torch.device("cpu"), torch.float32)
+    assert (kept.value_head.weight == 0.25).all()
+    assert {p for p in lora.trainable(kept)} >= {kept.value_head.weight, kept.value_head.bias}
+
+
+def test_another_adapter_in_the_folder_is_not_gone_on_with(tiny_base, rows, straight, tmp_path):
+    given, out = tmp_path / "given", tmp_path / "run"
+    shutil.copytree(straight / "adapter", given)
+    train.main(further(tiny_base, rows, out, given))
+    tensors = load_file(given / "adapter_model.safetensors")
+    save_file({name: t + 1e-3 for name, t in tensors.items()}, given / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="adapter_hash was"):
+        train.main(further(tiny_base, rows, out, given, "--resume"))
