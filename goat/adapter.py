@@ -8,16 +8,20 @@ The tensors of one adapted layer are named
 
 where the first `base_model.model.` stands for PEFT's wrapper and the second `model.` is the
 LLaMA's own. The scaling is lora_alpha / r, or lora_alpha / sqrt(r) with `use_rslora`.
+
+The mean of adapters that went on from each other: `python -m goat.adapter average A B --out DIR`
 """
 
+import argparse
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from goat.errors import UserError
+from goat.errors import UserError, run
 from goat.int8 import Int8Linear
 from goat.lora import LoRALinear, lora_layers
 from goat.tensor_files import (checked, open_tensors, positive, read_json, same_names,
@@ -101,9 +105,7 @@ def load_adapter(model: nn.Module, path: str | Path) -> nn.Module:
     if lora_layers(model):
         raise UserError(f"{folder}: the model carries an adapter already; load it on the bare base")
     config = read_adapter_config(folder / CONFIG)
-    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
-    if weights is None:
-        raise UserError(f"{folder}: neither {WEIGHTS[0]} nor {WEIGHTS[1]} is there")
+    weights = weights_file(folder)
     names = matching(model, config["target_modules"], config)
     factors = read_factors(model, sorted(names), config["r"], weights)
     rank, alpha, dropout = config["r"], config["lora_alpha"], config.get("lora_dropout") or 0.0
@@ -117,6 +119,14 @@ def load_adapter(model: nn.Module, path: str | Path) -> nn.Module:
         layer.lora_B.data.copy_(b)
         setattr(model.get_submodule(parent), child, layer.train(model.training))
     return model
+
+
+def weights_file(folder: Path) -> Path:
+    """The file of the matrices in a PEFT folder; UserError if there is none."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{folder}: neither {WEIGHTS[0]} nor {WEIGHTS[1]} is there")
 
 
 def read_factors(model: nn.Module, names: list[str], rank: int,
@@ -223,3 +233,50 @@ def refuse_useless(factors: dict[str, tuple[Tensor, Tensor]], where: str) -> Non
     if not any(b.any() for _, b in factors.values()):
         raise UserError(f"{where}: every lora_B is zero, so the adapter changes nothing; "
                         "has it been trained?")
+
+
+def average(folders: Sequence[str | Path], out: str | Path) -> None:
+    """Write the mean of the LoRA matrices of several adapters as a new PEFT folder.
+
+    It often answers better what none of them was taught ("model soups", Wortsman et al. 2022,
+    arXiv 2203.05482). Means of A and of B belong together only where the adapters lie close to
+    each other, as those do of which one was trained further from the other. Raises UserError for
+    adapters of other settings, names or shapes than the first one's, and for a full `out`.
+    """
+    out = Path(out)
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out {out}: the folder is not empty; choose a new one")
+    configs, sums = [], {}
+    for folder in map(Path, folders):
+        configs.append(read_adapter_config(folder / CONFIG))
+        for key in sorted(READ):
+            values = [sorted(c[key]) if isinstance(c.get(key), list) else c.get(key)
+                      for c in (configs[0], configs[-1])]
+            if values[0] != values[1]:
+                raise UserError(f"{folder / CONFIG}: {key} is {values[1]!r}, but {values[0]!r} in "
+                                f"{folders[0]}; only adapters of equal settings have a mean")
+        file = weights_file(folder)
+        readers = open_tensors(file)
+        same_names(readers, sums or readers, str(file), f"against {folders[0]}")
+        for name, read in readers.items():
+            shape = sums[name].shape if name in sums else read().shape
+            sums[name] = sums.get(name, 0) + checked(read(), f"{file}: {name}", shape).float()
+    out.mkdir(parents=True, exist_ok=True)
+    write_tensors({name: total / len(folders) for name, total in sums.items()}, out / WEIGHTS[0])
+    write_json(configs[0], out / CONFIG)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m goat.adapter", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    averaging = parser.add_subparsers(dest="command", required=True).add_parser(
+        "average", help="the mean of adapters that went on from each other")
+    averaging.add_argument("adapters", nargs="+", help="PEFT folders; twice named counts twice")
+    averaging.add_argument("--out", required=True, help="new folder for the mean")
+    args = parser.parse_args(argv)
+    average(args.adapters, args.out)
+    print(f"{args.out}: the mean of {', '.join(args.adapters)}")
+
+
+if __name__ == "__main__":
+    run(main)

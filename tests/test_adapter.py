@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
+from goat import adapter
 from goat.checkpoint import load_adapter, save_adapter, save_model
 from goat.errors import UserError
 from goat.int8 import to_int8
@@ -310,3 +311,39 @@ def test_we_compute_what_peft_saves(peft, tmp_path, options, old_file):
     with torch.no_grad():
         near(model(tiny_tokens()), peer(tiny_tokens()).logits)
         assert (model(tiny_tokens()) - tiny_model()(tiny_tokens())).abs().max() > 0.01
+
+
+def test_the_mean_of_adapters(tmp_path, folder, capsys):
+    """Each number is the weighted mean; settings stay; what is written loads."""
+    model = trained()
+    for layer in lora_layers(model).values():
+        layer.lora_A.data += 0.5
+        layer.lora_B.data *= 3
+    save_adapter(model, tmp_path / "b", "some/base")
+    adapter.main(["average", str(folder), str(tmp_path / "b"), str(tmp_path / "b"),
+                  "--out", str(tmp_path / "mean")])
+    assert "the mean of" in capsys.readouterr().out
+    a, b, mean = (load_file(path / "adapter_model.safetensors")
+                  for path in (folder, tmp_path / "b", tmp_path / "mean"))
+    assert a.keys() == mean.keys()
+    for name in a:
+        torch.testing.assert_close(mean[name], (a[name] + 2 * b[name]) / 3)
+    assert json.loads((tmp_path / "mean" / "adapter_config.json").read_text()) == json.loads(
+        (folder / "adapter_config.json").read_text())
+    load_adapter(tiny_model(), tmp_path / "mean")
+
+
+@pytest.mark.parametrize("other, said", [
+    (dict(rank=8), "r is 8, but 4"), (dict(alpha=6.0), "lora_alpha is 6.0, but 12"),
+    (dict(targets=("q_proj",)), "target_modules is"),
+    (dict(model=tiny_model(tiny_config(dim=64, n_heads=4))), "shape")])
+def test_adapters_that_have_no_mean(tmp_path, folder, other, said):
+    save_adapter(trained(**other), tmp_path / "other", "some/base")
+    with pytest.raises(UserError, match=said):
+        adapter.average([folder, tmp_path / "other"], tmp_path / "mean")
+    assert not (tmp_path / "mean").exists()
+    with pytest.raises(UserError, match="neither adapter_model"):
+        (tmp_path / "other" / "adapter_model.safetensors").unlink()
+        adapter.average([tmp_path / "other"], tmp_path / "mean")
+    with pytest.raises(UserError, match="the folder is not empty"):
+        adapter.average([folder], folder)
