@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from goat.errors import UserError, run
 from goat.int8 import Int8Linear
 from goat.lora import LoRALinear, lora_layers
-from goat.tensor_files import (checked, open_tensors, positive, read_json, same_names,
+from goat.tensor_files import (checked, open_tensors, positive, read_json, refuse_full, same_names,
                                write_json, write_tensors)
 
 PREFIX = "base_model.model."
@@ -244,14 +244,14 @@ def average(folders: Sequence[str | Path], out: str | Path) -> None:
     adapters of other settings, names or shapes than the first one's, and for a full `out`.
     """
     out = Path(out)
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"--out {out}: the folder is not empty; choose a new one")
-    configs, sums = [], {}
+    refuse_full(out)
+    first, sums = None, {}
     for folder in map(Path, folders):
-        configs.append(read_adapter_config(folder / CONFIG))
+        config = read_adapter_config(folder / CONFIG)
+        first = first or config
         for key in sorted(READ):
             values = [sorted(c[key]) if isinstance(c.get(key), list) else c.get(key)
-                      for c in (configs[0], configs[-1])]
+                      for c in (first, config)]
             if values[0] != values[1]:
                 raise UserError(f"{folder / CONFIG}: {key} is {values[1]!r}, but {values[0]!r} in "
                                 f"{folders[0]}; only adapters of equal settings have a mean")
@@ -259,11 +259,12 @@ def average(folders: Sequence[str | Path], out: str | Path) -> None:
         readers = open_tensors(file)
         same_names(readers, sums or readers, str(file), f"against {folders[0]}")
         for name, read in readers.items():
-            shape = sums[name].shape if name in sums else read().shape
-            sums[name] = sums.get(name, 0) + checked(read(), f"{file}: {name}", shape).float()
+            tensor = read()
+            total = sums.get(name, torch.zeros(tensor.shape))
+            sums[name] = total + checked(tensor, f"{file}: {name}", total.shape).float()
     out.mkdir(parents=True, exist_ok=True)
     write_tensors({name: total / len(folders) for name, total in sums.items()}, out / WEIGHTS[0])
-    write_json(configs[0], out / CONFIG)
+    write_json(first, out / CONFIG)
 
 
 def main(argv: list[str] | None = None) -> None:

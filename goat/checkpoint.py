@@ -24,8 +24,8 @@ from goat.int8 import Int8Linear, to_int8
 from goat.lora import LoRALinear, merge
 from goat.meta_checkpoint import open_meta
 from goat.model import Llama, LlamaConfig
-from goat.tensor_files import (Readers, checked, open_tensors, positive, read_json, same_names,
-                               write_json, write_tensors)
+from goat.tensor_files import (Readers, checked, open_tensors, positive, read_json, refuse_full,
+                               same_names, write_json, write_tensors)
 
 __all__ = ["check_tokenizer", "load_adapter", "load_model", "read_config", "save_adapter",
            "save_model"]
@@ -287,8 +287,7 @@ def main(argv: list[str] | None = None) -> None:
     merging.add_argument("--out", required=True, help="new folder for the merged model")
     args = parser.parse_args(argv)
     base, out = Path(args.base), Path(args.out)
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"--out {out}: the folder is not empty; choose a new one")
+    refuse_full(out)
     model = load_adapter(load_model(base), args.adapter)
     save_model(merge(model, keep=False), out)
     for name in COPIED:

@@ -107,6 +107,12 @@ def same_names(have, want, where: str, hint: str) -> None:
         raise UserError(f"{where}: the tensors do not fit; {'; '.join(parts)} ({hint})")
 
 
+def refuse_full(out: Path) -> None:
+    """Raise UserError for an --out folder that holds something already."""
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out {out}: the folder is not empty; choose a new one")
+
+
 @contextmanager
 def replacing(file: Path):
     """Give a temporary name beside `file` to write to; it takes `file`'s name at the end only."""

@@ -229,8 +229,6 @@ def test_a_full_disk_keeps_the_checkpoint_before(tiny_base, rows, tmp_path, monk
     assert os.listdir(out / "checkpoint") == ["state.pt"]
 
 
-
-
 def further(base, rows, out, given, *more):
     """The flags of a run that trains the adapter in the folder `given` further."""
     words = flags(base, rows, out, "--adapter", str(given), *more)
