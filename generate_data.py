@@ -54,8 +54,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     word = parser.add_argument_group("with --task word_problems").add_argument
     own = {"arithmetic": [
         goat("--mixture", default="paper", metavar="NAME",
-             help="paper, notebook (as published), demo (for the embedded base), demo-large (for "
-             "its adapter) or skills (the mix of the base's first stage); default "
+             help="paper, notebook (as published), demo (for the embedded base), demo-large and "
+             "demo-16 (for its adapter) or skills (the mix of the base's first stage); default "
              "paper; --rows scales its parts alike"),
         goat("--max-digits", type=int, default=8, metavar="N",
              help="of the operands in skills (default 8)"),

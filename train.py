@@ -176,17 +176,17 @@ def main(argv: list[str] | None = None) -> int | None:
         window = data.window(step)
         answers = max(1, sum(int((b.labels != IGNORE).sum()) for b in window))  # of them all
         also = [value_head.scale(window, args.value_weight, answers)] if args.value_head else []
-        loss = 0.0
+        parts = []  # read when all are on their way: a GPU need not wait for Python in between
         for batch in map(group.share, window):
             if len(batch.tokens):
                 part = answer_loss(model, batch, where, *also) / answers
                 (part * scaler.scale).backward()
                 masters.collect()
-                loss += part.item()
+                parts.append(part.detach())
             seen += batch.tokens.numel()
         group.sum_gradients(masters.masters)
         scaler.unscale(masters.masters)
-        loss = group.total(loss)
+        loss = group.total(sum(part.item() for part in parts))
         norm = torch.nn.utils.clip_grad_norm_(masters.masters, args.clip).item()
         factor = optim.schedule(step, steps, args.warmup, args.hold, args.final_lr)
         for param_group, rate in zip((g for o in optimizers for g in o.param_groups), rates):

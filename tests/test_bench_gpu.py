@@ -36,6 +36,15 @@ def test_the_whole_benchmark_runs_as_a_toy(capsys):
         assert rows_s > 0 and 0 < real < padded
 
 
+def test_a_part_of_the_benchmark(capsys):
+    gpu.main([*SMALL, "--only", "int8 x int8", "plain base, ckpt"])
+    lines = capsys.readouterr().out.splitlines()
+    ours = [line.partition("  ")[0] for line in lines if line.startswith("goat, ")]
+    assert ours == ["goat, plain base, ckpt", "goat, int8 x int8", "goat, int8 x int8, ckpt"]
+    with pytest.raises(UserError, match="--only nothing: no line"):
+        gpu.main([*SMALL, "--only", "nothing"])
+
+
 def test_without_a_gpu_the_full_size_is_refused():
     with pytest.raises(UserError, match="needs a CUDA GPU"):
         gpu.main(["--device", "cpu"])

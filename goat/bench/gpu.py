@@ -92,7 +92,10 @@ def main(argv: list[str] | None = None) -> None:
         data = goat_rows(Path(folder) / "rows.jsonl", args)
         bench = Bench(config, where, dtype, data, args)
         speeds = {contender.name: measure(contender, bench, rate / parameters)
-                  for contender in ours(bench) + peers(bench)}
+                  for contender in ours(bench) + peers(bench)
+                  if any(part in contender.name for part in args.only)}
+    if not speeds:
+        raise UserError(f"--only {' '.join(args.only)}: no line of the benchmark has such a name")
     best = {who: max((speed for name, speed in speeds.items() if name.startswith(who)), default=0)
             for who in ("goat, int8 weights", "peft")}
     if min(best.values()) > 0:
@@ -118,6 +121,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threshold", type=float, default=6.0,
                         help="of outliers in int8 inputs, 0 = none apart (default %(default)s)")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="PART",
+                        help="measure the lines whose name holds one of these parts, as "
+                             "'int8 weights' or peft (default: all)")
     args = parser.parse_args(argv)
     if min(args.cap, args.steps, args.batch, args.micro_tokens) <= 0:
         raise UserError("--cap, --steps, --batch and --micro-tokens must be above 0")
@@ -244,7 +250,7 @@ def peer_step(bench: Bench, base: str, checkpointing: bool) -> Callable:
         vocab_size=c.vocab_size, hidden_size=c.dim, intermediate_size=c.hidden_dim,
         num_hidden_layers=c.n_layers, num_attention_heads=c.n_heads,
         num_key_value_heads=c.n_kv_heads, max_position_embeddings=c.max_positions, use_cache=False)
-    with torch.device("cpu" if base.startswith("int8") else where):
+    with torch.device(where):
         model = transformers.AutoModelForCausalLM.from_config(settings, dtype=bench.dtype)
     if base.startswith("int8"):
         to_bitsandbytes(model, where)
@@ -269,8 +275,8 @@ def to_bitsandbytes(model: nn.Module, where: torch.device) -> None:
         if isinstance(linear, nn.Linear) and name != "lm_head":
             layer = bitsandbytes.nn.Linear8bitLt(linear.in_features, linear.out_features,
                                                  bias=False, has_fp16_weights=False, threshold=6.0)
-            layer.weight = bitsandbytes.nn.Int8Params(linear.weight.data, requires_grad=False,
-                                                      has_fp16_weights=False)
+            layer.weight = bitsandbytes.nn.Int8Params(  # rounded on its way from the host
+                linear.weight.data.cpu(), requires_grad=False, has_fp16_weights=False)
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, layer.to(where))
     model.to(where)

@@ -8,6 +8,7 @@ a 5-digit number". A mixture is a list of cells:
                zero operands included, questions of the evaluation suites left out
     demo       Goat's formats at sizes that the small embedded base can follow
     demo-large the same up to 12 digits, with more rows of large sizes, for a long training
+    demo-16    the same up to the paper's 16 digits, for a longer one on a GPU
 
 Rows are drawn a block at a time with numpy. No number is above 10^17 + 9, so 64 bits hold them.
 """
@@ -70,12 +71,22 @@ def dividend(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) ->
     return first - np.where(exact, first % second, 0), second
 
 
+def close(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple:
+    """Dividend and divisor, the dividend moved just below or just above a multiple of the divisor
+    by a round number: there the next digit is easily taken one too large or too small."""
+    whole = first // second
+    places = 10 ** rng.integers(0, np.char.str_len(whole.astype(str)))
+    off = rng.integers(1, second // 16 + 1, endpoint=True) * rng.choice((-1, 1), size=len(first))
+    moved = second * (np.maximum(whole // places, 1) * places) + off
+    return np.where(whole > 0, moved, first), second
+
+
 def every(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple:
     """The operands as they are; not drawn but counted through, see `Table.draw`."""
     return first, second
 
 
-LAWS = (swap, scale, quotient, dividend, every)
+LAWS = (swap, scale, quotient, dividend, every, close)
 
 
 # ------------------------------------------------------------------------------------ notebook
@@ -178,41 +189,59 @@ class Sizes(NamedTuple):
     rows: int
     longest: int  # digits of sums, of n in n x 1, and of the quotient in n / 1
     shares: dict[str, float]  # of the tasks, in percent
-    equal: dict[int, int]  # weights of sums of two numbers of so many digits; other sums have 1
+    sums: dict[tuple, int]  # weights of the digit counts of sums; those not named have 1
+    singles: dict[int, int]  # the same for n in n x 1 and the quotient in n / 1
     products: dict[tuple, int]  # weights of the digit counts of the operands, in either order
     quotients: dict[tuple, int]  # the same for dividend and divisor, in this order
+    divisions: tuple[Callable, ...] = (dividend,)  # the laws of n / m, with equal numbers of rows
 
 
 DEMO = Sizes(
     192_000, 8, {ADD: 12, SUB: 12, MUL_1: 5, DIV_1: 5, MUL: 26, DIV: 40},
-    {},
+    {}, {},
     {(2, 2): 30, (2, 3): 20, (3, 3): 26, (2, 4): 5, (3, 4): 5, (4, 4): 6,
      (3, 5): 2, (4, 5): 2, (5, 5): 4},
     {(2, 2): 10, (3, 2): 54, (4, 2): 10, (5, 2): 5,
      (2, 3): 2, (3, 3): 6, (4, 3): 8, (5, 3): 5, (4, 4): 3, (5, 4): 4, (5, 5): 3})
 DEMO_LARGE = Sizes(
     900_000, 12, {ADD: 16, SUB: 20, MUL_1: 5, DIV_1: 4, MUL: 24, DIV: 31},
-    {2: 6, 3: 10, 4: 14, 5: 18, 6: 8, 7: 8, 8: 24, 9: 4, 10: 8, 11: 4, 12: 8},
+    {(2, 2): 6, (3, 3): 10, (4, 4): 14, (5, 5): 18, (6, 6): 8, (7, 7): 8, (8, 8): 24, (9, 9): 4,
+     (10, 10): 8, (11, 11): 4, (12, 12): 8},
+    {},
     {(2, 2): 8, (2, 3): 5, (3, 3): 16, (2, 4): 4, (3, 4): 6, (4, 4): 34, (2, 5): 3, (3, 5): 5,
      (4, 5): 8, (5, 5): 60, (4, 6): 5, (4, 7): 6, (4, 8): 30, (5, 6): 6, (6, 6): 24},
     {(2, 2): 8, (3, 2): 24, (4, 2): 22, (5, 2): 30, (6, 2): 10, (2, 3): 1, (3, 3): 4,
      (4, 3): 16, (5, 3): 26, (6, 3): 50, (7, 3): 6, (4, 4): 8, (5, 4): 18, (6, 4): 8, (7, 4): 4,
      (8, 4): 4, (5, 5): 8, (6, 5): 3, (12, 6): 24})
+DEMO_16 = Sizes(
+    1_500_000, 16, {ADD: 19, SUB: 21, MUL_1: 8, DIV_1: 7, MUL: 15, DIV: 30},
+    {(1, 1): 10, (2, 2): 10, (3, 3): 8, (4, 4): 10, (5, 5): 14, (8, 8): 22, (9, 9): 8,
+     (10, 10): 14, (11, 11): 14, (12, 12): 14, (13, 13): 14, (14, 14): 18, (15, 15): 22,
+     (16, 16): 60, (16, 8): 110, (15, 8): 8, (14, 8): 8, (14, 7): 6, (13, 7): 6},
+    {13: 2, 14: 3, 15: 5, 16: 8},
+    {(2, 2): 8, (2, 3): 4, (3, 3): 12, (2, 4): 4, (3, 4): 5, (4, 4): 24, (2, 5): 3, (3, 5): 4,
+     (4, 5): 8, (5, 5): 50, (4, 6): 4, (4, 7): 5, (4, 8): 40, (5, 6): 8, (6, 6): 60},
+    {(2, 2): 8, (3, 2): 16, (4, 2): 16, (5, 2): 20, (6, 2): 8, (2, 3): 1, (3, 3): 4,
+     (4, 3): 12, (5, 3): 20, (6, 3): 60, (7, 3): 8, (4, 4): 6, (5, 4): 14, (6, 4): 8, (7, 4): 4,
+     (8, 4): 6, (5, 5): 6, (6, 5): 3, (10, 5): 6, (11, 6): 8, (12, 6): 120},
+    (dividend, close))
 
 
 def spread(sizes: Sizes) -> list[Cell]:
     """Sizes that the small embedded base can follow, all mixed, special cases included."""
     lengths = range(1, sizes.longest + 1)
-    sums = {(digits(i), digits(j), swap): sizes.equal.get(i, 1) if i == j else 1
+    sums = {(digits(i), digits(j), swap): sizes.sums.get((i, j), 1)
             for i in lengths for j in lengths}
+    singles = {j: sizes.singles.get(j, 1) for j in lengths}
     tables = {
         ADD: sums,
         SUB: sums,
-        MUL_1: {((0, 9), digits(j), scale): 1 for j in lengths},
-        DIV_1: {((1, 9), digits(j), quotient): 19 for j in lengths}
-               | {((0, 0), digits(j), quotient): 1 for j in lengths},
+        MUL_1: {((0, 9), digits(j), scale): singles[j] for j in lengths},
+        DIV_1: {((1, 9), digits(j), quotient): 19 * singles[j] for j in lengths}
+               | {((0, 0), digits(j), quotient): singles[j] for j in lengths},
         MUL: {(digits(i), digits(j), swap): w for (i, j), w in sizes.products.items()},
-        DIV: {(digits(i), digits(j), dividend): w for (i, j), w in sizes.quotients.items()},
+        DIV: {(digits(i), digits(j), law): w for law in sizes.divisions
+              for (i, j), w in sizes.quotients.items()},
     }
     return [Cell(task, *cell, int(sizes.rows * sizes.shares[task] * weight
                                   // (100 * sum(table.values()))))
@@ -220,14 +249,14 @@ def spread(sizes: Sizes) -> list[Cell]:
 
 
 MIXTURES = {"paper": paper, "notebook": notebook, "demo": partial(spread, DEMO),
-            "demo-large": partial(spread, DEMO_LARGE)}
+            "demo-large": partial(spread, DEMO_LARGE), "demo-16": partial(spread, DEMO_16)}
 
 
 def excluded(mixture: str, a: int, op: str, b: int) -> bool:
     """Whether a mixture leaves the question out if an evaluation suite asks it.
 
     `paper` does so except in its small cells, which hold every question (they are marked in tables
-    of results); `demo` and `demo-large` except among the hundred questions of one digit;
+    of results); the `demo` ones except among the hundred questions of one digit;
     `notebook`, which is as published, never.
     """
     if mixture == "paper":
