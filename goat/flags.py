@@ -17,7 +17,7 @@ from goat.optim import MUON_DECAY
 from goat.tasks.pretraining import MIXES
 
 EMBEDDED = Path(__file__).parent / "base"
-ENOUGH = 1536  # tokens of a pass, at which it is faster than recomputing one of 8,192 (README, Speed)
+ENOUGH = 1536  # tokens of a pass: faster than recomputing one of 8,192 (README, Speed)
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -251,14 +251,13 @@ def fit(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
         blocks = next(iter(memory.state(config, setting).values()))
         args.int8 = gpu and not args.full and blocks > card / 2
     setting = replace(setting, int8=args.int8)
-    if args.checkpointing == "auto":
-        if gpu and not memory.plan(config, **vars(setting)).fits(card):
-            rows = memory.largest(config, card, **vars(setting))
-            if rows * length >= ENOUGH:
-                setting = replace(setting, micro_batch=rows)
-                args.micro_tokens = rows * length * distributed.processes()
-            else:
-                setting = replace(setting, checkpointing=True)
+    if args.checkpointing == "auto" and gpu and not memory.plan(config, **vars(setting)).fits(card):
+        rows = memory.largest(config, card, **vars(setting))
+        if rows * length >= ENOUGH:
+            setting = replace(setting, micro_batch=rows)
+            args.micro_tokens = rows * length * distributed.processes()
+        else:
+            setting = replace(setting, checkpointing=True)
     args.checkpointing = "on" if setting.checkpointing else "off"
     return setting
 

@@ -101,11 +101,6 @@ def test_laws():
     assert set(a.tolist()) == {98, 100} and abs((a == 98).mean() - 0.5) < 0.02
     a, b = mixtures.dividend(first, second, rng)
     assert set(a.tolist()) == {6}  # a smaller dividend stays as it is
-    a, b = mixtures.close(np.full(20_000, 4_567), np.full(20_000, 40), rng)  # 114 and a bit
-    assert set(b.tolist()) == {40}  # by 114, 110 and 100, a twentieth and less beside them
-    assert set(a.tolist()) == {40 * q + off for q in (114, 110, 100) for off in (-3, -2, -1, 1, 2, 3)}
-    assert abs((a < 4_050).mean() - 1 / 3) < 0.02 and abs((a % 40 < 20).mean() - 0.5) < 0.02
-    assert mixtures.close(first, second, rng)[0].tolist() == first.tolist()
 
 
 def test_paper_mends_the_traps():
@@ -158,7 +153,7 @@ def test_demo_is_small_and_has_the_special_cases(mixture, sizes):
     if sizes is mixtures.DEMO_16:  # whose table of sums is not one of equal sizes only
         assert lengths[16, 8] == pytest.approx(lengths[16, 16] * 110 / 60 / 2, rel=0.1)
         digits = Counter(longest[tasks == DIV_1].tolist())
-        assert digits[16] + digits[17] > 8 * digits[10]
+        assert digits[16] + digits[17] > 8 * digits[10] and digits[10] > 100
     product = (tasks == MUL) | (tasks == MUL_1)
     cases = {"x 0": product & (b == 0), "0 x": product & (a == 0), "x 1": product & (b == 1),
              "x 30": (tasks == MUL) & (b == 30), "a < b": (tasks == DIV) & (a < b),
