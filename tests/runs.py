@@ -31,3 +31,11 @@ def log(out) -> list[dict]:
 
 def adapter(out) -> bytes:
     return (Path(out) / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def stop_after_first(save):
+    """`save`, a `RunFolder.save_state`, that ends the run behind its first state."""
+    def saving(self, state):
+        save(self, state)
+        raise KeyboardInterrupt
+    return saving

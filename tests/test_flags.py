@@ -55,9 +55,11 @@ def test_smaller_batches_before_recomputation_and_that_before_giving_up(card):
     large = memory.PRESETS["llama-13b"]
     assert decide(config=large).checkpointing  # there is room for 2 rows, of 512 tokens each
     assert decide(config=large).micro_batch == 16
-    assert decide("--checkpointing", "off").micro_batch == 16  # will not fit, as is said then
+    kept = decide("--checkpointing", "off")  # will not fit, as is said then
+    assert not kept.checkpointing and kept.micro_batch == 16
     kept = decide("--checkpointing", "on")
     assert kept.checkpointing and kept.micro_batch == 16
+    assert decide("--micro-tokens", "512", "--checkpointing", "on").checkpointing
 
 
 def test_a_large_card_holds_the_base_in_16_bits(card):

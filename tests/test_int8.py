@@ -6,7 +6,7 @@ that paper has a threshold. Run: python -m pytest tests/test_int8.py
 
 import pytest
 import torch
-from tiny import tiny_model, tiny_tokens
+from tiny import off, tiny_model, tiny_tokens
 
 from goat.errors import UserError
 from goat.int8 import Int8Linear, int_product, quantise, to_int8, use_int8_inputs
@@ -21,11 +21,6 @@ def layer_of(weight):
     layer = Int8Linear(weight.size(1), weight.size(0))
     layer.store(weight)
     return layer
-
-
-def off(got, want):
-    """Relative error in the Frobenius norm."""
-    return ((got.double() - want.double()).norm() / want.double().norm()).item()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from argparse import Namespace
 
 import pytest
 import torch
-from runs import adapter, flags, log, run_script
+from runs import adapter, flags, log, run_script, stop_after_first
 from safetensors.torch import load_file, save_file
 
 import train
@@ -79,13 +79,6 @@ def test_full_training_with_muon_resumes_to_the_bit(tiny_base, tmp_path, capsys)
         assert torch.equal(models[0][name], models[1][name])
         assert torch.equal(models[0][name], models[2][name]), name
     assert state.exists()
-
-
-def stop_after_first(save):
-    def saving(self, state):
-        save(self, state)
-        raise KeyboardInterrupt
-    return saving
 
 
 def test_fp16_follows_fp32_and_finds_its_loss_scale_and_resumes_to_the_bit(

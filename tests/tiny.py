@@ -1,4 +1,4 @@
-"""Tiny models for the tests. Nothing here is a test.
+"""Tiny models for the tests, and a measure of error. Nothing here is a test.
 
 Weights are large enough that every part of the model shows in the logits, and the norms' weights
 differ from 1, so that a swapped or forgotten tensor cannot pass.
@@ -33,3 +33,8 @@ def tiny_model(config: LlamaConfig = GROUPED, seed: int = 0) -> Llama:
 def tiny_tokens(rows: int = 2, length: int = 16, vocab: int = 64, seed: int = 1) -> torch.Tensor:
     """Random token ids (rows, length)."""
     return torch.randint(vocab, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def off(got, want):
+    """Relative error in the Frobenius norm."""
+    return ((got.double() - want.double()).norm() / want.double().norm()).item()
