@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,8 @@ from goat.evaluate import Record, evaluate
 from goat.flags import EMBEDDED
 from goat.model import Llama
 from goat.questions import (Question, find_expression, fingerprint, gsm8k_questions,
-                            read_questions)
+                            read_questions, true_answer)
 from goat.run_folder import fingerprint as folder_hash
-from goat.tasks.arithmetic import work
 from goat.tasks.word_problems import TASK
 from goat.tokenizer import Tokenizer
 
@@ -118,7 +117,8 @@ def check(args: argparse.Namespace) -> None:
     if (args.bare or args.wording) and unworded:
         raise UserError("--wording and --bare are for sums, products and quotients: the suite "
                         f"{min(unworded)} has one wording")
-    refuse_empty(args, "base", "data")
+    refuse_empty(args, "base", "data", "adapter", "gsm8k", "leave_out", "html", "plot",
+                 "value_adapter")
     if args.plot and not args.compare:
         raise UserError("--plot draws what --compare puts side by side: add --compare FILE …")
     for flag in ("limit", "batch_size", "max_new_tokens", "beams", "samples"):
@@ -191,10 +191,7 @@ def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace)
         if operands is None:
             raise UserError(f"--bare needs a question like 397 * 4429, not {text!r}")
         instruction, given = "", "{} {} {} = ".format(*operands)
-    answer = ""
-    if operands:
-        a, op, b = operands
-        answer = str(a % b) if op == "%" else work(a, op, b, steps=False)[1]
+    answer = true_answer(*operands) if operands else ""
     question = Question("ask", "ask", instruction, given, answer, operands=operands,
                         task=TASK if args.interpreter else "")
     records, _ = evaluate(model, tokenizer, [question], **decoding(args, [question]))
@@ -230,6 +227,8 @@ def ask_in_turn(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace) ->
 def gather(args: argparse.Namespace) -> list[Question]:
     """The questions of --data, --gsm8k and --suite."""
     questions = read_questions(args.data, args.limit) if args.data else []
+    if questions and questions[0].suite in suites.SUITES:  # it must not pass for that suite
+        questions = [replace(q, suite=f"file {q.suite}") for q in questions]
     if args.gsm8k:
         questions += gsm8k_questions(args.gsm8k, args.limit)
     if args.suite or not (args.data or args.gsm8k):
@@ -242,8 +241,9 @@ def gather(args: argparse.Namespace) -> list[Question]:
             raise UserError(f"--cell: no questions are called {' or '.join(args.cell)}; there are "
                             f"{', '.join(cells[:12])}{', …' * (len(cells) > 12)}")
     if args.leave_out:
-        trained = {q.asked for q in read_questions(args.leave_out)}
-        left = [q for q in questions if q.asked not in trained]
+        rows = read_questions(args.leave_out, answers=False)
+        trained = {q.asked for q in rows} | {q.prompt for q in rows}
+        left = [q for q in questions if q.asked not in trained and q.prompt not in trained]
         print(f"left out: {len(questions) - len(left):,} questions that {args.leave_out} holds")
         if not left:
             raise UserError(f"--leave-out: {args.leave_out} holds every question, none is left")

@@ -20,7 +20,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -198,6 +197,8 @@ def write_word_problems(args: argparse.Namespace,
     there go, so that all are of one run.
     """
     out = args.out or "data/word_problems.jsonl"
+    if out == "-" and args.from_model:
+        raise UserError("--from-model writes a file beside the rows: name one with --out, not -")
     if out != "-":
         check_place(out)  # sampling may take hours
     source = word_data.source_rows(args)
@@ -208,17 +209,15 @@ def write_word_problems(args: argparse.Namespace,
         found = self_training.sample(rows, args)
         rows, wrong, complete = found.right, found.wrong, found.complete
         notes = [self_training.summary(found)]
+        if not rows:  # what stands there may have taken hours too
+            raise UserError(f"{args.from_model}: solves none of {len(source.rows):,} questions; "
+                            "nothing is written or replaced")
     word_data.write_beside(out, "wrong", wrong)
     word_data.write_beside(out, "left-out", word_data.rejected_rows(source.rejections))
     if source.rejections:
         notes.append(word_data.rejected(out, source.rejections, len(rows)))
     if wrong:
         notes.append(f"wrong solutions: {word_data.beside(out, 'wrong')}")
-    if not rows:
-        if out != "-":
-            Path(out).unlink(missing_ok=True)
-        raise UserError(f"{args.from_model}: solves none of {len(source.rows):,} questions; "
-                        "nothing is written but its wrong solutions, if it states answers")
     report = dataset.write_list(out, rows, count_tokens)
     report.left_out = source.drawn_again
     say(out, table(report, count_tokens, f"{out}: {len(rows):,} rows"), *notes)

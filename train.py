@@ -22,7 +22,7 @@ from tqdm import tqdm
 from goat import checkpoint, device, lora, memory, optim, probe, suites, value_head
 from goat.batching import IGNORE, Batch, RowBatches, SkillStream
 from goat.distributed import Group
-from goat.errors import UserError, run
+from goat.errors import UserError, run, spelt
 from goat.flags import EMBEDDED, fit, lora_targets, memory_advice, parse_args
 from goat.meter import Meter
 from goat.model import Llama
@@ -127,6 +127,7 @@ def main(argv: list[str] | None = None) -> int | None:
         print(memory.plan(config, **vars(setting)).table(memory.room(where)))
         return
     group = Group(where)
+    group.same(**{spelt(k): getattr(args, k) for k in ("int8", "checkpointing", "micro_tokens")})
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
     say = folder.say
     say(f"{folder.path}: {where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads; "
@@ -141,6 +142,8 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.compile:
         model.run_block = device.compiled(model.run_block, where)
     masters = optim.MasterWeights(lora.trainable(model))
+    if args.adapter and not args.value_head and (Path(args.adapter) / value_head.FILE).exists():
+        say(f"note: the value head of {args.adapter} is left out; --value-head trains it further")
     learning, total = (sum(p.numel() for p in ps) for ps in (masters.params, model.parameters()))
     say(f"{learning:,} of {total:,} parameters learn ({100 * learning / total:.2f} %)")
 

@@ -30,6 +30,7 @@ from goat.tensor_files import (checked, open_tensors, positive, read_json, refus
 PREFIX = "base_model.model."
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")  # in this order of preference
+VALUE_HEAD = "value_head.safetensors"  # beside them where there is a value model; ours, not PEFT's
 
 # Settings that change the adapted model's function in ways this project does not compute:
 # key -> the values under which it computes exactly what peft would.
@@ -172,10 +173,16 @@ def read_adapter_config(file: Path) -> dict:
     dropout = config.get("lora_dropout") or 0.0
     if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise UserError(f"{file}: lora_dropout must be in [0, 1), not {dropout!r}")
-    targets = config.get("target_modules")
-    if not targets or not all(isinstance(target, str) for target in targets):
-        raise UserError(f"{file}: target_modules must be a list of names or a regular expression, "
-                        f"not {targets!r}")
+    for key in ("target_modules", "exclude_modules"):
+        names = config.get(key) or []
+        listed = isinstance(names, (str, list)) and all(isinstance(name, str) for name in names)
+        if not listed or not names and key == "target_modules":
+            raise UserError(f"{file}: {key} must be a list of names or a regular expression, "
+                            f"not {config.get(key)!r}")
+    blocks = config.get("layers_to_transform")
+    if blocks is not None and not isinstance(blocks, int) and not (
+            isinstance(blocks, list) and all(isinstance(n, int) for n in blocks)):
+        raise UserError(f"{file}: layers_to_transform must be a list of numbers, not {blocks!r}")
     unknown = sorted(set(config) - set(PLAIN) - READ - BOOKKEEPING)
     if unknown:
         print(f"note: {file}: unknown keys are ignored: {', '.join(unknown)}")
@@ -236,35 +243,48 @@ def refuse_useless(factors: dict[str, tuple[Tensor, Tensor]], where: str) -> Non
 
 
 def average(folders: Sequence[str | Path], out: str | Path) -> None:
-    """Write the mean of the LoRA matrices of several adapters as a new PEFT folder.
+    """Write the mean of the LoRA matrices of several adapters as a new PEFT folder, and of their
+    value heads where all have one.
 
     It often answers better what none of them was taught ("model soups", Wortsman et al. 2022,
     arXiv 2203.05482). Means of A and of B belong together only where the adapters lie close to
     each other, as those do of which one was trained further from the other. Raises UserError for
     adapters of other settings, names or shapes than the first one's, and for a full `out`.
     """
-    out = Path(out)
+    out, folders = Path(out), [Path(folder) for folder in folders]
     refuse_full(out)
-    first, sums = None, {}
-    for folder in map(Path, folders):
-        config = read_adapter_config(folder / CONFIG)
-        first = first or config
+    configs = [read_adapter_config(folder / CONFIG) for folder in folders]
+    for folder, config in zip(folders, configs):
         for key in sorted(READ):
-            values = [sorted(c[key]) if isinstance(c.get(key), list) else c.get(key)
-                      for c in (first, config)]
+            values = [sorted(c[key]) if isinstance(c.get(key), list) else c.get(key) or None
+                      for c in (configs[0], config)]
             if values[0] != values[1]:
                 raise UserError(f"{folder / CONFIG}: {key} is {values[1]!r}, but {values[0]!r} in "
                                 f"{folders[0]}; only adapters of equal settings have a mean")
-        file = weights_file(folder)
+    means = {WEIGHTS[0]: mean([weights_file(folder) for folder in folders])}
+    heads = [folder / VALUE_HEAD for folder in folders]
+    if with_head := [head for head in heads if head.is_file()]:
+        if with_head != heads:
+            raise UserError(f"{with_head[0]}: not every adapter has a value head, so they have no "
+                            "mean; average adapters that all have one, or none")
+        means[VALUE_HEAD] = mean(heads)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, tensors in means.items():
+        write_tensors(tensors, out / name)
+    write_json(configs[0], out / CONFIG)
+
+
+def mean(files: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean, in fp32, of tensor files that hold the same names and shapes."""
+    sums = {}
+    for file in files:
         readers = open_tensors(file)
-        same_names(readers, sums or readers, str(file), f"against {folders[0]}")
+        same_names(readers, sums or readers, str(file), f"against {files[0]}")
         for name, read in readers.items():
             tensor = read()
             total = sums.get(name, torch.zeros(tensor.shape))
             sums[name] = total + checked(tensor, f"{file}: {name}", total.shape).float()
-    out.mkdir(parents=True, exist_ok=True)
-    write_tensors({name: total / len(folders) for name, total in sums.items()}, out / WEIGHTS[0])
-    write_json(first, out / CONFIG)
+    return {name: total / len(files) for name, total in sums.items()}
 
 
 def main(argv: list[str] | None = None) -> None:

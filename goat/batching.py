@@ -67,15 +67,18 @@ def read_rows(path: str | os.PathLike) -> Iterator[dict[str, str]]:
             raise UserError(f"{path}, line {error.lineno}: the JSON list is broken: {error.msg}")
         except UnicodeDecodeError:
             raise UserError(f"{path}: this is not a text file in UTF-8")
+        except ValueError as error:  # a number of thousands of digits
+            raise UserError(f"{path}: this cannot be read ({error})")
         for number, line in enumerate(lines, 1):
             if not is_list and not line.strip():
                 continue
             try:
                 row = line if is_list else json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not a JSON object ({error.msg})")
             except UnicodeDecodeError:
                 raise UserError(f"{path}, line {number}: this is not text in UTF-8")
+            except ValueError as error:  # no JSON, or a number of thousands of digits
+                raise UserError(f"{path}, line {number}: not a JSON object "
+                                f"({getattr(error, 'msg', error)})")
             where = f"{path}, {'row' if is_list else 'line'} {number}"
             yield checked_row(row, where)
 

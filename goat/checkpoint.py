@@ -224,7 +224,7 @@ def rope_theta(raw: dict, file: Path) -> float:
 
     Any stretched variant (linear, dynamic, yarn, llama3 …) is refused in both spellings.
     """
-    thetas = {float(raw["rope_theta"])} if raw.get("rope_theta") else set()
+    thetas = {positive(raw, file, "rope_theta", kind=float)} if raw.get("rope_theta") else set()
     for key in ("rope_scaling", "rope_parameters"):
         rope = raw.get(key) or {}
         kind = rope.get("rope_type", rope.get("type")) if isinstance(rope, dict) else rope
@@ -233,7 +233,7 @@ def rope_theta(raw: dict, file: Path) -> float:
             raise UserError(f"{file}: {key} {rope!r} is not supported: only rope_type default is "
                             "(Llama 3.1 and later use others)")
         if rope.get("rope_theta"):
-            thetas.add(float(rope["rope_theta"]))
+            thetas.add(positive(rope, file, "rope_theta", kind=float))
     if len(thetas) > 1:
         raise UserError(f"{file}: rope_theta differs from the one in rope_parameters: {thetas}")
     return thetas.pop() if thetas else 10000.0

@@ -83,6 +83,19 @@ class Group:
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def same(self, **values: object) -> None:
+        """Raises UserError, in every process, where they have not all the same `values`."""
+        if self.size == 1:
+            return
+        everybody = [None] * self.size
+        with together():
+            dist.all_gather_object(everybody, values)
+        for name, value in values.items():
+            if len(found := {str(theirs[name]) for theirs in everybody}) > 1:
+                raise UserError(f"the processes chose {name} = {' and '.join(sorted(found))}, by "
+                                f"the memory of their cards: give {name} yourself, so that it is "
+                                "the same for all")
+
     def close(self) -> None:
         if self.size > 1:
             with together():

@@ -50,7 +50,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     group = parser.add_argument_group("LoRA")
     add = group.add_argument
     add("--adapter", help="LoRA folder in PEFT's format to train further, with its rank, alpha, "
-                          "dropout, targets and value head (default: a fresh one)")
+                          "dropout and targets, with --value-head also its value head (default: a "
+                          "fresh one)")
     add("--lora-r", type=int, default=64, help="rank (default %(default)s)")
     add("--lora-alpha", type=float, help="scaling is alpha / rank (default: the rank)")
     add("--lora-dropout", type=float, default=0.05,

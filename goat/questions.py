@@ -20,7 +20,7 @@ from pathlib import Path
 
 from goat.errors import UserError
 from goat.tasks import audit, longhand, phrasing
-from goat.tasks.arithmetic import parse_question
+from goat.tasks.arithmetic import parse_question, work
 from goat.tasks.gsm8k import problems
 from goat.tasks.word_problems import TASK, number
 
@@ -103,8 +103,17 @@ def find_expression(text: str) -> tuple[int, str, int] | None:
     return parse_question(f"{a} {audit.OPERATIONS.get(sign, sign)} {b}")
 
 
-def read_questions(path: str | os.PathLike, limit: int | None = None) -> list[Question]:
+def true_answer(a: int, op: str, b: int) -> str:
+    """The answer of `a op b`; op is one of + - * / %."""
+    return str(a % b) if op == "%" else work(a, op, b, steps=False)[1]
+
+
+def read_questions(path: str | os.PathLike, limit: int | None = None,
+                   answers: bool = True) -> list[Question]:
     """The questions of a file (the first `limit` of them); its stem is the suite's name.
+
+    With `answers=False` only what is asked matters: rows may lack an answer, as those for training
+    may, and an expression counts whatever the row answers.
 
     Raises UserError naming file and line (or row) for anything that cannot be used.
     """
@@ -120,7 +129,8 @@ def read_questions(path: str | os.PathLike, limit: int | None = None) -> list[Qu
             else:
                 records = ((f"line {number}", {"instruction": question, "answer": answer})
                            for number, question, answer in longhand.read_pairs(path))
-            questions = [_question(path, where, row) for where, row in islice(records, limit)]
+            questions = [_question(path, where, row, answers)
+                         for where, row in islice(records, limit)]
         except UserError:  # a ValueError too, but said already
             raise
         except json.JSONDecodeError as error:
@@ -166,7 +176,7 @@ def _bigbench_row(example: object) -> object:
     return {"instruction": example.get("input", ""), "answer": target}
 
 
-def _question(path: Path, where: str, row: object) -> Question:
+def _question(path: Path, where: str, row: object, answers: bool) -> Question:
     if not isinstance(row, dict):
         raise UserError(f"{path}, {where}: a row must be an object with the fields instruction, "
                         "input and answer")
@@ -177,19 +187,20 @@ def _question(path: Path, where: str, row: object) -> Question:
         if not text.isascii() and re.search(r"[\ud800-\udfff]", text):
             raise UserError(f"{path}, {where}: the field {key!r} holds half of a surrogate pair, "
                             "which is no text")
-    if not texts["answer"].strip():
+    if answers and not texts["answer"].strip():
         raise UserError(f"{path}, {where}: the row has no answer; evaluation needs the field "
                         "'answer' in every row")
     if not (texts["instruction"] or texts["input"]):
         raise UserError(f"{path}, {where}: the row has neither instruction nor input")
+    task = row.get("task") if isinstance(row.get("task"), str) else ""
     operands = find_expression(texts["input"]) or find_expression(texts["instruction"])
-    cell = row.get("task")
+    if answers and operands and texts["answer"].strip() != true_answer(*operands):
+        operands = None  # an expression stands there, but something else is asked
+    cell = task or "all"
     if operands and operands[1] != "%":
         a, op, b = operands
         cell = cell_name(op, len(str(a)), len(str(b)))
-    task = row.get("task") if isinstance(row.get("task"), str) else ""
-    return Question(path.stem, cell if isinstance(cell, str) else "all", **texts,
-                    operands=operands, task=task)
+    return Question(path.stem, cell, **texts, operands=operands, task=task)
 
 
 def gsm8k_questions(folder: str | os.PathLike, limit: int | None = None) -> list[Question]:

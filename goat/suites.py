@@ -1,8 +1,9 @@
 """Named evaluation sets: each suite is a function that yields questions with their answers.
 
 A suite is a list of cells ("mul 3Dx3D"); each cell has its own random numbers, keyed by suite,
-cell and seed, so a cell's questions never depend on the others. Within a cell no question comes
-twice; a cell with no more possible questions than asked for is listed whole, in random order.
+cell and seed, so a cell's questions never depend on the others. Within a cell of numbers no
+question comes twice; one with no more possible questions than asked for is listed whole, in random
+order. (`skills` and `word_problems` draw rows as training does: a few may come twice.)
 
     bigbench       BIG-bench arithmetic: 1 to 5 digits, four operations, its wording, exact
                    divisions; one-digit cells have zero operands (20 cells)
@@ -17,7 +18,7 @@ twice; a cell with no more possible questions than asked for is listed whole, in
 
 The questions of `RESERVED_SUITES` must not be trained on: `reserved()` gives them to the data
 generator. Cells with fewer than 10,000 possible questions are excepted (training has to see most of
-them); `Question.small` marks those in every table.
+them); `Question.small` marks those in the table of cells.
 """
 
 import random
@@ -274,7 +275,7 @@ def flags_for(task: str) -> str:
     """The flags of eval.py for questions like those of rows of this `task`."""
     if task == TASK:
         return f"--suite {TASK} --interpreter"
-    if task == "skills":
+    if task == "skills" or task in pretraining.KINDS:
         return "--suite skills"
     return "--suite longhand" if task.startswith("longhand") else "--suite demo"
 

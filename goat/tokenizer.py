@@ -23,7 +23,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from goat.errors import UserError, run
+from goat.errors import UserError, check_place, run
 from goat.tasks.word_problems import TAGS
 
 TEXT_FIELDS = ("question", "instruction", "input", "output", "answer")  # of rows and of GSM8K
@@ -153,6 +153,7 @@ def main(argv: list[str] | None = None) -> None:
                         help="let runs of digits become one token, to show what that costs")
     parser.add_argument("--out", default="tokenizer.model", help="file to write")
     args = parser.parse_args(argv)
+    check_place(args.out)
     texts = [text for path in args.files for text in read_corpus(path)]
     data = train_tokenizer(texts, args.vocab_size, args.group_digits)
     temporary = Path(f"{args.out}.tmp")

@@ -25,12 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from goat.adapter import VALUE_HEAD as FILE
 from goat.batching import Batch
 from goat.errors import UserError
 from goat.model import Llama
 from goat.tensor_files import checked, open_tensors, same_names, write_tensors
 
-FILE = "value_head.safetensors"
 TOKENS_A_ROW = 128  # times the rows of a batch: the tokens of a pass that values solutions
 LENGTH_STEP = 32  # padded lengths: every new shape costs a CPU's matrix library a new kernel
 

@@ -188,6 +188,8 @@ def test_excluded_modules_are_left_out(folder):
     (dict(target_modules=["q_proj"]), "4 unexpected: base_model.model.model.layers.0.self_attn.v"),
     (dict(target_modules=["q_proj", "v_proj", "o_proj"]), "4 missing"),
     (dict(layers_to_transform=[7]), "no linear layer"),
+    (dict(target_modules=5), "target_modules must be"), (dict(exclude_modules=5), "exclude_modules"),
+    (dict(layers_to_transform="1"), "layers_to_transform must be"),
 ])
 def test_settings_outside_plain_lora_are_refused_by_name(folder, changes, part):
     edit(folder, **changes)
@@ -331,6 +333,20 @@ def test_the_mean_of_adapters(tmp_path, folder, capsys):
     assert json.loads((tmp_path / "mean" / "adapter_config.json").read_text()) == json.loads(
         (folder / "adapter_config.json").read_text())
     load_adapter(tiny_model(), tmp_path / "mean")
+
+
+def test_the_mean_of_value_heads(tmp_path, folder):
+    """A setting that is absent in one file and false in the other is the same one."""
+    save_adapter(trained(), tmp_path / "b", "some/base")
+    edit(tmp_path / "b", use_rslora=None)
+    head = {"value_head.weight": torch.ones(1, 32), "value_head.bias": torch.zeros(1)}
+    save_file(head, folder / "value_head.safetensors")
+    with pytest.raises(UserError, match="not every adapter has a value head"):
+        adapter.average([tmp_path / "b", folder], tmp_path / "mean")
+    save_file({name: 3 * t + 1 for name, t in head.items()}, tmp_path / "b/value_head.safetensors")
+    adapter.average([tmp_path / "b", folder], tmp_path / "mean")
+    mean = load_file(tmp_path / "mean" / "value_head.safetensors")
+    assert mean["value_head.weight"].eq(2.5).all() and mean["value_head.bias"].item() == 0.5
 
 
 @pytest.mark.parametrize("other, said", [

@@ -63,7 +63,7 @@ def test_check_reads_the_published_format(tmp_path, capsys):
             ("Kindly resolve {}!", "{} => ?", "I say {}, you say?")
             for text in (text.format("62 * 5083"), text.format("the product of 62 and 5083"))]
     path = tmp_path / "dataset.json"
-    path.write_text(json.dumps(rows, indent=4))
+    path.write_text(" \n" + json.dumps(rows, indent=4))
     assert generate_data.main(["--check", str(path), "--workers", "1"]) == 0
     rows[4]["answer"] = "1"
     path.write_text(json.dumps(rows))
@@ -87,6 +87,7 @@ def test_a_task_that_is_no_text_is_a_finding():
         found = audit.audit_row(json.dumps({**GOOD, "task": task}))
         assert found == "the field 'task' is not a string"
     assert audit.audit_row(json.dumps({**GOOD, "task": None})) is None
+    assert "not a JSON object" in audit.audit_row('{"x": ' + "1" * 5000 + "}")
 
 
 def test_check_keeps_the_first_bad_rows(tmp_path, capsys):

@@ -133,6 +133,7 @@ def test_long_rows_are_left_out_and_counted(rows_file, tokenizer):
 
 
 @pytest.mark.parametrize("line, message", [
+    ('{"x": ' + "1" * 5000 + "}", "line 2: not a JSON object"),
     ("{broken", "line 2: not a JSON object"), ("[1]", "line 2: a row must be a JSON object"),
     ('{"instruction": "a"}', "line 2: the field 'output' must be a string"),
     ('{"instruction": "a", "output": 5}', "line 2: the field 'output' must be a string"),

@@ -7,6 +7,7 @@ import pytest
 
 from goat.bench import decode
 from goat.errors import UserError
+from goat.lora import LoRALinear
 
 
 def test_figures_by_hand():
@@ -15,6 +16,17 @@ def test_figures_by_hand():
     peer = 20.0, [[5, 6], [7, 7], [8], []]
     assert decode.figures(ours, peer).split() == ["60", "20", "3.0", "50.0%"]
     assert decode.figures(ours).split() == ["60", "-", "-", "-"]
+
+
+def test_what_is_measured_is_what_a_merged_adapter_runs_as(monkeypatch, capsys):
+    """Its layers are plain and joined, as after `eval.py --merge`."""
+    models = []
+    monkeypatch.setattr(decode, "transformers_like", lambda model, tokenizer: None)
+    monkeypatch.setattr(decode, "timed", lambda engine, *a: (models.append(engine.model), (1, []))[1])
+    decode.main(["--batch-sizes", "1", "--device", "cpu"])
+    layers = list(models[0].modules())
+    assert not any(isinstance(layer, LoRALinear) for layer in layers)
+    assert sum("joined" in layer.__dict__ for layer in layers) == 2 * len(models[0].model.layers)
 
 
 def test_tokens_behind_eos_do_not_count():

@@ -126,7 +126,7 @@ def test_heads_default_to_as_many_key_heads_and_llama_7b_is_the_default(folder):
     (dict(rope_scaling={"type": "linear", "factor": 2.0}), "rope_scaling"),
     (dict(rope_scaling={"rope_type": "llama3", "factor": 8.0}), "rope_type default"),
     (dict(rope_scaling={"factor": 2.0}), "rope_scaling"),
-    (dict(rope_scaling="linear"), "rope_scaling"),
+    (dict(rope_scaling="linear"), "rope_scaling"), (dict(rope_theta="x"), "rope_theta must be"),
     (dict(rope_parameters={"rope_type": "yarn", "rope_theta": 1e4}), "rope_parameters"),
     (dict(rope_parameters={"rope_type": "default", "partial_rotary_factor": 0.5}), "partial"),
     (dict(rope_parameters={"rope_type": "default", "rope_theta": 5e5}), "differs"),

@@ -77,6 +77,30 @@ def test_the_groups_threads_end_with_it():
     assert [process.communicate(timeout=WAIT)[0] for process in processes] == ["[]\n"] * 2
 
 
+CHOICES = """
+import os
+import torch
+from goat.distributed import Group
+from goat.errors import UserError
+group = Group(torch.device("cpu"))
+group.same(**{"--int8": True})
+try:
+    group.same(**{"--int8": True, "--micro-tokens": 512 * (1 + group.rank)})
+except UserError as error:
+    print(error)
+group.close()
+"""
+
+
+def test_processes_that_chose_differently_are_refused():
+    """Else each would take its share of other micro-batches, and rows would be lost."""
+    processes = [subprocess.Popen([sys.executable, "-c", CHOICES], env=place, text=True,
+                                  stdout=subprocess.PIPE, cwd=ROOT) for place in two_places()]
+    for process in processes:
+        assert process.communicate(timeout=WAIT)[0].startswith(
+            "the processes chose --micro-tokens = 1024 and 512")
+
+
 def test_each_row_goes_to_one_process(monkeypatch):
     batch = Batch(torch.arange(10).view(5, 2), torch.arange(10, 20).view(5, 2), [7, 8, 9])
     shares = []

@@ -211,6 +211,23 @@ def test_questions_that_were_trained_on_are_left_out(run, tmp_path):
     write_rows(rows, [(q.instruction, q.input, q.answer) for q in asked])
     with pytest.raises(UserError, match="holds every question"):
         run(*flags, rows)
+    rows.write_text("".join(json.dumps({"instruction": q.instruction, "input": q.input,
+                                        "output": "..."}) + "\n" for q in asked[1:]))
+    assert "left out: 139 questions" in run(*flags, rows)[1]  # rows for training, without answers
+
+
+def test_all_that_a_file_holds_is_left_out_of_the_suite_skills(run, tmp_path):
+    asked = suites.load(["skills"], 3)
+    write_rows(tmp_path / "rows.jsonl", [(q.instruction, q.input, q.answer) for q in asked])
+    with pytest.raises(UserError, match="holds every question"):
+        run("--suite", "skills", "--limit", 3, "--leave-out", tmp_path / "rows.jsonl")
+
+
+def test_a_file_does_not_pass_for_the_suite_of_its_name(run, tmp_path):
+    rows = tmp_path / "large.jsonl"
+    write_rows(rows, [("What is 1234 * 12345678?", "1234 * 12345678", str(1234 * 12345678))])
+    _, shown, results = run("--data", rows)
+    assert [r["suite"] for r in results["records"]] == ["file large"] and "GPT-4" not in shown
 
 
 def write_rows(path, rows):
@@ -264,6 +281,8 @@ def test_ask(run, monkeypatch, capsys):
     (["--samples", 4, "--temperature", 0], "all --samples of a problem would be the same"),
     (["--compare", "a.json", "--suite", "demo"], "--compare asks nothing: leave out --"),
     (["--base", ""], "--base is empty"), (["--data", ""], "--data is empty"),
+    (["--gsm8k", ""], "--gsm8k is empty"), (["--leave-out", ""], "--leave-out is empty"),
+    (["--adapter", ""], "--adapter is empty"), (["--html", ""], "--html is empty"),
     (["--show", -1, "--limit", 1], "--show -1: must be 0 or more"),
     (["--merge", "--adapter", "none", "--limit", 1], "--merge folds an adapter into the weights"),
     (["--ask", "  "], "--ask: the question is empty"), (["--out", ""], "--out needs the name"),

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from goat import suites
-from goat.tasks import phrasing, pretraining, skills, word_templates
+from goat.tasks import naming, phrasing, pretraining, skills, word_templates
 
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (-?\d+)(?: R (\d+))?(?![\d+*/-]| [-+*/])")
 PRODUCT = re.compile(r"(\d+) ?(?:\*|x|/|divided by|times|multiplied by) ?(\d+)")
@@ -289,6 +289,11 @@ def test_no_subtraction_of_a_product(rows):
     """`left - divisor * part` is the line of a long division."""
     for row in rows:
         assert not re.search(r"\d - \d+ \* \d", row["input"] + row["output"]), row
+
+
+def test_numbers_longer_than_the_alphabet_get_names():
+    for rng in map(Random, range(500)):
+        assert naming.naming(rng, 40)
 
 
 def test_wordings_kept_for_evaluation_never_occur():

@@ -14,6 +14,7 @@ import pytest
 from goat import suites
 from goat.errors import UserError
 from goat.questions import Question, find_expression, fingerprint, read_questions
+from goat.scoring import judge
 from goat.tasks import phrasing
 
 
@@ -189,6 +190,18 @@ def test_rows_as_lines_and_as_a_list(tmp_path):
     whole = write(tmp_path / "rows.json", json.dumps(rows, indent=2))
     assert read_questions(whole) == questions
     assert read_questions(whole, limit=1) == questions[:1]
+
+
+def test_an_expression_that_is_not_what_is_asked(tmp_path):
+    """A row of the mixture `skills` and a story: right answers must count as right."""
+    rows = [{"instruction": "", "input": "What is 5 plus 3?\nExpression: ", "answer": "5 + 3",
+             "task": "question"},
+            {"instruction": "Tom runs 3-5 miles a day. How far in a week?", "answer": "28"}]
+    path = write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    questions = read_questions(path)
+    assert [(q.operands, q.cell) for q in questions] == [(None, "question"), (None, "all")]
+    assert all(judge(q, q.answer).right for q in questions)
+    assert [q.operands for q in read_questions(path, answers=False)] == [(5, "+", 3), (3, "-", 5)]
 
 
 def test_bigbench_json_and_line_pairs(tmp_path):

@@ -141,6 +141,8 @@ def test_a_broken_corpus_line_is_named(tmp_path):
     (tmp_path / "c.txt").write_bytes(b"a\ncaf\xe9\n")
     with pytest.raises(UserError, match="c.txt, line 2: this is not text in UTF-8"):
         main([str(tmp_path / "c.txt"), "--out", str(tmp_path / "t.model")])
+    with pytest.raises(UserError, match="no file can be written there"):  # said at once
+        main([str(tmp_path / "none.jsonl"), "--out", str(tmp_path)])
 
 
 def test_an_id_without_a_piece_is_no_error(tokenizer):

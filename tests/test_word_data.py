@@ -204,6 +204,9 @@ def test_from_a_model(make, tiny_base, tmp_path, monkeypatch):
     monkeypatch.setattr(self_training, "solve", lambda *a, **o: iter([]))
     with pytest.raises(UserError, match="solves none of 2 questions"):
         make(*flags)
-    assert not (tmp_path / "rows.wrong.jsonl").exists()  # of the run before
+    for name in ("rows.jsonl", "rows.wrong.jsonl"):  # of the run before
+        assert (tmp_path / name).exists()
+    with pytest.raises(UserError, match="name one with --out"):
+        generate_data.main(["--task", "word_problems", *map(str, flags), "--out", "-"])
     with pytest.raises(UserError, match="no file can be written there"):
         make(*flags, out="adapter")

@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     args.base = args.base or EMBEDDED
     model = checkpoint.load_model(args.base, dtype=dtype, device=where)
     if args.adapter:
-        model = lora.merge(checkpoint.load_adapter(model, args.adapter))
+        model = lora.merge(checkpoint.load_adapter(model, args.adapter), keep=False)
     tokenizer = Tokenizer(args.base)
     peer = transformers_like(model, tokenizer)
     ours = Ours(model.join(), tokenizer)

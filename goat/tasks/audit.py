@@ -44,7 +44,7 @@ def audit_file(path: str | os.PathLike, workers: int = 1, show: int = 10,
     holds no rows, begins with something else than JSON, or is a list that breaks off.
     """
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        is_list = file.read(1) == "["
+        is_list = file.read(64).lstrip().startswith("[")
         file.seek(0)
         audit = Audit("row" if is_list else "line")
         numbered = enumerate(list_elements(file, path) if is_list else file, 1)
@@ -67,7 +67,8 @@ def audit_file(path: str | os.PathLike, workers: int = 1, show: int = 10,
 def list_elements(file: TextIO, path: str | os.PathLike) -> Iterator[str]:
     """The JSON text of each element of the list in `file`, read piece by piece."""
     decoder, between = json.JSONDecoder(), re.compile(r"[\s,]*")
-    file.read(1)  # the opening bracket
+    while file.read(1) != "[":
+        pass  # white space before the opening bracket
     text, rows = "", 0
     while more := file.read(1 << 20):
         text, at = text + more, 0
@@ -99,8 +100,8 @@ def audit_row(text: str) -> str | None:
     """What is wrong first in a row, given as JSON text; None if nothing is."""
     try:
         row = json.loads(text)
-    except json.JSONDecodeError as error:
-        return f"{_NO_JSON} ({error.msg})"
+    except ValueError as error:  # or a number of thousands of digits
+        return f"{_NO_JSON} ({getattr(error, 'msg', error)})"
     if not isinstance(row, dict):
         return _NO_JSON
     for name in FIELDS:

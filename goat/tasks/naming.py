@@ -41,7 +41,7 @@ def joined(named: Named) -> str:
 def naming(rng: Random, top: int) -> tuple[str, str]:
     """The digits of a number get names, in order or with what follows each of them; or named
     digits become a number."""
-    digits = str(operand(rng, top))
+    digits = str(operand(rng, min(top, len(LETTERS) - 3)))  # a letter for each, zeros included
     if rng.random() < 0.3:
         digits = "0" * rng.randint(1, 3) + digits
     named = dict(zip(names(rng, len(digits)), digits))
