@@ -84,7 +84,7 @@ def test_golden_bytes(tmp_path):
         assert hashlib.sha256((tmp_path / mixture).read_bytes()).hexdigest()[:16] == golden
 
 
-GOLDEN = {"paper": "6d2192e5ebfc2192", "notebook": "a9a58a417865caea"}
+GOLDEN = {"paper": "c67da00fd6ebb8b8", "notebook": "15abdd45eaee35e9"}
 
 
 def test_bytes_do_not_depend_on_workers(tmp_path):

@@ -122,7 +122,7 @@ WORDINGS = {
           "Calculate the quotient of {a} and {b}.", "How many times does {b} go into {a}?",
           "Share {a} among {b}.", "Split {a} into {b} equal parts.", "Work out {a} divided by {b}.",
           "How often does {b} fit into {a}?", "Split {a} among {b}.", "{a} split into {b} parts",
-          "Put {a} into {b} equal groups.", "Cut {a} into {b} parts.",
+          "Cut {a} into {b} equal parts.", "Split the number {a} into {b} parts.",
           "How large is a part if {a} is split by {b}?", "Share {a} equally among {b}.",
           "Divide {a} into parts of {b}.", "Divide {a} equally among {b}."),
 }
