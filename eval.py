@@ -25,8 +25,9 @@ from goat.evaluate import Record, evaluate
 from goat.flags import EMBEDDED
 from goat.model import Llama
 from goat.questions import (Question, find_expression, fingerprint, gsm8k_questions,
-                            read_questions, true_answer)
+                            read_questions)
 from goat.run_folder import fingerprint as folder_hash
+from goat.tasks.arithmetic import work
 from goat.tasks.word_problems import TASK
 from goat.tokenizer import Tokenizer
 
@@ -191,7 +192,10 @@ def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace)
         if operands is None:
             raise UserError(f"--bare needs a question like 397 * 4429, not {text!r}")
         instruction, given = "", "{} {} {} = ".format(*operands)
-    answer = true_answer(*operands) if operands else ""
+    answer = ""
+    if operands:
+        a, op, b = operands
+        answer = str(a % b) if op == "%" else work(a, op, b, steps=False)[1]
     question = Question("ask", "ask", instruction, given, answer, operands=operands,
                         task=TASK if args.interpreter else "")
     records, _ = evaluate(model, tokenizer, [question], **decoding(args, [question]))

@@ -20,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -209,9 +210,14 @@ def write_word_problems(args: argparse.Namespace,
         found = self_training.sample(rows, args)
         rows, wrong, complete = found.right, found.wrong, found.complete
         notes = [self_training.summary(found)]
-        if not rows:  # what stands there may have taken hours too
-            raise UserError(f"{args.from_model}: solves none of {len(source.rows):,} questions; "
-                            "nothing is written or replaced")
+        if not rows:
+            say(out, *notes)
+            kept = "nothing is written or replaced"  # what stands there may have taken hours too
+            if wrong and not Path(out).exists():
+                word_data.write_beside(out, "wrong", wrong)
+                kept = f"its {len(wrong):,} wrong solutions are in {word_data.beside(out, 'wrong')}"
+            raise UserError(f"{args.from_model}: solves none of {len(found.first_right):,} "
+                            f"questions; {kept}")
     word_data.write_beside(out, "wrong", wrong)
     word_data.write_beside(out, "left-out", word_data.rejected_rows(source.rejections))
     if source.rejections:

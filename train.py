@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int | None:
         print(memory.plan(config, **vars(setting)).table(memory.room(where)))
         return
     group = Group(where)
-    group.same(**{spelt(k): getattr(args, k) for k in ("int8", "checkpointing", "micro_tokens")})
+    group.same(**{spelt(flag): getattr(args, flag) for flag in ("int8", "micro_tokens")})
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
     say = folder.say
     say(f"{folder.path}: {where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads; "

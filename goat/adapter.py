@@ -256,8 +256,9 @@ def average(folders: Sequence[str | Path], out: str | Path) -> None:
     configs = [read_adapter_config(folder / CONFIG) for folder in folders]
     for folder, config in zip(folders, configs):
         for key in sorted(READ):
-            values = [sorted(c[key]) if isinstance(c.get(key), list) else c.get(key) or None
+            values = [sorted(c[key]) if isinstance(c.get(key), list) else c.get(key)
                       for c in (configs[0], config)]
+            values = [None if value is False or value == [] else value for value in values]
             if values[0] != values[1]:
                 raise UserError(f"{folder / CONFIG}: {key} is {values[1]!r}, but {values[0]!r} in "
                                 f"{folders[0]}; only adapters of equal settings have a mean")

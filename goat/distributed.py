@@ -92,9 +92,8 @@ class Group:
             dist.all_gather_object(everybody, values)
         for name, value in values.items():
             if len(found := {str(theirs[name]) for theirs in everybody}) > 1:
-                raise UserError(f"the processes chose {name} = {' and '.join(sorted(found))}, by "
-                                f"the memory of their cards: give {name} yourself, so that it is "
-                                "the same for all")
+                raise UserError(f"the processes chose {name} {' and '.join(sorted(found))}, by the "
+                                f"memory of their cards: give {name} as the smallest card needs it")
 
     def close(self) -> None:
         if self.size > 1:

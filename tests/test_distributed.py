@@ -98,7 +98,17 @@ def test_processes_that_chose_differently_are_refused():
                                   stdout=subprocess.PIPE, cwd=ROOT) for place in two_places()]
     for process in processes:
         assert process.communicate(timeout=WAIT)[0].startswith(
-            "the processes chose --micro-tokens = 1024 and 512")
+            "the processes chose --micro-tokens 1024 and 512")
+
+
+def test_a_run_whose_processes_chose_differently_stops(tiny_base, rows, tmp_path):
+    """As two cards of different memory make train.py choose."""
+    processes = [run_script(flags(tiny_base, rows, tmp_path / "run", "--micro-tokens", tokens),
+                            env=place) for place, tokens in zip(two_places(), ("512", "256"))]
+    for process in processes:
+        assert "the processes chose --micro-tokens 256 and 512" in process.communicate(
+            timeout=WAIT)[0]
+        assert process.returncode == 2
 
 
 def test_each_row_goes_to_one_process(monkeypatch):

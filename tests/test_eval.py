@@ -283,6 +283,7 @@ def test_ask(run, monkeypatch, capsys):
     (["--base", ""], "--base is empty"), (["--data", ""], "--data is empty"),
     (["--gsm8k", ""], "--gsm8k is empty"), (["--leave-out", ""], "--leave-out is empty"),
     (["--adapter", ""], "--adapter is empty"), (["--html", ""], "--html is empty"),
+    (["--value-adapter", ""], "--value-adapter is empty"), (["--plot", ""], "--plot is empty"),
     (["--show", -1, "--limit", 1], "--show -1: must be 0 or more"),
     (["--merge", "--adapter", "none", "--limit", 1], "--merge folds an adapter into the weights"),
     (["--ask", "  "], "--ask: the question is empty"), (["--out", ""], "--out needs the name"),

@@ -269,6 +269,14 @@ def test_a_value_head_is_trained_further(tiny_base, tmp_path):
     assert {p for p in lora.trainable(kept)} >= {kept.value_head.weight, kept.value_head.bias}
 
 
+def test_a_value_head_that_is_left_out_is_named(tiny_base, rows, straight, tmp_path, capsys):
+    given = tmp_path / "given"
+    shutil.copytree(straight / "adapter", given)
+    value_head.save(value_head.add(checkpoint.load_model(tiny_base)), given)
+    train.main(further(tiny_base, rows, tmp_path / "run", given, "--max-steps", "1"))
+    assert f"the value head of {given} is left out" in capsys.readouterr().out
+
+
 def test_another_adapter_in_the_folder_is_not_gone_on_with(tiny_base, rows, straight, tmp_path):
     given, out = tmp_path / "given", tmp_path / "run"
     shutil.copytree(straight / "adapter", given)

@@ -193,15 +193,26 @@ def test_rows_as_lines_and_as_a_list(tmp_path):
 
 
 def test_an_expression_that_is_not_what_is_asked(tmp_path):
-    """A row of the mixture `skills` and a story: right answers must count as right."""
+    """A row of the mixture `skills` and a story; but a wrong label is asked for all the same."""
     rows = [{"instruction": "", "input": "What is 5 plus 3?\nExpression: ", "answer": "5 + 3",
              "task": "question"},
-            {"instruction": "Tom runs 3-5 miles a day. How far in a week?", "answer": "28"}]
+            {"instruction": "Tom runs 3-5 miles a day. How far in a week?", "answer": "28",
+             "task": "word_problems"},
+            {"instruction": "What is 397 x 4429?", "answer": "1,758,313"}]
     path = write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)))
     questions = read_questions(path)
-    assert [(q.operands, q.cell) for q in questions] == [(None, "question"), (None, "all")]
-    assert all(judge(q, q.answer).right for q in questions)
-    assert [q.operands for q in read_questions(path, answers=False)] == [(5, "+", 3), (3, "-", 5)]
+    assert [(q.operands, q.cell) for q in questions] == [
+        (None, "question"), (None, "word_problems"), ((397, "*", 4429), "mul 3Dx4D")]
+    assert judge(questions[0], "5 + 3").right
+    assert [q.operands for q in read_questions(path, answers=False)] == [
+        (5, "+", 3), (3, "-", 5), (397, "*", 4429)]
+
+
+@pytest.mark.parametrize("task, flags", [
+    ("skills", "skills"), ("alone", "skills"), ("climb", "skills"), ("add", "demo"), ("", "demo"),
+    ("longhand columns", "longhand"), ("word_problems", "word_problems --interpreter")])
+def test_what_a_run_is_evaluated_on(task, flags):
+    assert suites.flags_for(task) == f"--suite {flags}"
 
 
 def test_bigbench_json_and_line_pairs(tmp_path):

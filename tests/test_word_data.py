@@ -202,10 +202,16 @@ def test_from_a_model(make, tiny_base, tmp_path, monkeypatch):
     assert {row["label"] for row in wrong} == {"wrong"} and "n = 2     50.0 %" in shown
     assert generate_data.main(["--check", str(tmp_path / "rows.wrong.jsonl")]) == 0
     monkeypatch.setattr(self_training, "solve", lambda *a, **o: iter([]))
-    with pytest.raises(UserError, match="solves none of 2 questions"):
+    with pytest.raises(UserError, match="solves none of 0 questions"):
         make(*flags)
     for name in ("rows.jsonl", "rows.wrong.jsonl"):  # of the run before
         assert (tmp_path / name).exists()
+    monkeypatch.setattr(self_training, "solve", lambda *a, **o: iter([solution(0, 0, "-1")]))
+    with pytest.raises(UserError, match="nothing is written or replaced"):
+        make(*flags[:2], "--samples", 1, *flags[4:])
+    with pytest.raises(UserError, match="none of 1 questions; its 1 wrong solutions are in .*new.w"):
+        make(*flags[:2], "--samples", 1, *flags[4:], out="new.jsonl")
+    assert (tmp_path / "new.wrong.jsonl").exists() and not (tmp_path / "new.jsonl").exists()
     with pytest.raises(UserError, match="name one with --out"):
         generate_data.main(["--task", "word_problems", *map(str, flags), "--out", "-"])
     with pytest.raises(UserError, match="no file can be written there"):

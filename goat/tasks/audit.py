@@ -44,7 +44,7 @@ def audit_file(path: str | os.PathLike, workers: int = 1, show: int = 10,
     holds no rows, begins with something else than JSON, or is a list that breaks off.
     """
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        is_list = file.read(64).lstrip().startswith("[")
+        is_list = file.read(4096).lstrip().startswith("[")
         file.seek(0)
         audit = Audit("row" if is_list else "line")
         numbered = enumerate(list_elements(file, path) if is_list else file, 1)
@@ -78,6 +78,8 @@ def list_elements(file: TextIO, path: str | os.PathLike) -> Iterator[str]:
                 _, end = decoder.raw_decode(text, at)
             except json.JSONDecodeError:
                 break  # the end of the list, or an element that the next piece completes
+            except ValueError as error:
+                raise UserError(f"{path}, row {rows + 1}: this cannot be read ({error})")
             yield text[at:end]
             at, rows = end, rows + 1
         text = text[at:]
