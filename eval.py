@@ -263,8 +263,7 @@ def gather(args: argparse.Namespace) -> list[Question]:
 def value_model(args: argparse.Namespace, model: Llama, tokenizer: Tokenizer) -> Callable | None:
     """What gives solutions their values; None where there is no value model and none is needed."""
     folder = args.value_adapter or args.adapter
-    if args.rerank == "vote" and not args.value_adapter and not (
-            folder and (Path(folder) / value_head.FILE).is_file()):
+    if args.rerank == "vote" and not args.value_adapter and not value_head.is_beside(folder):
         return None
     if folder is None:
         raise UserError(f"--rerank {args.rerank} needs --adapter with a value model beside it")

@@ -195,7 +195,7 @@ def write_word_problems(args: argparse.Namespace,
     """Worked problems of the templates or of GSM8K, or what a model makes of them.
 
     What does not go into the file itself stands beside it; files that an earlier run has left
-    there go, so that all are of one run.
+    there go, so that all are of one run. Only where a model solves nothing do they stay.
     """
     out = args.out or "data/word_problems.jsonl"
     if out == "-" and args.from_model:

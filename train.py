@@ -48,7 +48,7 @@ def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype
         lora.add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout, lora_targets(args),
                       seed=args.seed)
     if args.value_head:
-        kept = args.adapter and (Path(args.adapter) / value_head.FILE).exists()
+        kept = value_head.is_beside(args.adapter)
         value_head.load(model, args.adapter) if kept else value_head.add(model)
     return model
 
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int | None:
         print(memory.plan(config, **vars(setting)).table(memory.room(where)))
         return
     group = Group(where)
-    group.same(**{spelt(flag): getattr(args, flag) for flag in ("int8", "micro_tokens")})
+    group.same({spelt(flag): getattr(args, flag) for flag in ("int8", "micro_tokens")})
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
     say = folder.say
     say(f"{folder.path}: {where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads; "
@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.compile:
         model.run_block = device.compiled(model.run_block, where)
     masters = optim.MasterWeights(lora.trainable(model))
-    if args.adapter and not args.value_head and (Path(args.adapter) / value_head.FILE).exists():
+    if value_head.is_beside(args.adapter) and not args.value_head:
         say(f"note: the value head of {args.adapter} is left out; --value-head trains it further")
     learning, total = (sum(p.numel() for p in ps) for ps in (masters.params, model.parameters()))
     say(f"{learning:,} of {total:,} parameters learn ({100 * learning / total:.2f} %)")

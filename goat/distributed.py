@@ -83,8 +83,8 @@ class Group:
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def same(self, **values: object) -> None:
-        """Raises UserError, in every process, where they have not all the same `values`."""
+    def same(self, values: dict[str, object]) -> None:
+        """Raises UserError, in every process, where a flag has not the same value in all."""
         if self.size == 1:
             return
         everybody = [None] * self.size

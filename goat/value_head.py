@@ -73,13 +73,18 @@ def save(model: Llama, adapter: str | Path) -> None:
                   Path(adapter) / FILE)
 
 
+def is_beside(adapter: str | Path | None) -> bool:
+    """Whether a head lies beside an adapter; None is no adapter."""
+    return adapter is not None and (Path(adapter) / FILE).is_file()
+
+
 def load(model: Llama, adapter: str | Path) -> Llama:
     """Put the head that lies beside an adapter on the model.
 
     Raises UserError where there is none, or one of another shape, or one that is not finite.
     """
     file = Path(adapter) / FILE
-    if not file.is_file():
+    if not is_beside(adapter):
         raise UserError(f"{file}: no value model here; train one with train.py --value-head")
     readers = open_tensors(file)
     head = add(model).value_head

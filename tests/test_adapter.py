@@ -188,7 +188,8 @@ def test_excluded_modules_are_left_out(folder):
     (dict(target_modules=["q_proj"]), "4 unexpected: base_model.model.model.layers.0.self_attn.v"),
     (dict(target_modules=["q_proj", "v_proj", "o_proj"]), "4 missing"),
     (dict(layers_to_transform=[7]), "no linear layer"),
-    (dict(target_modules=5), "target_modules must be"), (dict(exclude_modules=5), "exclude_modules"),
+    (dict(target_modules=5), "target_modules must be"),
+    (dict(exclude_modules=5), "exclude_modules"),
     (dict(layers_to_transform="1"), "layers_to_transform must be"),
 ])
 def test_settings_outside_plain_lora_are_refused_by_name(folder, changes, part):

@@ -73,7 +73,8 @@ def test_check_reads_the_published_format(tmp_path, capsys):
 
 @pytest.mark.parametrize("text, message", [
     ("instruction,input\n1,2\n", "line 1: expected a row"), ("[1, 2", "breaks off"),
-    ("[{}, nonsense]", "after row 1"), ("[{}, " + "1" * 5000 + "]", "row 2: this cannot be read"), ("", "no rows"), ("[]", "no rows"),
+    ("[{}, nonsense]", "after row 1"), ("", "no rows"), ("[]", "no rows"),
+    ("[{}, " + "1" * 5000 + "]", "row 2: this cannot be read"),
 ])
 def test_check_of_other_files(text, message, tmp_path):
     path = tmp_path / "rows.json"

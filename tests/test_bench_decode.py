@@ -21,8 +21,13 @@ def test_figures_by_hand():
 def test_what_is_measured_is_what_a_merged_adapter_runs_as(monkeypatch, capsys):
     """Its layers are plain and joined, as after `eval.py --merge`."""
     models = []
+
+    def timed(engine, *work):
+        models.append(engine.model)
+        return 1, []
+
     monkeypatch.setattr(decode, "transformers_like", lambda model, tokenizer: None)
-    monkeypatch.setattr(decode, "timed", lambda engine, *a: (models.append(engine.model), (1, []))[1])
+    monkeypatch.setattr(decode, "timed", timed)
     decode.main(["--batch-sizes", "1", "--device", "cpu"])
     layers = list(models[0].modules())
     assert not any(isinstance(layer, LoRALinear) for layer in layers)

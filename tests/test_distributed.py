@@ -78,14 +78,13 @@ def test_the_groups_threads_end_with_it():
 
 
 CHOICES = """
-import os
 import torch
 from goat.distributed import Group
 from goat.errors import UserError
 group = Group(torch.device("cpu"))
-group.same(**{"--int8": True})
+group.same({"--int8": True})
 try:
-    group.same(**{"--int8": True, "--micro-tokens": 512 * (1 + group.rank)})
+    group.same({"--int8": True, "--micro-tokens": 512 * (1 + group.rank)})
 except UserError as error:
     print(error)
 group.close()

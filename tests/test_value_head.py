@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import BASE
+from runs import stop_after_first
 from safetensors.torch import load_file, save_file
 
 import train
@@ -212,14 +213,8 @@ def flags(base, rows, out, *more) -> list[str]:
 def test_resuming_gives_the_very_head(tiny_base, tmp_path, monkeypatch):
     rows = write(tmp_path / "rows.jsonl", labelled(16, 200))
     train.main(flags(tiny_base, rows, tmp_path / "a"))
-    save = RunFolder.save_state
-
-    def stop_after_first(self, state):
-        save(self, state)
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunFolder, "save_state", stop_after_first)
+        patch.setattr(RunFolder, "save_state", stop_after_first(RunFolder.save_state))
         train.main(flags(tiny_base, rows, tmp_path / "b", "--save-every", "2"))
     train.main(flags(tiny_base, rows, tmp_path / "b", "--save-every", "2", "--resume"))
     for name in (value_head.FILE, "adapter_model.safetensors"):

@@ -209,7 +209,8 @@ def test_from_a_model(make, tiny_base, tmp_path, monkeypatch):
     monkeypatch.setattr(self_training, "solve", lambda *a, **o: iter([solution(0, 0, "-1")]))
     with pytest.raises(UserError, match="nothing is written or replaced"):
         make(*flags[:2], "--samples", 1, *flags[4:])
-    with pytest.raises(UserError, match="none of 1 questions; its 1 wrong solutions are in .*new.w"):
+    with pytest.raises(UserError,
+                       match="none of 1 questions; its 1 wrong solutions are in .*new.w"):
         make(*flags[:2], "--samples", 1, *flags[4:], out="new.jsonl")
     assert (tmp_path / "new.wrong.jsonl").exists() and not (tmp_path / "new.jsonl").exists()
     with pytest.raises(UserError, match="name one with --out"):
