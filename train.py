@@ -8,7 +8,6 @@ Read main() first. It goes: settings, model, data, optimizer, loop, result.
 
 import argparse
 import math
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -19,17 +18,22 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from goat import checkpoint, device, lora, memory, optim, probe, suites, value_head
-from goat.batching import IGNORE, Batch, RowBatches, SkillStream
-from goat.distributed import Group
-from goat.errors import UserError, run, spelt
-from goat.flags import EMBEDDED, fit, lora_targets, memory_advice, parse_args
-from goat.meter import Meter
-from goat.model import Llama
-from goat.padding import places
-from goat.run_folder import RunFolder, StopSignal, fingerprint, restore, snapshot
-from goat.tasks import dataset
-from goat.tokenizer import Tokenizer
+from goat import cli, device
+from goat.errors import UserError
+from goat.files import adapter, checkpoint
+from goat.files.checkpoint import EMBEDDED
+from goat.llama import lora
+from goat.llama.model import Llama, LlamaConfig
+from goat.llama.padding import select_tokens
+from goat.llama.tokenizer import Tokenizer
+from goat.papers import PAPERS, paper_of
+from goat.training import memory
+from goat.training.batches import IGNORE, Batch, RowBatches
+from goat.training.distributed import Group
+from goat.training.flags import lora_targets, memory_advice, memory_choices, parse_args
+from goat.training.memory_meter import MemoryMeter
+from goat.training.optim import Optimizer, schedule
+from goat.training.run_folder import RunFolder, StopSignal, fingerprint, restore, snapshot
 
 
 def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype) -> Llama:
@@ -43,27 +47,28 @@ def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype
     if args.full:
         return model.requires_grad_(True)
     if args.adapter:
-        checkpoint.load_adapter(model, args.adapter)
+        adapter.load_adapter(model, args.adapter)
     else:
         lora.add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout, lora_targets(args),
                       seed=args.seed)
     if args.value_head:
-        kept = value_head.is_beside(args.adapter)
+        value_head = PAPERS["word_problems"].value_head
+        kept = adapter.has_value_head(args.adapter)
         value_head.load(model, args.adapter) if kept else value_head.add(model)
     return model
 
 
-def load_data(args: argparse.Namespace, tokenizer: Tokenizer,
-              say: Callable = print) -> RowBatches | SkillStream:
+def load_data(args: argparse.Namespace, tokenizer: Tokenizer, say: Callable = print):
     """Windows of rows as functions of (seed, step); a missing default file is written first."""
     if args.skills:
+        from goat.training.skill_stream import SkillStream  # only here: it loads the base's rows
+
         return SkillStream(tokenizer, args.micro_tokens, args.skills, args.max_steps, args.seed,
-                           suites.reserved(), args.skills_mix)
+                           args.skills_mix)
     path = args.data or ("data/arithmetic.jsonl" if args.base else "data/demo.jsonl")
     if args.data is None:
-        recipe = dataset.Recipe(mixture="paper" if args.base else "demo", rows=args.rows)
-        new = dataset.write_once(path, recipe, suites.reserved())
-        say(f"{path}: {recipe.size:,} rows of the mixture {recipe.mixture!r}" + " written" * new)
+        mixture = "paper" if args.base else "demo"
+        say(PAPERS["arithmetic"].write_default(path, mixture, args.rows))
     data = RowBatches(path, tokenizer, args.batch, args.micro_tokens, args.cutoff, args.seed,
                       args.learn_output, args.value_head)
     if data.left_out:
@@ -79,55 +84,121 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device,
     has values, `value_scale` times the sum of their squared errors.
 
     Padding is not computed, and what follows the last attention, head included, is computed for
-    the answers alone (`places`).
+    the answers alone (`select_tokens`).
     """
-    real, wanted, at = places(batch.targets)
-    hidden = model.hidden(batch.tokens.to(where), real=None if real is None else real.to(where),
-                          wanted=wanted.to(where))  # (W, C)
-    labels = batch.labels.flatten()[at].to(where)
+    computed, scored, scored_at = select_tokens(batch.targets)
+    hidden = model.hidden(batch.tokens.to(where), scored=scored.to(where),
+                          computed=None if computed is None else computed.to(where))  # (W, C)
+    labels = batch.labels.flatten()[scored_at].to(where)
     logits = model.lm_head(hidden).float()  # (W, V)
     loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     if batch.values is not None:
-        loss += value_scale * model.value_head.squared_error(hidden, batch.values.flatten()[at])
+        values = batch.values.flatten()[scored_at]
+        loss += value_scale * model.value_head.squared_error(hidden, values)
     return loss
 
 
-def largest_batch_first(model: Llama, masters: optim.MasterWeights, optimizers: list,
-                        batches: Iterable[Batch], where: torch.device,
-                        setting: memory.Setting) -> Meter:
+def identity(args: argparse.Namespace, steps: int, data_hash: str, where: torch.device,
+             dtype: torch.dtype, group: Group) -> dict:
+    """All that the numbers of a run depend on: a run goes on only where it is the same."""
+    return {**vars(args), "steps": steps, "data_hash": data_hash,
+            "base_hash": fingerprint(args.base or EMBEDDED), "dtype": str(dtype)[6:],
+            "adapter_hash": args.adapter and fingerprint(args.adapter),
+            "device": where.type, "processes": group.size}
+
+
+def trial_pass(model: Llama, optimizer: Optimizer, batches: Iterable[Batch], where: torch.device,
+               workload: memory.Workload) -> MemoryMeter:
     """A forward and backward pass that learns nothing, over the one of `batches` that needs most,
     beside gradients and optimizer state of full size: a run that does not fit fails now and not
     hours later. Returns what measured it."""
-    meters = [(Meter(where, batch.targets), batch) for batch in batches]
-    meter, batch = max(meters, key=lambda pair: pair[0].predicted(model.config, setting))
-    reserve = optim.future_state(optimizers)
-    for p in masters.masters:
+    meters = [(MemoryMeter(where, batch.targets), batch) for batch in batches]
+    meter, batch = max(meters, key=lambda pair: pair[0].predicted(model.config, workload))
+    reserve = optimizer.future_state()
+    for p in optimizer.masters:
         p.grad = torch.zeros_like(p)
-    with meter.first_pass([*model.state_dict().values(), *masters.masters,
-                           *(p.grad for p in masters.masters)]):
+    with meter.first_pass([*model.state_dict().values(), *optimizer.masters,
+                           *(p.grad for p in optimizer.masters)]):
         answer_loss(model, batch, where).backward()
-    for p in (*masters.masters, *masters.params):
-        p.grad = None
+    optimizer.skip()
     del reserve
     return meter
 
 
-@memory_advice()
-def main(argv: list[str] | None = None) -> int | None:
-    # settings: everything that can be refused is refused before anything is loaded
+def add_gradients(model: Llama, window: list[Batch], optimizer: Optimizer, group: Group,
+                  where: torch.device, value_weight: float | None) -> tuple[float, int]:
+    """Forward and backward over a window, the gradients of all processes added up; (the mean loss
+    of its answer tokens, how many there are)."""
+    answers = max(1, sum(int((b.labels != IGNORE).sum()) for b in window))  # of all processes
+    value_scale = 0.0
+    if value_weight is not None:
+        scale = PAPERS["word_problems"].value_head.scale
+        value_scale = scale([b.values for b in window], value_weight, answers)
+    losses = []  # read when all are on their way: a GPU need not wait for Python in between
+    for batch in map(group.share, window):
+        if len(batch.tokens):
+            loss = answer_loss(model, batch, where, value_scale) / answers
+            optimizer.backward(loss)
+            losses.append(loss.detach())
+    group.sum_gradients(optimizer.masters)
+    return group.total(sum(loss.item() for loss in losses)), answers
+
+
+def pass_over(optimizer: Optimizer, folder: RunFolder, step: int, loss: float, norm: float,
+              window: list[Batch], left: int) -> int:
+    """Leave out a step whose loss or gradients are not finite; how many of the `left` bad steps
+    this costs. fp16, which looks for its scale in this way, pays nothing.
+
+    Raises UserError where none is left."""
+    optimizer.skip()
+    if math.isfinite(loss) and optimizer.scaler.lower():
+        folder.log(step=step, norm=norm, loss_scale=optimizer.scaler.scale)
+        return 0
+    folder.log(step=step, loss=loss, norm=norm, rows=[row for batch in window for row in batch.rows])
+    if left < 1:
+        raise UserError(f"step {step}: loss {loss}, gradient norm {norm}: lower --lr and "
+                        "--muon-lr, try --dtype fp32, or let some steps pass by "
+                        f"--skip-bad-steps N. The rows of the step stand in {folder.log_file}")
+    return 1
+
+
+def save_result(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace,
+                folder: RunFolder) -> str:
+    """Write the adapter, or the model; the flags of eval.py that name it."""
+    if args.full:
+        checkpoint.save_model(model, folder.path / "model", tokenizer)
+        return f"--base {folder.path / 'model'}"
+    adapter.save_adapter(model, folder.path / "adapter", args.base or EMBEDDED)
+    if args.value_head:
+        PAPERS["word_problems"].value_head.save(model, folder.path / "adapter")
+    return (f"--base {args.base} " if args.base else "") + f"--adapter {folder.path / 'adapter'}"
+
+
+def settle(argv: list[str] | None) -> tuple[argparse.Namespace, LlamaConfig, torch.device,
+                                            torch.dtype, memory.Workload]:
+    """Flags, model dimensions, device, number format and what a pass is made of; everything that
+    can be refused is refused here, before anything is loaded."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
     if args.data and not Path(args.data).is_file():
         raise UserError(f"--data {args.data}: there is no such file")
     if args.adapter and not Path(args.adapter).is_dir():
         raise UserError(f"--adapter {args.adapter}: there is no such folder")
-    where, dtype = device.pick(args.device, args.dtype)
+    where, dtype = device.choose(args.device, args.dtype)
     config = memory.PRESETS.get(args.plan) or checkpoint.read_config(args.base or EMBEDDED)
-    setting = fit(args, config, where, dtype)
+    chosen, workload = memory_choices(args, config, where, dtype)
+    vars(args).update(chosen)
+    return args, config, where, dtype, workload
+
+
+@memory_advice()
+def main(argv: list[str] | None = None) -> int | None:
+    # settings
+    args, config, where, dtype, workload = settle(argv)
     if args.plan:
-        print(memory.plan(config, **vars(setting)).table(memory.room(where)))
-        return
+        print(memory.plan(config, **vars(workload)).table(memory.room(where)))
+        return None
     group = Group(where)
-    group.same({spelt(flag): getattr(args, flag) for flag in ("int8", "micro_tokens")})
+    group.same({cli.spelt(flag): getattr(args, flag) for flag in ("int8", "micro_tokens")})
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
     say = folder.say
     say(f"{folder.path}: {where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads; "
@@ -138,13 +209,11 @@ def main(argv: list[str] | None = None) -> int | None:
     tokenizer = Tokenizer(args.base or EMBEDDED)
     checkpoint.check_tokenizer(config, tokenizer)
     model = load_model(args, where, dtype).train()
-    model.checkpointing = setting.checkpointing
-    if args.compile:
-        model.run_block = device.compiled(model.run_block, where)
-    masters = optim.MasterWeights(lora.trainable(model))
-    if value_head.is_beside(args.adapter) and not args.value_head:
+    model.checkpointing = workload.checkpointing
+    params = lora.trainable(model)
+    if adapter.has_value_head(args.adapter) and not args.value_head:
         say(f"note: the value head of {args.adapter} is left out; --value-head trains it further")
-    learning, total = (sum(p.numel() for p in ps) for ps in (masters.params, model.parameters()))
+    learning, total = (sum(p.numel() for p in ps) for ps in (params, model.parameters()))
     say(f"{learning:,} of {total:,} parameters learn ({100 * learning / total:.2f} %)")
 
     # data: what a step sees depends on (seed, step) only
@@ -152,82 +221,50 @@ def main(argv: list[str] | None = None) -> int | None:
     steps = args.max_steps or math.ceil(len(data) * args.epochs / args.batch)
 
     # optimizer, and the checkpoint to go on from
-    optimizers = optim.make_optimizers(model, masters, lr=args.lr, muon_lr=args.muon_lr,
-                                       betas=(0.9, args.beta2), weight_decay=args.weight_decay)
-    rates = [g["lr"] for o in optimizers for g in o.param_groups]
-    scaler = optim.LossScaler(dtype)
-    stateful = optimizers + [scaler] * scaler.active  # what a checkpoint holds beside the weights
-    settings = {**vars(args), "steps": steps, "data_hash": data.fingerprint,
-                "base_hash": fingerprint(args.base or EMBEDDED), "dtype": str(dtype)[6:],
-                "adapter_hash": args.adapter and fingerprint(args.adapter),
-                "device": where.type, "processes": group.size}
+    optimizer = Optimizer(model, params, dtype, lr=args.lr, muon_lr=args.muon_lr,
+                          betas=(0.9, args.beta2), weight_decay=args.weight_decay)
+    settings = identity(args, steps, data.fingerprint, where, dtype, group)
     state = folder.begin(settings)
     finished = state is not None and state["step"] >= steps
+    if args.before_after or args.eval_every:
+        from goat.evaluation import before_after  # only here: it loads all of evaluation
     ask = args.before_after and group.writer and not finished
-    before = probe.probe(model, tokenizer) if ask else None
-    first = restore(state, masters, stateful)
+    before = before_after.demo_scores(model, tokenizer) if ask else None
+    first = restore(state, optimizer)
 
     # loop: one window, one optimizer step
     largest = [group.share(batch, rank=0) for batch in data.largest()]
-    meter = largest_batch_first(model, masters, optimizers, largest, where, setting)
+    meter = trial_pass(model, optimizer, largest, where, workload)
     began, seen, bad_steps, stop = time.time(), 0, 0, StopSignal()
     progress = tqdm(range(first, steps), initial=first, total=steps, unit="step",
                     disable=not group.writer)
     for step in progress:
-        dropout_seed = (args.seed * 1_000_003 + step) * 1009 + group.rank
-        torch.manual_seed(dropout_seed % 2**63)
+        torch.manual_seed(((args.seed * 1_000_003 + step) * 1009 + group.rank) % 2**63)  # dropout
         window = data.window(step)
-        answers = max(1, sum(int((b.labels != IGNORE).sum()) for b in window))  # of them all
-        also = [value_head.scale(window, args.value_weight, answers)] if args.value_head else []
-        parts = []  # read when all are on their way: a GPU need not wait for Python in between
-        for batch in map(group.share, window):
-            if len(batch.tokens):
-                part = answer_loss(model, batch, where, *also) / answers
-                (part * scaler.scale).backward()
-                masters.collect()
-                parts.append(part.detach())
-            seen += batch.tokens.numel()
-        group.sum_gradients(masters.masters)
-        scaler.unscale(masters.masters)
-        loss = group.total(sum(part.item() for part in parts))
-        norm = torch.nn.utils.clip_grad_norm_(masters.masters, args.clip).item()
-        factor = optim.schedule(step, steps, args.warmup, args.hold, args.final_lr)
-        for param_group, rate in zip((g for o in optimizers for g in o.param_groups), rates):
-            param_group["lr"] = rate * factor
+        loss, answers = add_gradients(model, window, optimizer, group, where,
+                                      args.value_weight if args.value_head else None)
+        norm = optimizer.clip(args.clip)
         if math.isfinite(loss + norm):
-            for optimizer in optimizers:
-                optimizer.step()
-            scaler.stepped()
-        elif math.isfinite(loss) and scaler.lower():  # fp16 looks for its scale in this way
-            folder.log(step=step + 1, norm=norm, loss_scale=scaler.scale)
+            optimizer.step(schedule(step, steps, args.warmup, args.hold, args.final_lr))
         else:
-            bad_steps += 1
-            folder.log(step=step + 1, loss=loss, norm=norm,
-                       rows=[row for batch in window for row in batch.rows])
-            if bad_steps > args.skip_bad_steps:
-                raise UserError(f"step {step + 1}: loss {loss}, gradient norm {norm}: lower --lr "
-                                "and --muon-lr, try --dtype fp32, or let some steps pass by "
-                                "--skip-bad-steps N. The rows of the step stand in "
-                                f"{folder.log_file}")
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        masters.publish()
+            bad_steps += pass_over(optimizer, folder, step + 1, loss, norm, window,
+                                   args.skip_bad_steps - bad_steps)
 
         done, seconds = step + 1, time.time() - began
+        seen += sum(batch.tokens.numel() for batch in window)
         stopping = group.total(stop.number) > 0
         if done % args.log_every == 0 or done == steps:
-            speed = group.size * seen / seconds
-            folder.log(step=done, loss=round(loss, 5), norm=round(norm, 4),
-                       lr=optimizers[-1].param_groups[0]["lr"], answer_tokens=answers,
-                       tokens_per_s=round(speed), seconds=round(seconds, 1))
+            speed = seen / seconds
+            folder.log(step=done, loss=round(loss, 5), norm=round(norm, 4), lr=optimizer.lr,
+                       answer_tokens=answers, tokens_per_s=round(speed),
+                       seconds=round(seconds, 1))
             progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{speed:,.0f}")
         if args.eval_every and done % args.eval_every == 0 and group.writer:
-            scores = probe.probe(model, tokenizer, size=16, notations=("held out",), progress=False)
-            right, asked = (sum(getattr(s, key) for s in scores.values()) for key in ("right", "n"))
-            folder.log(step=done, exact_match=right / asked, questions=asked)
-            progress.write(f"step {done}: exact match {right} of {asked} held-out questions")
+            score = before_after.held_out_score(model, tokenizer)
+            folder.log(step=done, exact_match=score.exact, questions=score.n)
+            progress.write(f"step {done}: exact match {score.right} of {score.n} held-out questions")
         if done % args.save_every == 0 or done == steps or stopping:
-            folder.save_state(snapshot(done, settings, masters, stateful))
+            folder.save_state(snapshot(done, settings, optimizer))
         if stopping:
             stop.release()
             say(f"stopped after step {done}; go on with --resume --out {folder.path}")
@@ -239,27 +276,19 @@ def main(argv: list[str] | None = None) -> int | None:
     seconds = time.time() - began
     if group.writer:
         model.eval()
-        say(f"{steps - first} steps in {seconds:.0f} s, "
-            f"{group.size * seen / max(seconds, 1e-9):,.0f} tokens/s, padding included")
-        predicted = meter.predicted(config, setting) / memory.GB
+        say(f"{steps - first} steps in {seconds:.0f} s, {seen / max(seconds, 1e-9):,.0f} tokens/s, "
+            "padding included")
+        predicted = meter.predicted(config, workload) / memory.GB
         say(f"memory: predicted {predicted:.2f} GB (--plan shows for what), measured "
-            f"{meter.measured(optimizers)}")
-        if args.full:
-            result = f"--base {folder.path / 'model'}"
-            checkpoint.save_model(model, folder.path / "model")
-            shutil.copy(tokenizer.path, folder.path / "model" / "tokenizer.model")
-        else:
-            base = f"--base {args.base} " if args.base else ""
-            result = f"{base}--adapter {folder.path / 'adapter'}"
-            checkpoint.save_adapter(model, folder.path / "adapter", args.base or EMBEDDED)
-            if args.value_head:
-                value_head.save(model, folder.path / "adapter")
+            f"{meter.measured(optimizer)}")
+        result = save_result(model, tokenizer, args, folder)
         say(f"ask it:       python eval.py {result} --ask\n"
-            f"evaluate it:  python eval.py {result} {suites.flags_for(data.task)}")
+            f"evaluate it:  python eval.py {result} {paper_of(data.task).evaluation_flags()}")
         if before is not None:
-            say(probe.table(before, probe.probe(model, tokenizer)))
+            say(before_after.comparison(before, before_after.demo_scores(model, tokenizer)))
     group.close()
+    return None
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -3,11 +3,10 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch._functorch.config
 
 from goat.errors import UserError
 
@@ -24,7 +23,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     return False
 
 
-def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
+def choose(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
     """Resolve `--device auto|cuda|mps|cpu` and `--dtype auto|bf16|fp16|fp32`.
 
     Device auto: CUDA, then MPS, then CPU; under torchrun each process has a CUDA device of its
@@ -61,7 +60,7 @@ def pick(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch
 
 
 @contextmanager
-def out_of_memory(advice: str):
+def out_of_memory(advice: str) -> Iterator[None]:
     """Running out of memory becomes a UserError with what helps against it. For a CPU torch has no
     class of error of its own."""
     try:
@@ -72,23 +71,3 @@ def out_of_memory(advice: str):
             raise
         reason = (str(error).strip() or "of the host").splitlines()[0]
         raise UserError(f"out of memory: {advice} ({reason})")
-
-
-def compiled(function: Callable, device: torch.device, backend: str | Callable = "inductor"):
-    """`torch.compile` of a function of tensors of many shapes, if it is possible on `device`.
-
-    Raises UserError where it is not, for example without a C++ compiler: after a trial with a
-    trivial function, not in the middle of training.
-    """
-    try:
-        torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(8, device=device))
-    except (RuntimeError, ImportError, OSError) as error:
-        said = " ".join(str(error).strip().splitlines()[:2])
-        raise UserError("--compile: torch.compile does not work here; it needs a C++ compiler and, "
-                        f"for a GPU, Triton: leave it out ({said})")
-    # Else a frozen weight's cast from 8 to 16 bits, the same in the forward and the backward pass,
-    # is one common subexpression, whose result is kept: the whole base in 16 bits.
-    torch._functorch.config.cse = False
-    # there are a dozen kinds of inputs (first, middle and last block, padding left out or not, one
-    # row or several); beyond 8, torch's default, the rest would run uncompiled
-    return torch.compile(function, dynamic=True, backend=backend, recompile_limit=64)

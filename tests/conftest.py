@@ -5,13 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from runs import ROOT, flags
-from tiny import tiny_config, tiny_model
 
 import train
-from goat import checkpoint
-
-BASE = ROOT / "goat" / "base"
+from goat.files import checkpoint
+from support.runs import BASE, flags
+from support.tiny import tiny_config, tiny_model
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ import pkgutil
 import sys
 
 from goat import bench
-from goat.errors import UserError, run
+from goat.cli import run
+from goat.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int | None:

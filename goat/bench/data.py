@@ -4,11 +4,10 @@
 
 The original's way, written anew here: operands drawn one by one into a list of records, that list
 written as indented JSON, read back, worded, and written again, in one process. Its workings come
-from our `work`, so the difference is the pipeline, not the arithmetic. Both contenders make the
+from our `solve_numbers`, so the difference is the pipeline, not the arithmetic. Both contenders make the
 same mixture (`notebook`), each in a fresh process; they take turns, and the median counts.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -21,14 +20,14 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from goat.cli import parser_for
 from goat.errors import UserError
-from goat.tasks import dataset, mixtures, phrasing
-from goat.tasks.arithmetic import work
+from goat.papers.arithmetic import dataset, mixtures, wordings
+from goat.papers.arithmetic.solutions import solve_numbers
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m goat.bench data", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for("python -m goat.bench data", __doc__)
     parser.add_argument("--rows", type=int, default=1_746_300,
                         help="rows to write (default 1746300: all of the mixture)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(),
@@ -80,7 +79,7 @@ def _measured(function, folder: Path, *args) -> tuple[float, float, float, int]:
 
 def our_way(folder: Path, rows: int, workers: int) -> tuple[Path, int]:
     path = folder / "rows.jsonl"
-    dataset.write_rows(path, dataset.Recipe("notebook", rows), frozenset(), workers,
+    dataset.write_mixture(path, dataset.Recipe("notebook", rows), frozenset(), workers,
                        progress=False)
     return path, workers
 
@@ -94,7 +93,7 @@ def original_way(folder: Path, rows: int) -> tuple[Path, int]:
         for _ in range(before * rows // total - start):
             a, b = draw(cell, rng)
             op = mixtures.OPERATORS[cell.task]
-            output, answer = work(a, op, b)
+            output, answer = solve_numbers(a, op, b)
             records.append({"input": f"{a} {op} {b}", "output": output, "answer": answer})
     plain, final = folder / "plain.json", folder / "rows.json"
     with open(plain, "w") as file:
@@ -104,7 +103,7 @@ def original_way(folder: Path, rows: int) -> tuple[Path, int]:
     worded = []
     for record in loaded:
         a, op, b = record["input"].split()
-        worded.append({"instruction": phrasing.phrase(a, op, b, rng), **record})
+        worded.append({"instruction": wordings.phrase(a, op, b, rng), **record})
     with open(final, "w") as file:
         json.dump(worded, file, indent=4)
     return final, 1

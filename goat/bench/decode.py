@@ -15,7 +15,6 @@ Two kinds of work:
 (the sums are rounded in another order). transformers is a peer to compare with, not needed to run.
 """
 
-import argparse
 import random
 import statistics
 import tempfile
@@ -23,18 +22,21 @@ import time
 
 import torch
 
-from goat import checkpoint, device, lora, suites
+from goat import device
+from goat.cli import parser_for
 from goat.errors import UserError
-from goat.flags import EMBEDDED
-from goat.generate import generate
-from goat.tokenizer import Tokenizer
+from goat.evaluation.questions import load_suites
+from goat.files import checkpoint
+from goat.files.checkpoint import EMBEDDED
+from goat.llama import lora
+from goat.llama.generate import generate
+from goat.llama.tokenizer import Tokenizer
 
 PROBLEMS = {1: 24, 32: 256}  # questions for a batch size; for others four batches
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m goat.bench decode", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for("python -m goat.bench decode", __doc__)
     parser.add_argument("--base", help="LLaMA folder (default: the embedded model)")
     parser.add_argument("--adapter", help="LoRA folder, merged for both (default: the embedded one "
                         "if --base is not given and it is there, else none)")
@@ -48,17 +50,17 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if min(args.batch_sizes + [args.max_new_tokens, args.even]) < 1:
         raise UserError("--batch-sizes, --max-new-tokens and --even must be at least 1")
-    where, dtype = device.pick(args.device, args.dtype)
+    where, dtype = device.choose(args.device, args.dtype)
     if not (args.adapter or args.base) and (EMBEDDED / "adapter").is_dir():
         args.adapter = EMBEDDED / "adapter"
     args.base = args.base or EMBEDDED
     model = checkpoint.load_model(args.base, dtype=dtype, device=where)
     if args.adapter:
-        model = lora.merge(checkpoint.load_adapter(model, args.adapter), keep=False)
+        model = lora.merge(checkpoint.load_adapter(model, args.adapter))
     tokenizer = Tokenizer(args.base)
     peer = transformers_like(model, tokenizer)
     ours = Ours(model.join(), tokenizer)
-    prompts = [q.prompt for q in suites.load(["demo", "large"], 100)]
+    prompts = [q.prompt for q in load_suites(["demo", "large"], 100)]
     random.Random(0).shuffle(prompts)
     lengths = [len(tokenizer.encode_prompt(prompt)) for prompt in prompts]
     one_length = [p for p, n in zip(prompts, lengths) if n == statistics.mode(lengths)]

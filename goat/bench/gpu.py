@@ -6,8 +6,8 @@
 Builds a model of LLaMA-7B's dimensions with random weights and trains LoRA r = 64 on q, k, v, o
 over rows of Goat's dataset, 128 a step, under a cap of 21.5 GiB, which is what a 24 GB card
 leaves. Ours comes with a 16-bit base, with int8 weights, and with int8 weights and inputs
-(`int8 x int8`), each with and without recomputation (`ckpt`) and torch.compile, in micro-batches
-as large as the ledger (goat/memory.py) says. peft trains on the same rows, padded as its users do
+(`int8 x int8`), each with and without recomputation (`ckpt`), in micro-batches as large as the
+ledger (goat/training/memory.py) says. peft trains on the same rows, padded as its users do
 (rows in random order) and grouped by length; its micro-batch is halved until it fits.
 
 Columns. real tok/s: tokens without padding. alloc, reserved, predicted: peak memory in GB = 1e9
@@ -33,17 +33,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from goat import device, lora, memory, suites
-from goat.batching import IGNORE, Batch, RowBatches
+from goat import device
+from goat.bench.int8_inputs import OUTLIER, use_int8_inputs
 from goat.bench.train import stepper
-from goat.checkpoint import blank_model
+from goat.cli import parser_for
 from goat.errors import UserError
-from goat.flags import EMBEDDED
-from goat.int8 import Int8Linear, to_int8, use_int8_inputs
-from goat.model import Llama, LlamaConfig
-from goat.padding import used
-from goat.tasks import dataset
-from goat.tokenizer import Tokenizer
+from goat.files.checkpoint import EMBEDDED, blank_model
+from goat.llama import lora
+from goat.llama.int8 import Int8Linear, to_int8
+from goat.llama.model import Llama, LlamaConfig
+from goat.llama.padding import used
+from goat.llama.tokenizer import Tokenizer
+from goat.papers.arithmetic import dataset, suites
+from goat.training import memory
+from goat.training.batches import IGNORE, Batch, RowBatches
 
 CUTOFF = 512  # tokens of the longest row
 TOY = LlamaConfig(vocab_size=1536, dim=64, hidden_dim=176, n_layers=2, n_heads=4, n_kv_heads=4,
@@ -72,7 +75,7 @@ class Contender:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    where, dtype = device.pick("cpu" if args.toy else args.device)
+    where, dtype = device.choose("cpu" if args.toy else args.device)
     if not args.toy and where.type != "cuda":
         raise UserError("this benchmark needs a CUDA GPU; see it run in miniature with --toy")
     if where.type == "cuda":
@@ -103,13 +106,11 @@ def main(argv: list[str] | None = None) -> None:
         print(f"\nint8 weights, the best, against peft, the best: {ratio:.2f} times the real tok/s")
     if args.toy:
         print("a toy: the paths have run, but its figures mean nothing. Missing, for want of a "
-              "CUDA GPU: the speeds at LLaMA-7B's size, peak memory (alloc, reserved), "
-              "torch.compile")
+              "CUDA GPU: the speeds at LLaMA-7B's size, peak memory (alloc, reserved)")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m goat.bench gpu", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for("python -m goat.bench gpu", __doc__)
     parser.add_argument("--toy", action="store_true", help="a tiny model on the CPU")
     parser.add_argument("--device", default="auto", help="default auto")
     parser.add_argument("--cap", type=float, default=memory.CARD / memory.GIB,
@@ -118,9 +119,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=128, help="rows a step (default %(default)s)")
     parser.add_argument("--micro-tokens", type=int, default=8192,
                         help="most tokens of a forward pass (default %(default)s)")
-    parser.add_argument("--threshold", type=float, default=6.0,
+    parser.add_argument("--threshold", type=float, default=OUTLIER,
                         help="of outliers in int8 inputs, 0 = none apart (default %(default)s)")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--only", nargs="+", default=[""], metavar="PART",
                         help="measure the lines whose name holds one of these parts, as "
                              "'int8 weights' or peft (default: all)")
@@ -134,7 +134,7 @@ def goat_rows(file: Path, args: argparse.Namespace) -> RowBatches:
     """Rows of the paper's mixture. Their tokens are those of the embedded tokenizer, which writes
     digits as LLaMA's does, so that the lengths are alike; which ids they are does not matter."""
     recipe = dataset.Recipe("paper", rows=args.batch * (args.steps + 1))
-    dataset.write_rows(file, recipe, suites.reserved(), progress=False)
+    dataset.write_mixture(file, recipe, suites.reserved(), progress=False)
     return RowBatches(file, Tokenizer(EMBEDDED), args.batch, args.micro_tokens, CUTOFF, seed=0)
 
 
@@ -160,7 +160,7 @@ def now(where: torch.device) -> float:
 # ---- ours ----------------------------------------------------------------------------------------
 
 def ours(bench: Bench) -> list[Contender]:
-    """Base in three forms x checkpointing x compile, in micro-batches that the ledger allows."""
+    """Base in three forms x checkpointing, in micro-batches that the ledger allows."""
     args, contenders = bench.args, []
     for base, checkpointing in product(("plain base", "int8 weights", "int8 x int8"),
                                        (False, True)):
@@ -174,14 +174,13 @@ def ours(bench: Bench) -> list[Contender]:
                         real_share=used(b.labels != IGNORE).float().mean().item(),
                         answer_share=(b.labels != IGNORE).float().mean().item(), **settings).total
             for step in range(args.steps) for b in data.window(step))
-        for compiled in (False, True)[: 1 if args.no_compile or args.toy else 2]:
-            name = f"goat, {base}{', ckpt' * checkpointing}{', compile' * compiled}"
-            build = partial(our_step, bench, base, checkpointing, compiled)
-            contenders.append(Contender(name, build, [data.window], checkpointing, predicted))
+        contenders.append(Contender(f"goat, {base}{', ckpt' * checkpointing}",
+                                    partial(our_step, bench, base, checkpointing),
+                                    [data.window], checkpointing, predicted))
     return contenders
 
 
-def our_step(bench: Bench, base: str, checkpointing: bool, compiled: bool) -> Callable:
+def our_step(bench: Bench, base: str, checkpointing: bool) -> Callable:
     import train  # the script at the top level, whose loss this is
 
     model = random_model(bench.config, bench.where, bench.dtype, int8=base.startswith("int8"))
@@ -189,8 +188,6 @@ def our_step(bench: Bench, base: str, checkpointing: bool, compiled: bool) -> Ca
         use_int8_inputs(model, bench.args.threshold)
     lora.add_lora(model, 64).train()
     model.checkpointing = checkpointing
-    if compiled:
-        model.run_block = device.compiled(model.run_block, bench.where)
     return stepper(lora.trainable(model), partial(train.answer_loss, model, where=bench.where))
 
 

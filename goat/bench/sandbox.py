@@ -3,15 +3,15 @@
     python -m goat.bench sandbox [--snippets N] [--plain N]
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
-from goat import sandbox
+from goat.cli import parser_for
 from goat.errors import UserError
+from goat.papers.word_problems import sandbox
 
 
 def measure(run: Callable[[str], object], count: int) -> list[float]:
@@ -31,8 +31,7 @@ def plain(code: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m goat.bench sandbox",
-                                     description=__doc__.split("\n")[0])
+    parser = parser_for("python -m goat.bench sandbox", __doc__)
     parser.add_argument("--snippets", type=int, default=1000, help="for the sandbox (1000)")
     parser.add_argument("--plain", type=int, default=50, help="for plain subprocesses (50)")
     args = parser.parse_args(argv)
@@ -42,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     sandbox.walls()
     print(f"the server started in {(time.perf_counter() - start) * 1e3:.0f} ms, once per thread")
     medians = {}
-    for name, run, count in (("sandbox", sandbox.run, args.snippets),
+    for name, run, count in (("sandbox", sandbox.run_code, args.snippets),
                              ("plain subprocess", plain, args.plain)):
         seconds = measure(run, count)
         medians[name] = statistics.median(seconds)

@@ -12,7 +12,6 @@ quantity doubles and the ratio is 2, the cost is proportional to it; 4 means its
 that it does not matter.
 """
 
-import argparse
 import time
 from dataclasses import dataclass, replace
 
@@ -20,15 +19,17 @@ import torch
 from torch import Tensor
 
 import train
-from goat import device, lora
-from goat.batching import Batch
+from goat import device
+from goat.cli import parser_for
 from goat.errors import UserError
-from goat.meter import storages
-from goat.model import Llama, LlamaConfig
+from goat.llama import lora
+from goat.llama.model import Llama, LlamaConfig
+from goat.training.batches import Batch
+from goat.training.memory_meter import storages
 
 
 @dataclass(frozen=True)
-class Setting:
+class Sizes:
     rows: int = 16
     length: int = 128
     rank: int = 64
@@ -37,14 +38,13 @@ class Setting:
 
 SWEEPS = {"rows": (4, 8, 16, 32, 64), "length": (64, 128, 256, 512, 1024),
           "rank": (8, 16, 32, 64, 128), "width": (128, 256, 512, 1024)}
-TOY = Setting(rows=2, length=16, rank=2, width=64)
+TOY = Sizes(rows=2, length=16, rank=2, width=64)
 TOY_SWEEPS = {"rows": (2, 4), "length": (16, 32), "rank": (2, 4), "width": (64, 128)}
 LAYERS, HEAD_DIM = 4, 64
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m goat.bench scale", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for("python -m goat.bench scale", __doc__)
     parser.add_argument("--repeats", type=int, default=5, help="the best counts (default 5)")
     parser.add_argument("--device", default="auto", help="default auto")
     parser.add_argument("--dtype", default="auto", choices=("auto", *device.DTYPES),
@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.repeats < 1:
         raise UserError("--repeats must be above 0")
-    where, dtype = device.pick(args.device, args.dtype)
-    usual, sweeps = (TOY, TOY_SWEEPS) if args.toy else (Setting(), SWEEPS)
+    where, dtype = device.choose(args.device, args.dtype)
+    usual, sweeps = (TOY, TOY_SWEEPS) if args.toy else (Sizes(), SWEEPS)
     print(f"{where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads, "
           f"torch {torch.__version__}; {LAYERS} layers; where not changed: "
           + ", ".join(f"{name} {value}" for name, value in vars(usual).items()))
@@ -74,17 +74,17 @@ def cells(now: list[float], before: list[float] | None) -> list[str]:
     return [f"{f'{figure:,.1f}':>11}{ratio:>7}" for figure, ratio in zip(now, ratios)]
 
 
-def measure(setting: Setting, where: torch.device, dtype: torch.dtype,
+def measure(sizes: Sizes, where: torch.device, dtype: torch.dtype,
             repeats: int) -> list[float]:
     """Milliseconds of a pass, tokens/s, saved MB, adapter MB."""
-    heads = max(1, setting.width // HEAD_DIM)
-    config = LlamaConfig(vocab_size=1536, dim=setting.width, hidden_dim=setting.width * 11 // 4,
+    heads = max(1, sizes.width // HEAD_DIM)
+    config = LlamaConfig(vocab_size=1536, dim=sizes.width, hidden_dim=sizes.width * 11 // 4,
                          n_layers=LAYERS, n_heads=heads, n_kv_heads=heads, head_dim=HEAD_DIM,
                          tie_embeddings=True)
     model = Llama(config)
     model.init_weights(torch.Generator().manual_seed(0))
-    lora.add_lora(model.to(where, dtype), setting.rank).train()
-    tokens = torch.randint(config.vocab_size, (setting.rows, setting.length),
+    lora.add_lora(model.to(where, dtype), sizes.rank).train()
+    tokens = torch.randint(config.vocab_size, (sizes.rows, sizes.length),
                            generator=torch.Generator().manual_seed(0))
     batch, best = Batch(tokens, tokens, []), float("inf")
     saved = saved_bytes(model, batch, where)

@@ -8,7 +8,6 @@ turns (machines are noisy). A step is forward, backward, clipping and AdamW over
     peft, padded     as its users train: random rows by 16, padded to the longest
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,21 +16,23 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from goat import checkpoint, device, lora, suites
-from goat.batching import IGNORE, Batch, RowBatches
+from goat import device
+from goat.cli import parser_for
 from goat.errors import UserError
-from goat.flags import EMBEDDED
-from goat.model import Llama, LlamaConfig
-from goat.padding import used
-from goat.tasks import dataset
-from goat.tokenizer import Tokenizer
+from goat.files import checkpoint
+from goat.files.checkpoint import EMBEDDED
+from goat.llama import lora
+from goat.llama.model import Llama, LlamaConfig
+from goat.llama.padding import used
+from goat.llama.tokenizer import Tokenizer
+from goat.papers.arithmetic import dataset, suites
+from goat.training.batches import IGNORE, Batch, RowBatches
 
 MIDDLE = dict(dim=512, hidden_dim=1408, n_layers=6, n_heads=8, n_kv_heads=8, head_dim=64)
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m goat.bench train", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for("python -m goat.bench train", __doc__)
     parser.add_argument("--steps", type=int, default=6, help="timed steps each (default 6)")
     parser.add_argument("--rounds", type=int, default=3, help="turns (default 3; the best counts)")
     parser.add_argument("--micro-tokens", type=int, default=4096,
@@ -43,12 +44,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if min(args.steps, args.rounds, args.micro_tokens) < 1:
         raise UserError("--steps, --rounds and --micro-tokens must be 1 or more")
-    where, dtype = device.pick(args.device, args.dtype)
+    where, dtype = device.choose(args.device, args.dtype)
     print(f"{where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads, "
           f"torch {torch.__version__}; {args.steps} steps of 128 rows, best of {args.rounds}")
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.jsonl"
-        dataset.write_rows(rows, dataset.Recipe("demo", rows=4000), suites.reserved(),
+        dataset.write_mixture(rows, dataset.Recipe("demo", rows=4000), suites.reserved(),
                            progress=False)
         compare("embedded base", EMBEDDED, rows, where, dtype, args)
         if not args.small:

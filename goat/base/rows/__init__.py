@@ -1,0 +1,52 @@
+"""What the embedded base was pretrained on: skills, in a notation of its own. No paper, but its
+rows are written, checked and asked like those of one."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from goat.cli import refuse_below
+from goat.papers import PAPERS, Paper, Question, Verdict
+
+if TYPE_CHECKING:
+    from goat.files.rows import Report, Row
+
+MIX_NAMES = ("growing", "even", "sheets", "words", "names", "sizes", "carries")  # see mixes.py
+
+
+class Skills(Paper):
+    name = "skills"
+    suite_names = ("skills",)
+    worded = True  # there is one wording, bare, and any other that is asked for is passed over
+    held_out = False
+    expressions = False
+
+    def add_flags(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument_group("with --task skills").add_argument
+        add("--mixture", choices=[self.name], default=self.name,
+            help="another way to ask for this task")
+        add("--max-digits", type=int, default=8, metavar="N", help="of the operands (default 8)")
+
+    def check_flags(self, args: Namespace, given: Namespace) -> None:
+        refuse_below(args, 1, "rows", "max_digits")
+        refuse_below(args, 0, "seed")
+
+    def write(self, out: str, args: Namespace,
+              count_tokens: "Callable[[Row], int] | None") -> "Report":
+        return self.dataset.write(out, args.rows, args.seed, args.max_digits, args.workers,
+                                  count_tokens)
+
+    def owns(self, task: str) -> bool:
+        return task == self.name or task in self.mixes.KINDS
+
+    def audit(self, row: "Row") -> str | None:
+        return self.dataset.audit(row)
+
+    def suite(self, name: str, **options) -> Iterator[Question]:
+        return self.dataset.suite(**options)
+
+    def judge(self, question: Question, output: str) -> Verdict:
+        return PAPERS["arithmetic"].judge(question, output)
+
+
+PAPER = Skills()

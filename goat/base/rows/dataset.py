@@ -1,0 +1,81 @@
+"""Rows of the mix `growing` as a data set and as the suite `skills`, and how they are checked."""
+
+import json
+import random
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from goat.base.rows import mixes
+from goat.base.rows.skills import value_of
+from goat.files.rows import BLOCK, Report, Row, block_report, write_blocks
+from goat.papers import MAX_DIGITS, Operands, Question
+from goat.papers.arithmetic.solutions import extract_answer
+from goat.papers.arithmetic.suites import reserved
+
+ROWS = 1_000_000  # unless the user says how many
+SIZE = 200  # questions of a kind in the suite
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes any block of a data set. Picklable: every process gets a copy."""
+
+    rows: int
+    seed: int
+    max_digits: int
+    reserved: frozenset[Operands]  # what the evaluation suites ask
+    count_tokens: Callable[[Row], int] | None
+
+    def block(self, number: int) -> tuple[bytes, Report]:
+        """(the lines of block `number`, what they are)."""
+        rng = random.Random(f"{self.seed}:{number}")
+        count = min(BLOCK, self.rows - number * BLOCK)
+        rows = [mixes.sample(rng, self.max_digits, self.reserved) for _ in range(count)]
+        rows_of = defaultdict(list)
+        for i, row in enumerate(rows):
+            rows_of[row["task"]].append(i)
+        lines = [json.dumps(row) + "\n" for row in rows]
+        length = self.count_tokens or (lambda row: len(row["output"]))
+        return "".join(lines).encode(), block_report(rows_of, lines, list(map(length, rows)))
+
+
+def write(out: str, rows: int | None = None, seed: int = 0, max_digits: int = 8, workers: int = 1,
+          count_tokens: Callable[[Row], int] | None = None) -> Report:
+    """Write `rows` rows (default: ROWS); the same bytes whatever the number of processes."""
+    rows = rows or ROWS
+    maker = Maker(rows, seed, max_digits, reserved(), count_tokens)
+    return write_blocks(out, maker.block, rows, workers)
+
+
+_EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (-?\d+(?: R \d+)?)(?![\d+*/-]| [-+*/])")
+
+
+def audit(row: Row) -> str | None:
+    """The first equation of two numbers in a row that is false; None if there is none."""
+    if row["task"] == "copy":  # what is copied need not be true
+        return None
+    for a, op, b, value in _EQUATION.findall(row["input"] + row["output"]):
+        if max(len(a), len(b)) > MAX_DIGITS or op == "/" and int(b) == 0:
+            return f"{a[:30]} {op} {b[:30]} is not checked"
+        if value != (true := value_of(int(a), op, int(b))):
+            return f"{a} {op} {b} is {true}, not {value}"
+    return None
+
+
+def suite(size: int | None = None, seed: int = 0, wording: str | None = None,
+          limit: int | None = None) -> Iterator[Question]:
+    """`size` questions (default: SIZE) of each kind of row, the first `limit`.
+
+    Always in the base's own notation. The answer is what follows the last "=" of the row. They
+    are drawn as rows are: a few may come twice.
+    """
+    for name, kind in mixes.KINDS.items():
+        if name == "text":  # nothing is asked there
+            continue
+        rng = random.Random(f"skills/{name}/{seed}")
+        for _ in range(min(size or SIZE, limit or size or SIZE)):
+            prompt, output = kind(rng, 8)
+            yield Question("skills", name, "", prompt, extract_answer(output), "bare",
+                           paper="skills")

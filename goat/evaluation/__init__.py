@@ -1,0 +1,1 @@
+"""Questions asked and scored, and what is shown of the results."""

@@ -1,0 +1,115 @@
+"""Ask a model the questions, judge its answers, count them by cell."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from tqdm import tqdm
+
+from goat.evaluation import scoring
+from goat.llama.beam import beam_search
+from goat.llama.generate import stream
+from goat.llama.model import Llama
+from goat.papers import PAPERS, Question
+from goat.stats import wilson
+
+if TYPE_CHECKING:
+    from goat.papers.word_problems.interpreter import Solution
+
+
+@dataclass(frozen=True)
+class Record:
+    """One question, its working and what is to be said about it (see `Question`, `Verdict`)."""
+
+    suite: str
+    cell: str
+    wording: str
+    small: bool
+    prompt: str
+    expression: str | None
+    answer: str
+    working: str  # what the model wrote; after a bare question, that question and what it wrote
+    given: str
+    right: bool
+    kind: str | None
+    first_error: str | None
+    runs: int | None = None  # programs that the interpreter ran; None where there was none
+    failed_runs: int = 0
+
+
+class Score(NamedTuple):
+    """The scores of a group of records, as shares; `low` and `high` bound `exact` (95 %)."""
+
+    n: int
+    right: int
+    exact: float
+    low: float
+    high: float
+    last_token: float
+    digits: float
+    errors: dict[str, int]  # first false steps of the wrong answers by kind, commonest first
+    small: bool
+
+
+def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: int = 1,
+             interpreter: bool = False, progress: bool = False,
+             **decoding) -> tuple[list[Record], bool]:
+    """Records in the order of the questions, and whether all were answered.
+
+    `decoding` goes to `generate.stream`, with `beams` > 1 to `beam_search`, with `interpreter` to
+    `interpreter.solve`. Ctrl-C ends the work early: the records so far are returned, with False.
+    """
+    prompts = [question.prompt for question in questions]
+    if beams > 1:
+        rows = beam_search(model, tokenizer, prompts, beams=beams, **decoding)
+    elif interpreter:
+        from goat.papers.word_problems.interpreter import solve
+
+        rows = solve(model, tokenizer, prompts, **decoding)
+    else:
+        rows = stream(model, tokenizer, prompts, **decoding)
+    records: dict[int, Record] = {}
+    bar = tqdm(rows, total=len(prompts), unit="problem", disable=not progress)
+    try:
+        for row in bar:
+            question = questions[row.problem]
+            records[row.problem] = (solved_record(question, row) if interpreter
+                                    else record(question, row.text))
+    except KeyboardInterrupt:
+        bar.close()
+    return [records[i] for i in sorted(records)], len(records) == len(questions)
+
+
+def record(question: Question, output: str) -> Record:
+    """The judged output of one question."""
+    return Record(question.suite, question.cell, question.wording, question.small, question.prompt,
+                  question.expression, question.answer, question.working(output),
+                  *PAPERS[question.paper].judge(question, output))
+
+
+def solved_record(question: Question, solution: "Solution") -> Record:
+    """The judged solution of one word problem; without an answer, `kind` is its outcome."""
+    judged = replace(record(question, solution.text), runs=solution.runs,
+                     failed_runs=solution.failed)
+    if solution.answered:
+        return judged
+    return replace(judged, given="", right=False, kind=solution.outcome)
+
+
+def score(records: Sequence[Record]) -> Score:
+    """The scores of at least one record, all taken together."""
+    said, true = [r.given for r in records], [r.answer for r in records]
+    right = sum(r.right for r in records)
+    errors = Counter(r.kind or "answer" for r in records if not r.right)
+    return Score(len(records), right, right / len(records), *wilson(right, len(records)),
+                 scoring.last_token_match(said, true), scoring.digit_match(said, true),
+                 dict(errors.most_common()), any(r.small for r in records))
+
+
+def by_cell(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    """The records of each (suite, cell), in order of appearance."""
+    cells: dict[tuple[str, str], list[Record]] = {}
+    for r in records:
+        cells.setdefault((r.suite, r.cell), []).append(r)
+    return cells

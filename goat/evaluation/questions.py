@@ -1,0 +1,98 @@
+"""The questions that are asked: suites by their names, and files.
+
+`read_questions` takes three kinds of file, told apart by their content:
+  - rows as `generate_data.py` writes them: JSON lines, or one JSON list as published, with the
+    fields `instruction`, `input`, `answer` (and others, which are not looked at);
+  - a BIG-bench task: a JSON object with the list `examples` of {"input": …, "target": …}, or of
+    {"input": …, "target_scores": {choice: 0 or 1, …}};
+  - plain text: `question|answer` lines or, as in the DeepMind mathematics dataset, a question and
+    its answer on every two lines.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from goat.errors import UserError
+from goat.files.rows import check_texts, is_json, read_pairs, read_rows
+from goat.papers import PAPERS, Question, paper_of, read_question
+
+
+def suite_names() -> list[str]:
+    """The suites of all papers."""
+    return [name for paper in PAPERS.values() for name in paper.suite_names]
+
+
+def load_suites(names: Iterable[str], limit: int | None = None, **options) -> list[Question]:
+    """The questions of the named suites, of each cell the first `limit`.
+
+    `options` (size, seed, wording) go to the suites. Raises UserError for a name that does not
+    exist.
+    """
+    papers = {name: paper for paper in PAPERS.values() for name in paper.suite_names}
+    names = list(dict.fromkeys(names))  # one that is named twice is asked once
+    if unknown := [name for name in names if name not in papers]:
+        raise UserError(f"no suite is called {unknown[0]!r}; there are: {', '.join(papers)}")
+    return [question for name in names
+            for question in papers[name].suite(name, limit=limit, **options)]
+
+
+def fingerprint(questions: Iterable[Question]) -> str:
+    """Twelve hex digits that change with any prompt or answer: names exactly what was asked."""
+    digest = hashlib.sha256()
+    for question in questions:
+        digest.update(f"{question.prompt}\0{question.answer}\0".encode(errors="surrogatepass"))
+    return digest.hexdigest()[:12]
+
+
+def read_questions(path: str | os.PathLike, limit: int | None = None,
+                   answers: bool = True) -> list[Question]:
+    """The questions of a file (the first `limit` of them); its stem is the suite's name.
+
+    With `answers=False` only what they hold matters: rows may lack an answer, as those for training
+    may, and any expression counts as asked.
+
+    Raises UserError naming file and line (or row) for anything that cannot be used.
+    """
+    if is_json(path):
+        rows = ((where, _bigbench_row(row)) for where, row in read_rows(path))
+    else:
+        rows = ((where, {"instruction": question, "answer": answer})
+                for where, question, answer in read_pairs(path))
+    suite = Path(path).stem
+    questions = [_question(suite, where, row, answers) for where, row in islice(rows, limit)]
+    if not questions:
+        raise UserError(f"{path}: no questions in this file")
+    return questions
+
+
+def _bigbench_row(row: dict) -> dict:
+    """An example of a BIG-bench task as a row; a row as it is."""
+    target, choices = row.get("target", ""), row.get("target_scores")
+    if "instruction" in row or not (target or choices):
+        return row
+    if isinstance(target, list) and target:
+        target = target[0]
+    elif not target and isinstance(choices, dict):  # {choice: 1 if it is right, else 0}
+        target = next((choice for choice, score in choices.items() if score == 1), "")
+    return {"instruction": row.get("input", ""), "answer": target}
+
+
+def _question(suite: str, where: str, row: dict, answers: bool) -> Question:
+    texts = {key: row.get(key, "") for key in ("instruction", "input", "answer")}
+    check_texts(texts, where, *texts)
+    if answers and not texts["answer"].strip():
+        raise UserError(f"{where}: the row has no answer; evaluation needs the field 'answer' in "
+                        "every row")
+    if not (texts["instruction"] or texts["input"]):
+        raise UserError(f"{where}: the row has neither instruction nor input")
+    task = row.get("task") if isinstance(row.get("task"), str) else ""
+    paper, operands = paper_of(task), None
+    if paper.expressions or not answers:
+        # else an expression may stand in a story or a skill, but is not what is asked
+        found = read_question(texts["input"]) or read_question(texts["instruction"])
+        paper, operands = found or (PAPERS["arithmetic"], None)
+    cell = operands and paper.cell(operands) or task or "all"
+    return Question(suite, cell, **texts, operands=operands, paper=paper.name)

@@ -1,0 +1,269 @@
+"""Results as text: the paper's table with ours in it, a table of every cell, comparisons; and the
+file `results.json`, which holds everything that was asked, answered and set."""
+
+import json
+import os
+import platform
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import zip_longest
+from pathlib import Path
+
+from goat.errors import UserError
+from goat.evaluation.evaluate import Record, Score, by_cell, score
+from goat.evaluation.scoring import locate
+from goat.files.atomic import write_text
+from goat.papers.arithmetic.operations import OPERATIONS
+from goat.papers.word_problems.format import interpreter_spans, with_mask
+from goat.stats import mcnemar
+
+# Table 3 of the Goat paper (arXiv 2305.14201): exact match / digit match in %, one figure for each
+# column. The first five columns are the cells of `bigbench`, the others those of `large`.
+COLUMNS = {"add": ("1D", "2D", "3D", "4D", "5D", "8D+8D", "16D+8D", "16D+16D"),
+           "sub": ("1D", "2D", "3D", "4D", "5D", "8D-8D", "16D-8D", "16D-16D"),
+           "mul": ("1D", "2D", "3D", "4D", "5D", "1Dx16D", "4Dx8D", "6Dx6D"),
+           "div": ("1D", "2D", "3D", "4D", "5D", "16D/1D", "6D/3D", "12D/6D")}
+PAPER = {
+    "Goat-7B": {
+        "add": "100/100 100/100 99.4/99.8 98.3/99.5 98.1/99.4 97.8/99.4 97.1/99.6 97.6/99.7",
+        "sub": "100/100 100/100 99.7/99.9 98.6/99.6 98.4/99.5 96.8/99.3 95.8/99.2 96.3/99.3",
+        "mul": "100/100 100/100 97.8/99.4 96.9/99.2 96.7/99.3 99.7/99.9 88.1/97.8 96.8/99.5",
+        "div": "100/100 100/100 99.5/99.7 99.0/99.5 96.5/98.1 99.0/99.7 94.1/96.1 89.3/93.5"},
+    "GPT-4": {
+        "add": "100/100 100/100 99.6/99.9 98.8/99.6 94.1/98.5 92.1/98.3 9.4/70.4 94.1/99.5",
+        "sub": "100/100 100/100 99.2/99.6 98.9/99.6 92.4/98.1 70.5/91.5 10.6/68.8 59.6/88.2",
+        "mul": "100/100 99.4/99.8 30.3/83.0 5.3/61.8 0.0/47.9 61.5/92.3 0.0/45.9 0.0/49.8",
+        "div": "100/100 100/100 94.5/96.3 90.9/92.1 53.4/73.2 54.0/84.3 6.4/48.6 0.0/29.5"},
+}
+TITLES = {op.name: op.name.upper() for op in OPERATIONS.values()}
+
+Scores = dict[tuple[str, str], Score]
+
+
+def scores_of(records: Sequence[Record]) -> Scores:
+    """The score of each (suite, cell)."""
+    return {key: score(group) for key, group in by_cell(records).items()}
+
+
+def percent(share: float) -> str:
+    """0.994 -> "99.4", 1.0 -> "100"."""
+    text = f"{100 * share:.1f}"
+    return "100" if text == "100.0" else text
+
+
+def paper_figures(model: str, operation: str) -> dict[str, str]:
+    """{"3D": "99.4/99.8", …} of a model in the paper's table."""
+    return dict(zip(COLUMNS[operation], PAPER[model][operation].split()))
+
+
+def find(scores: Scores, operation: str, column: str) -> Score | None:
+    """The score that belongs into a column of the paper's table."""
+    suite = "large" if "D" in column[:-1] else "bigbench"
+    return scores.get((suite, f"{operation} {column}"))
+
+
+def paper_table(scores: Scores) -> str:
+    """Our scores in the layout of the paper's Table 3; empty when no cell of it was run."""
+    lines = ["Exact match / digit match in %, beside the paper's; ranges: 95 % of our exact match"]
+    for operation, columns in COLUMNS.items():
+        ours = [find(scores, operation, column) for column in columns]
+        if not any(ours):
+            continue
+        rows = {TITLES[operation]: columns,
+                "  here": [f"{percent(s.exact)}/{percent(s.digits)}" if s else "-" for s in ours],
+                "  range": [f"{percent(s.low)}-{percent(s.high)}" if s else "" for s in ours]}
+        rows |= {f"  {model}": PAPER[model][operation].split() for model in PAPER}
+        width = max(11, *(len(text) + 1 for row in rows.values() for text in row))
+        lines += [f"{name:10}" + "".join(f"{text:>{width}}" for text in row)
+                  for name, row in rows.items()]
+    return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def grid_shares(scores: Scores, operation: str) -> dict[tuple[int, int], float]:
+    """Exact match of the suite `grid`: {(digits of a, digits of b): share}."""
+    found = {}
+    for (suite, cell), s in scores.items():
+        match = re.fullmatch(operation + r" (\d+)D.(\d+)D", cell)
+        if suite == "grid" and match:
+            found[int(match[1]), int(match[2])] = s.exact
+    return found
+
+
+def grid_tables(scores: Scores) -> str:
+    """The suite `grid` as a table for each operation, digits of a down, of b across."""
+    lines = []
+    for operation, title in TITLES.items():
+        shares = grid_shares(scores, operation)
+        across = sorted({b for _, b in shares})
+        lines += ["", f"{title}, exact match in % by digits of the first (down) and the second "
+                      "number (across)", " " * 5 + "".join(f"{b:>4}D" for b in across)
+                  ] if shares else []
+        for a in sorted({a for a, _ in shares}):
+            cells = [f"{100 * shares[a, b]:.0f}" if (a, b) in shares else "" for b in across]
+            lines.append(f"{a:>4}D" + "".join(f"{text:>5}" for text in cells).rstrip())
+    errors = sum((Counter(s.errors) for (suite, _), s in scores.items() if suite == "grid"),
+                 Counter())
+    if errors:
+        lines += ["", "grid, first false step of the wrong ones: " + listing(errors)]
+    return "\n".join(lines[1:])
+
+
+def listing(errors: dict[str, int]) -> str:
+    """"sum 30, copying 2", commonest first."""
+    return ", ".join(f"{kind} {n}" for kind, n in Counter(errors).most_common())
+
+
+def cell_table(scores: Scores) -> str:
+    """A line for each cell: exact match with its interval, the other scores, what went wrong.
+
+    The many cells of the suite `grid` are left to `grid_tables`.
+    """
+    scores = {key: s for key, s in scores.items() if key[0] != "grid"}
+    if not scores:
+        return ""
+    width = max(len(cell) for _, cell in scores) + 2
+    lines = []
+    last_suite = None
+    for (suite, cell), s in scores.items():
+        if suite != last_suite:
+            lines += ["", f"{suite:{width}}{'n':>6}{'exact':>8}   {'95 % range':13}"
+                      f"{'last word':>9}{'digits':>8}   first false step of the wrong ones"]
+            last_suite = suite
+        range_text = f"{percent(s.low)} - {percent(s.high)}"
+        lines.append(f"{cell + '*' * s.small:{width}}{s.n:>6}{percent(s.exact):>8}   "
+                     f"{range_text:13}{percent(s.last_token):>9}{percent(s.digits):>8}   "
+                     f"{listing(s.errors)}".rstrip())
+    if any(s.small for s in scores.values()):
+        lines += ["", "* so few questions are possible that training may have shown some of these"]
+    return "\n".join(lines[1:])
+
+
+def wording_lines(records: Sequence[Record]) -> str:
+    """Exact match by wording, for each suite that asks in more than one."""
+    lines = []
+    for suite in dict.fromkeys(r.suite for r in records):
+        groups: dict[str, list[Record]] = {}
+        for r in records:
+            if r.suite == suite:
+                groups.setdefault(r.wording, []).append(r)
+        if len(groups) > 1:
+            parts = []
+            for wording, group in groups.items():
+                s = score(group)
+                parts.append(f"{wording} {percent(s.exact)} ({percent(s.low)} - {percent(s.high)},"
+                             f" n = {s.n})")
+            lines.append(f"{suite}, by wording: " + "; ".join(parts))
+    return "\n".join(lines)
+
+
+def wrong_by_turns(records: Sequence[Record]) -> list[Record]:
+    """The wrong ones, one of each cell after another, beginning with the cell that has most."""
+    cells = sorted(by_cell(r for r in records if not r.right).values(), key=len, reverse=True)
+    return [r for group in zip_longest(*cells) for r in group if r]
+
+
+def interpreter_lines(records: Sequence[Record]) -> str:
+    """What the interpreter had to do, how many answers did without it, and what it had not to."""
+    lines = []
+    if helped := [r for r in records if r.runs is not None]:
+        idle = [r for r in helped if not r.runs]
+        lines = [f"interpreter: {sum(r.runs for r in helped):,} programs run for {len(helped):,} "
+                 f"questions, {sum(r.failed_runs for r in helped):,} ended in an error or were "
+                 f"stopped; {len(idle):,} solutions hold no code, "
+                 f"{sum(r.right for r in idle):,} of them right"]
+    if unrun := sum(r.runs is None and interpreter_spans(r.working) != [] for r in records):
+        lines.append(f"{unrun:,} solutions hold code that nobody has run: add --interpreter")
+    return "\n".join(lines)
+
+
+def mistakes(records: Sequence[Record], count: int) -> str:
+    """Some wrong workings, with the first false step between >>> and <<<.
+
+    Solutions of word problems show what training masks, and right ones follow the wrong ones.
+    """
+    lines = []
+    wrong = wrong_by_turns(records)
+    for r in (wrong + [r for r in records if r.right and "<step>" in r.working])[:count]:
+        if "<step>" in r.working or r.runs is not None:
+            verdict = "right" if r.right else f"{r.kind or 'wrong answer'}; right is {r.answer}"
+            lines += [f"--- {r.suite}, {r.cell} (# masked in training): {verdict}",
+                      with_mask(r.prompt, r.working)]
+            continue
+        start, end = locate(r.working, r.first_error)
+        before, step, behind = r.working[:start], r.working[start:end], r.working[end:]
+        marked = f"{before}>>>{step}<<<{behind}" if r.first_error else r.working
+        lines += [f"--- {r.suite}, {r.cell}: {r.prompt.splitlines()[0]}", marked,
+                  f"    {r.first_error or 'wrong answer'}; right is {r.answer}"]
+    return "\n".join(lines)
+
+
+def text_report(records: Sequence[Record], show: int = 0) -> str:
+    """Everything that eval.py prints about its records."""
+    scores = scores_of(records)
+    parts = [paper_table(scores), cell_table(scores), grid_tables(scores),
+             wording_lines(records), interpreter_lines(records), mistakes(records, show)]
+    return "\n\n".join(part for part in parts if part)
+
+
+# -------------------------------------------------------------------------------- results.json
+
+PACKAGES = ("torch", "numpy", "sentencepiece", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the machine and the packages that compute: what a rerun has to have alike."""
+    return {"python": platform.python_version(), "platform": platform.platform(),
+            **{name: version(name) for name in PACKAGES}}
+
+
+def write_results(path: str | os.PathLike, setting: dict, records: Sequence[Record]) -> None:
+    """Write settings, scores and every record, as a whole or not at all."""
+    cells = [{"suite": suite, "cell": cell, **s._asdict()}
+             for (suite, cell), s in scores_of(records).items()]
+    whole = {**setting, "scores": cells, "records": [asdict(r) for r in records]}
+    write_text(path, json.dumps(whole, indent=1, ensure_ascii=False))
+
+
+def read_results(path: str | os.PathLike) -> list[Record]:
+    """The records of a results file; UserError when it is none."""
+    try:
+        whole = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [Record(**record) for record in whole["records"]]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise UserError(f"{path}: this is no results file of eval.py (see its --out)")
+
+
+def compare(paths: Sequence[str]) -> str:
+    """Results files side by side: exact match by cell, and where two have questions in common,
+    McNemar's test of the first against each other one on these."""
+    files = [read_results(path) for path in paths]
+    cells = [by_cell(records) for records in files]
+    names = [chr(ord("A") + i) for i in range(len(files))]
+    lines = [f"{name}: {path}" for name, path in zip(names, paths)]
+    keys = list(dict.fromkeys(key for file in cells for key in file))
+    width = max((len(" ".join(key)) for key in keys), default=0) + 2
+    head = "".join(f"{name + ' exact':>9}  {'95 % range':14}" for name in names)
+    tests = "".join(f"{f'A:{name} only':>12}{'p':>8}" for name in names[1:])
+    lines += ["", " " * width + head + tests]
+    for key in keys:
+        line = f"{' '.join(key):{width}}"
+        for file in cells:
+            s = score(file[key]) if key in file else None
+            line += (f"{percent(s.exact):>9}  {f'{percent(s.low)} - {percent(s.high)}':14}" if s
+                     else f"{'-':>9}  {'':14}")
+        lines.append(line + "".join(paired(cells[0].get(key, []), file.get(key, []))
+                                    for file in cells[1:]))
+    return "\n".join(lines)
+
+
+def paired(first: Sequence[Record], second: Sequence[Record]) -> str:
+    """How many shared questions only the first and only the second got right, and p."""
+    known = {(r.prompt, r.answer): r.right for r in second}
+    shared = [r for r in first if (r.prompt, r.answer) in known]
+    if not shared:
+        return f"{'-':>12}{'-':>8}"
+    test = mcnemar([r.right for r in shared], [known[r.prompt, r.answer] for r in shared])
+    return f"{f'{test.only_first}:{test.only_second}':>12}{test.p:>8.3f}"

@@ -1,0 +1,95 @@
+"""Scores: how many answers are right, how nearly the others are, and at which step a wrong working
+broke.
+
+Pure Python, no torch. Predictions and answers are texts of final answers ("227 R 27"), in the
+same order. All scores are shares between 0 and 1 (digit match can be negative).
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from goat.errors import UserError
+
+
+def exact_match(predictions: Sequence[str], answers: Sequence[str]) -> float:
+    """The share of predictions that equal the whole answer, white space at the ends apart."""
+    return _share(_pairs(predictions, answers), lambda said, true: said == true)
+
+
+def last_token_match(predictions: Sequence[str], answers: Sequence[str]) -> float:
+    """The share whose last word equals the answer's last word.
+
+    This is what the authors of Goat published. It is kinder than `exact_match`: of `227 R 27`
+    only the remainder is looked at, so `999 R 27` counts as right.
+    """
+    return _share(_pairs(predictions, answers), lambda said, true: said.split()[-1:] ==
+                  true.split()[-1:])
+
+
+def digit_match(predictions: Sequence[str], answers: Sequence[str]) -> float:
+    """1 - CER, the character error rate over the whole set: edits / characters of the answers.
+
+    Edits are the substitutions, deletions and insertions that turn the predictions into the
+    answers. One wrong digit of 24 answers with 100 characters in all: 1 - 1/100 = 0.99. Answers
+    that are much too long make it negative.
+    """
+    pairs = _pairs(predictions, answers)
+    edits = sum(edit_distance(said, true) for said, true in pairs)
+    return 1 - edits / sum(len(true) for _, true in pairs)
+
+
+def _pairs(predictions: Sequence[str], answers: Sequence[str]) -> list[tuple[str, str]]:
+    if len(predictions) != len(answers) or not any(answers):
+        raise UserError(f"{len(predictions)} predictions for {len(answers)} answers: give one for "
+                        "each, and at least one answer that is not empty")
+    return [(said.strip(), true.strip()) for said, true in zip(predictions, answers)]
+
+
+def _share(pairs: list[tuple[str, str]], right: Callable[[str, str], bool]) -> float:
+    return sum(right(said, true) for said, true in pairs) / len(pairs)
+
+
+def edit_distance(a: str, b: str) -> int:
+    """The least number of characters to change, delete or insert to turn a into b (Levenshtein).
+
+    Row i of the usual table holds the distances of a[:i] from every beginning of b.
+    """
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        diagonal, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
+    return row[-1]
+
+
+# ------------------------------------------------------------------------- where it went wrong
+
+_PLACE = re.compile(r"(equation|line|step) (\d+)\b(: the question is)?")
+
+
+def locate(text: str, first_error: str | None) -> tuple[int, int]:
+    """Where the first false step stands in a working: text[start:end].
+
+    "line 2: …" is the second line, "equation 3: …" what follows the third "=", or what stands
+    before the first one where the question is copied wrongly, and "step 4: …" the fourth step of a
+    longhand form. It is the whole text where the error has no place of its own, and nothing where
+    there is no error.
+    """
+    if first_error is None:
+        return 0, 0
+    place = _PLACE.match(first_error)
+    if place is None:
+        return 0, len(text)
+    separator, skip = {"line": ("\n", 0), "step": ("", 0),
+                       "equation": (" = ", 0 if place[3] else 1)}[place[1]]
+    if separator:
+        parts = text.split(separator)
+    else:
+        from goat.papers.longhand.forms import steps_of
+
+        parts = steps_of(text)
+    index = int(place[2]) - 1 + skip
+    if index >= len(parts):
+        return 0, len(text)
+    start = sum(len(part) + len(separator) for part in parts[:index])
+    return start, start + len(parts[index])

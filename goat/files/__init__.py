@@ -1,0 +1,1 @@
+"""Every name on disk: models, adapters, rows."""

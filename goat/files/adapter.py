@@ -1,0 +1,308 @@
+"""LoRA adapters on disk, in PEFT's format: ours load in peft, and peft's load here.
+
+A folder with `adapter_config.json` and `adapter_model.safetensors` (older: `adapter_model.bin`).
+The tensors of one adapted layer are named
+
+    base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight      (R, in)
+    base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight      (out, R)
+
+where the first `base_model.model.` stands for PEFT's wrapper and the second `model.` is the
+LLaMA's own. The scaling is lora_alpha / r, or lora_alpha / sqrt(r) with `use_rslora`.
+
+The mean of adapters that went on from each other: `python -m goat.files.adapter average A B --out DIR`
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from goat.cli import parser_for, run
+from goat.errors import UserError
+from goat.files.atomic import refuse_full
+from goat.files.tensors import (checked, open_tensors, positive, read_json, same_names, write_json,
+                                write_tensors)
+from goat.llama.int8 import Int8Linear
+from goat.llama.lora import LoRALinear, lora_layers
+
+PREFIX = "base_model.model."
+CONFIG = "adapter_config.json"
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")  # in this order of preference
+VALUE_HEAD = "value_head.safetensors"  # beside them where there is a value model; ours, not PEFT's
+
+# Settings that change the adapted model's function in ways this project does not compute:
+# key -> the values under which it computes exactly what peft would.
+PLAIN = {
+    "peft_type": ("LORA",), "bias": ("none", None), "fan_in_fan_out": (False, None),
+    "use_dora": (False, None), "use_qalora": (False, None), "use_bdlora": (False, None),
+    "lora_bias": (False, None), "modules_to_save": (None, []), "rank_pattern": (None, {}),
+    "alpha_pattern": (None, {}), "layer_replication": (None, []), "target_parameters": (None, []),
+    "trainable_token_indices": (None, [], {}), "alora_invocation_tokens": (None, []),
+    "arrow_config": (None,), "kasa_config": (None,), "velora_config": (None,),
+    "monteclora_config": (None,),
+    # the other ways to start (pissa, olora, corda, loftq …) change the base's weights as well
+    "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),
+}
+READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "exclude_modules",
+        "layers_to_transform"}
+BOOKKEEPING = {"task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
+               "inference_mode", "layers_pattern", "megatron_config", "megatron_core",
+               "loftq_config", "eva_config", "corda_config", "lora_ga_config",
+               "qalora_group_size", "runtime_config", "ensure_weight_tying"}
+
+
+def save_adapter(model: nn.Module, path: str | Path, base: str | Path) -> None:
+    """Write the model's LoRA matrices as a PEFT folder, then read them back and compare.
+
+    `base` is the name or folder of the base model, kept in the file for the reader's sake. Raises
+    UserError for a model without LoRA and for one whose adapter is still all zero or not finite.
+    """
+    layers, folder = lora_layers(model), Path(path)
+    factors = {name: (layer.lora_A.detach().cpu().contiguous(),
+                      layer.lora_B.detach().cpu().contiguous()) for name, layer in layers.items()}
+    refuse_useless(factors, "this model")
+    config = config_of(model, layers, str(base))
+    tensors = {f"{PREFIX}{name}.lora_{side}.weight": factor for name, pair in factors.items()
+               for side, factor in zip("AB", pair)}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(tensors, folder / WEIGHTS[0])
+    write_json(config, folder / CONFIG)
+    written = {name: read() for name, read in open_tensors(folder / WEIGHTS[0]).items()}
+    if written.keys() != tensors.keys() or not all(
+            torch.equal(written[name], tensors[name]) for name in tensors):
+        raise OSError(f"{folder / WEIGHTS[0]}: reads back differently; is the disk full or faulty?")
+
+
+def config_of(model: nn.Module, layers: dict[str, LoRALinear], base: str) -> dict:
+    """The `adapter_config.json` that describes these LoRA layers."""
+    first = next(iter(layers.values()))
+    settings = {(layer.rank, layer.alpha, layer.scaling) for layer in layers.values()}
+    plain = math.isclose(first.scaling, first.alpha / first.rank)
+    rslora = math.isclose(first.scaling, first.alpha / math.sqrt(first.rank)) and not plain
+    if len(settings) > 1 or not (plain or rslora):
+        raise UserError("a PEFT folder holds one rank, one alpha and a scaling of alpha / rank or "
+                        f"alpha / sqrt(rank); the layers have (rank, alpha, scaling) {settings}")
+    targets = sorted({name.rpartition(".")[2] for name in layers})
+    if matching(model, targets, {}) != set(layers):
+        targets = sorted(layers)  # not every layer of these kinds: give the full names
+    return {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base,
+        "r": first.rank, "lora_alpha": first.alpha, "lora_dropout": first.dropout,
+        "use_rslora": rslora, "target_modules": targets, "bias": "none", "fan_in_fan_out": False,
+        "init_lora_weights": True, "modules_to_save": None, "inference_mode": True,
+    }
+
+
+def load_adapter(model: nn.Module, path: str | Path) -> nn.Module:
+    """Wrap the layers that the PEFT folder at `path` adapts; freeze the rest. Returns the model.
+
+    The result computes what peft computes, or UserError says why it cannot: a setting outside
+    plain LoRA, a target that is not in the model, names or shapes that do not fit, an adapter
+    that is empty, all zero or not finite. Keys that mean nothing here are named in a note.
+    """
+    folder = Path(path)
+    if lora_layers(model):
+        raise UserError(f"{folder}: the model carries an adapter already; load it on the bare base")
+    config = read_adapter_config(folder / CONFIG)
+    weights = weights_file(folder)
+    names = matching(model, config["target_modules"], config)
+    factors = read_factors(model, sorted(names), config["r"], weights)
+    rank, alpha, dropout = config["r"], config["lora_alpha"], config.get("lora_dropout") or 0.0
+    scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    model.requires_grad_(False)
+    for name, (a, b) in factors.items():
+        layer = LoRALinear(model.get_submodule(name), rank, alpha, dropout, scaling,
+                           torch.Generator())  # draws an A to be overwritten, not globally
+        layer.lora_A.data.copy_(a)
+        layer.lora_B.data.copy_(b)
+        model.set_submodule(name, layer.train(model.training))
+    return model
+
+
+def has_value_head(folder: str | Path | None) -> bool:
+    """Whether a value head lies beside the adapter in `folder`; None is no adapter."""
+    return folder is not None and (Path(folder) / VALUE_HEAD).is_file()
+
+
+def weights_file(folder: Path) -> Path:
+    """The file of the matrices in a PEFT folder; UserError if there is none."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{folder}: neither {WEIGHTS[0]} nor {WEIGHTS[1]} is there")
+
+
+def read_factors(model: nn.Module, names: list[str], rank: int,
+                 weights: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """The checked fp32 matrices (A, B) of each named layer, and nothing else in the file."""
+    readers = open_tensors(weights)
+    if not readers:
+        raise UserError(f"{weights}: the adapter is empty; it was not saved properly")
+    keys = {name: [f"{PREFIX}{name}.lora_{side}.weight" for side in "AB"] for name in names}
+    bases = {name: readers.pop(key) for name in names
+             if (key := f"{PREFIX}{name}.base_layer.weight") in readers}
+    refuse_new_base(model, bases, weights)
+    same_names(readers, sum(keys.values(), []), str(weights),
+               f"target_modules in {CONFIG} against the file")
+    factors = {}
+    for name, pair in keys.items():
+        layer = model.get_submodule(name)
+        shapes = (rank, layer.in_features), (layer.out_features, rank)
+        factors[name] = tuple(checked(readers[key](), f"{weights}: {key}", shape).float()
+                              for key, shape in zip(pair, shapes))
+    refuse_useless(factors, str(weights))
+    return factors
+
+
+def refuse_new_base(model: nn.Module, copies: dict, weights: Path) -> None:
+    """peft stores a copy of an adapted `lm_head` beside the adapter; it must be the base's own."""
+    for name, read in copies.items():
+        weight = model.get_submodule(name).weight
+        if not torch.equal(read().to(weight), weight):
+            raise UserError(f"{weights}: holds other base weights for {name} than this model's: it "
+                            "was trained on another base, or trained the base too")
+
+
+def read_adapter_config(file: Path) -> dict:
+    """The checked content of an `adapter_config.json`."""
+    config = read_json(file)
+    for key, plain in PLAIN.items():
+        if key in config and config[key] not in plain:
+            raise UserError(f"{file}: {key} is {config[key]!r}; only plain LoRA is supported "
+                            f"({key} = {plain[0]!r})")
+    positive(config, file, "r")
+    positive(config, file, "lora_alpha", kind=float)
+    dropout = config.get("lora_dropout") or 0.0
+    if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        raise UserError(f"{file}: lora_dropout must be in [0, 1), not {dropout!r}")
+    for key in ("target_modules", "exclude_modules"):
+        names = config.get(key) or []
+        listed = isinstance(names, (str, list)) and all(isinstance(name, str) for name in names)
+        if not listed or not names and key == "target_modules":
+            raise UserError(f"{file}: {key} must be a list of names or a regular expression, "
+                            f"not {config.get(key)!r}")
+    blocks = config.get("layers_to_transform")
+    if blocks is not None and not isinstance(blocks, int) and not (
+            isinstance(blocks, list) and all(isinstance(n, int) for n in blocks)):
+        raise UserError(f"{file}: layers_to_transform must be a list of numbers, not {blocks!r}")
+    unknown = sorted(set(config) - set(PLAIN) - READ - BOOKKEEPING)
+    if unknown:
+        print(f"note: {file}: unknown keys are ignored: {', '.join(unknown)}")
+    return config
+
+
+def matching(model: nn.Module, targets: str | list[str], config: dict) -> set[str]:
+    """Names of the linear layers that `target_modules` means, by PEFT's rules.
+
+    A list names whole last parts of module names (`q_proj`, `self_attn.q_proj`); a string is a
+    regular expression for the full name. `exclude_modules` takes away by the same rules, and
+    `layers_to_transform` keeps some block numbers only. Raises UserError for a listed target
+    that is no linear layer of the model.
+    """
+    linear = {name for name, module in model.named_modules()
+              if isinstance(module, (nn.Linear, Int8Linear, LoRALinear))
+              and not name.endswith(".base")}
+    absent = [t for t in targets if not any(named(name, [t]) for name in linear)] \
+        if not isinstance(targets, str) else []
+    chosen = {name for name in linear if named(name, targets)}
+    if excluded := config.get("exclude_modules"):
+        chosen = {name for name in chosen if not named(name, excluded)}
+    if (numbers := config.get("layers_to_transform")) is not None:
+        numbers = [numbers] if isinstance(numbers, int) else numbers
+        chosen = {name for name in chosen
+                  if (block := re.search(r"\.layers\.(\d+)\.", name)) and int(block[1]) in numbers}
+    if absent or not chosen:
+        known = sorted({name.rpartition(".")[2] for name in linear})
+        raise UserError(f"target_modules: {', '.join(absent) or targets} is no linear layer of "
+                        f"this model, which has {', '.join(known)}")
+    if "lm_head" in chosen and model.config.tie_embeddings:
+        raise UserError("target_modules: lm_head shares its weight with the embedding in this "
+                        "model, so it cannot be adapted alone")
+    return chosen
+
+
+def named(name: str, targets: str | list[str]) -> bool:
+    """Whether the module name is meant by a regular expression or by one of several suffixes."""
+    if isinstance(targets, str):
+        try:
+            return re.fullmatch(targets, name) is not None
+        except re.error as error:
+            raise UserError(f"target_modules: {targets!r} is no regular expression ({error})")
+    return any(name == target or name.endswith(f".{target}") for target in targets)
+
+
+def refuse_useless(factors: dict[str, tuple[Tensor, Tensor]], where: str) -> None:
+    """Raise UserError for an adapter that is empty, broken, or changes nothing at all."""
+    if not factors:
+        raise UserError(f"{where}: no LoRA layers; call add_lora first")
+    broken = [name for name, pair in factors.items() if not all(f.isfinite().all() for f in pair)]
+    if broken:
+        raise UserError(f"{where}: the adapter of {broken[0]} is NaN or infinite; lower the "
+                        "learning rate, or use bf16 instead of fp16")
+    if not any(b.any() for _, b in factors.values()):
+        raise UserError(f"{where}: every lora_B is zero, so the adapter changes nothing; "
+                        "has it been trained?")
+
+
+def average(folders: Sequence[str | Path], out: str | Path) -> None:
+    """Write the mean of the LoRA matrices of several adapters as a new PEFT folder, and of their
+    value heads where all have one.
+
+    It often answers better what none of them was taught ("model soups", Wortsman et al. 2022,
+    arXiv 2203.05482). Means of A and of B belong together only where the adapters lie close to
+    each other, as those do of which one was trained further from the other. Raises UserError for
+    adapters of other settings, names or shapes than the first one's, and for a full `out`.
+    """
+    out, folders = Path(out), [Path(folder) for folder in folders]
+    refuse_full(out)
+    configs = [read_adapter_config(folder / CONFIG) for folder in folders]
+    for folder, config in zip(folders, configs):
+        for key in sorted(READ):
+            values = [sorted(c[key]) if isinstance(c.get(key), list) else c.get(key)
+                      for c in (configs[0], config)]
+            values = [None if value is False or value == [] else value for value in values]
+            if values[0] != values[1]:
+                raise UserError(f"{folder / CONFIG}: {key} is {values[1]!r}, but {values[0]!r} in "
+                                f"{folders[0]}; only adapters of equal settings have a mean")
+    means = {WEIGHTS[0]: mean([weights_file(folder) for folder in folders])}
+    heads = [folder / VALUE_HEAD for folder in folders]
+    if with_head := [head for head in heads if head.is_file()]:
+        if with_head != heads:
+            raise UserError(f"{with_head[0]}: not every adapter has a value head, so they have no "
+                            "mean; average adapters that all have one, or none")
+        means[VALUE_HEAD] = mean(heads)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, tensors in means.items():
+        write_tensors(tensors, out / name)
+    write_json(configs[0], out / CONFIG)
+
+
+def mean(files: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean, in fp32, of tensor files that hold the same names and shapes."""
+    sums = {}
+    for file in files:
+        readers = open_tensors(file)
+        same_names(readers, sums or readers, str(file), f"against {files[0]}")
+        for name, read in readers.items():
+            tensor = read()
+            total = sums.get(name, torch.zeros(tensor.shape))
+            sums[name] = total + checked(tensor, f"{file}: {name}", total.shape).float()
+    return {name: total / len(files) for name, total in sums.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = parser_for("python -m goat.files.adapter", __doc__)
+    averaging = parser.add_subparsers(dest="command", required=True).add_parser(
+        "average", help="the mean of adapters that went on from each other")
+    averaging.add_argument("adapters", nargs="+", help="PEFT folders; twice named counts twice")
+    averaging.add_argument("--out", required=True, help="new folder for the mean")
+    args = parser.parse_args(argv)
+    average(args.adapters, args.out)
+    print(f"{args.out}: the mean of {', '.join(args.adapters)}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""The machine: a LLaMA, LoRA, 8-bit weights, its tokenizer and decoding. It knows no paper."""

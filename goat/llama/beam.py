@@ -1,0 +1,118 @@
+"""Beam search: keep the k likeliest beginnings instead of one. The Goat paper used k = 4.
+
+At each step every beginning is continued by every token, and the k likeliest of all these go on.
+One that ends (EOS) is set aside with the score log P / number of its new tokens, EOS included. The
+search for a problem ends when k have ended and none of those still open scores better, or at the
+limit of new tokens. The best of the ended ones is the answer. Rules and scores are those of
+transformers' `generate(num_beams=k)` with its defaults.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from goat.errors import UserError
+from goat.llama.generate import DecodingBatch, evaluating, most_rows, new_rows
+from goat.llama.model import Llama
+from goat.llama.sampling import Row
+
+
+class Search:
+    """The beams of one problem: open `rows` with the log probabilities `scores`, and ended ones."""
+
+    def __init__(self, rows: list[Row], places: list[int]):
+        self.rows, self.places = rows, places
+        self.scores = [0.0] + [float("-inf")] * (len(rows) - 1)  # at first all beams are the same
+        self.ended: list[tuple[float, list[int]]] = []  # (score, new tokens), best first
+
+    def advance(self, values: Tensor, tokens: Tensor, eos: int) -> list[int]:
+        """Take the k best continuations; return which old beam each new beam goes on from.
+
+        values and tokens (k, 2k): the likeliest next tokens of each beam and their log
+        probabilities. Of the 2k best continuations at most k end, so k others are always there.
+        """
+        k = len(self.rows)
+        found = [(score + value, beam, token)
+                 for beam, score in enumerate(self.scores)
+                 for value, token in zip(values[beam].tolist(), tokens[beam].tolist())]
+        found.sort(key=lambda candidate: -candidate[0])
+        length = len(self.rows[0].new) + 1
+        going_on = []
+        for rank, (score, beam, token) in enumerate(found[:2 * k]):
+            if token != eos:
+                going_on.append((score, beam, token))
+            elif rank < k:
+                self.ended.append((score / length, self.rows[beam].new))
+        going_on = going_on[:k]
+        before = [row.new for row in self.rows]
+        for row, (_, beam, token) in zip(self.rows, going_on):
+            row.new, row.pending = before[beam] + [token], [token]
+        self.scores = [score for score, _, _ in going_on]
+        if length == self.rows[0].limit:
+            self.ended += [(s / length, row.new) for s, row in zip(self.scores, self.rows)]
+        self.ended = sorted(self.ended, key=lambda e: -e[0])[:k]
+        return [beam for _, beam, _ in going_on]
+
+    def done(self) -> bool:
+        length = len(self.rows[0].new)
+        full = len(self.ended) == len(self.rows)
+        return length == self.rows[0].limit or full and (
+            self.ended[-1][0] >= self.scores[0] / length)
+
+
+def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512,
+                batch_size: int = 128, *, beams: int = 4) -> Iterator[Row]:
+    """Yield a finished row for each prompt, in any order. `batch_size` counts beams."""
+    if beams > batch_size:
+        raise UserError(f"{beams} beams do not fit into a batch of {batch_size} rows: raise "
+                        "--batch-size")
+    rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples=beams)
+    problems = [rows[i:i + beams] for i in range(0, len(rows), beams)]
+    waiting = deque(sorted(problems, key=lambda rows: -len(rows[0].ids)))
+    most = min(batch_size, most_rows(model, rows)) // beams
+    batch = DecodingBatch(model, max(1, min(most, len(problems))) * beams)
+    searches: list[Search] = []
+    with evaluating(model):
+        while waiting or searches:
+            with torch.inference_mode():
+                if waiting and batch.free():
+                    rows = waiting.popleft()
+                    fresh = [Search(rows, batch.free()[:beams])]
+                    logits = batch.admit(rows, beams)  # (k, V)
+                    searches += fresh
+                else:
+                    fresh = list(searches)
+                    read = [row.pending if row else [0] for row in batch.rows]
+                    logits = batch.step(read)[:, 0]  # (B, V)
+                    logits = logits[[place for s in fresh for place in s.places]]
+                advance(batch, fresh, logits, beams, tokenizer.eos_id)
+            for search in [s for s in fresh if s.done()]:
+                searches.remove(search)
+                for place in search.places:
+                    batch.rows[place] = None
+                answer = search.rows[0]
+                answer.text = tokenizer.decode_answer(answer.prompt, search.ended[0][1])
+                yield answer
+
+
+def advance(batch: DecodingBatch, searches: list[Search], logits: Tensor, beams: int, eos: int) -> None:
+    """One step of some searches: new beams, each with the cache of the beam it goes on from."""
+    values, tokens = logits.float().log_softmax(-1).topk(min(2 * beams, logits.size(-1)))
+    places = [place for s in searches for place in s.places]
+    parents = [s.places[beam] for s, v, t in zip(searches, values.split(beams),
+                                                 tokens.split(beams))
+               for beam in s.advance(v, t, eos)]
+    move(batch, parents, places)
+
+
+def move(batch: DecodingBatch, parents: list[int], places: list[int]) -> None:
+    """Copy the cache of each beam's parent into its place, where that is another place."""
+    moves = [(a, b) for a, b in zip(parents, places) if a != b]
+    if not moves:
+        return
+    source, target = (batch.tensor(list(side)) for side in zip(*moves))
+    span = batch.cache.span
+    for held in batch.cache.keys + batch.cache.values:
+        held[target, :, :span] = held[source, :, :span]  # the right side is a copy first

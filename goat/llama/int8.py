@@ -1,0 +1,143 @@
+"""Eight bits for each frozen weight: the layer that fits LLaMA-7B on a 24 GB card.
+
+**Storing.** Each row w of a weight matrix (out, in) becomes whole numbers Q in -127 … 127 and one
+fp32 scale, the row's largest absolute value over 127 ("row-wise absmax", LLM.int8(), Dettmers et
+al. 2022, arXiv 2208.07339):
+
+    s = max|w| / 127        Q = round(w / s)        w is about s Q, off by at most s / 2
+
+A worked number. For w = [0.6, -1.0], s = 1 / 127 = 0.00787 and Q = [76, -127]. With x = [1, 0.5]:
+x Q = 76 - 63.5 = 12.5, times s is 0.0984; the exact product is 0.1. A Gaussian matrix loses 0.87 %
+(Frobenius norm), and so does its product with any input.
+
+**Forward ("weight only").** All entries of a row share s, so the scale can be taken out
+of the sum and be applied to the *output*:
+
+    y_o = sum_i x_i s_o Q_oi = s_o (x Q^T)_o
+
+Q is cast to x's type for the product, which is exact: bf16 and fp16 hold every whole number up to
+256. The scale stays fp32 and is never cast down. (In fp16 the sum x Q^T could pass 65504, the
+largest number there, so fp16 scales the weight copy instead of the output.)
+
+**Backward.** Q is frozen, so only the gradient of x is wanted, with G the gradient of y:
+
+    dL/dx_i = sum_o G_o s_o Q_oi        that is        (G * s) Q
+
+The scale folds into G, so that no scaled copy of the weight is needed; and x does not appear, so
+that **no activation is saved**.
+
+Memory: 1 byte for a weight + 4 bytes for a row, + one temporary 16-bit copy of the layer at work.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from goat.errors import UserError
+
+CHUNK = 1 << 22  # weights rounded at a time: bounds the fp32 temporary to 16 MiB
+
+
+def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Row-wise absmax rounding. (M, N) float -> (int8 (M, N), fp32 scales (M,)).
+
+    Row m of x is about scale[m] * q[m]. A row of zeros gets scale 1 and stays zero.
+    """
+    scale = x.abs().amax(dim=1).float() / 127
+    scale = torch.where(scale == 0, 1.0, scale)
+    q = (x / scale[:, None]).round_().clamp_(-127, 127)  # a bare cast would cut toward zero
+    return q.to(torch.int8), scale
+
+
+def weight_only(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """x (s Q)^T with the scale on the output. (..., in) -> (..., out)."""
+    if x.dtype == torch.float16:
+        return F.linear(x, weight.to(x.dtype).mul_(scale[:, None]))
+    return F.linear(x, weight.to(x.dtype)).mul_(scale)
+
+
+class Int8Product(torch.autograd.Function):
+    """y = x (s Q)^T with a frozen Q."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, scale)  # the layer's own buffers: no new memory
+        return weight_only(x, weight, scale)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return input_gradient(grad, *ctx.saved_tensors), None, None
+
+
+def input_gradient(grad: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """(G * s) Q, the gradient of x. grad (..., out) -> (..., in)."""
+    if grad.dtype == torch.float16:
+        return grad @ weight.to(grad.dtype).mul_(scale[:, None])
+    scaled = torch.mul(grad, scale, out=torch.empty_like(grad))  # multiplied in fp32
+    return scaled @ weight.to(grad.dtype)
+
+
+class Int8Linear(nn.Module):
+    """A frozen linear layer without bias, its weight in int8. (..., in) -> (..., out).
+
+    Buffers: `weight` int8 (out, in) and `scale` fp32 (out,), empty until `store`.
+    """
+
+    def __init__(self, in_features: int, out_features: int, device=None):
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        shape = (out_features, in_features)
+        self.register_buffer("weight", torch.empty(shape, dtype=torch.int8, device=device))
+        self.register_buffer("scale", torch.empty(out_features, dtype=torch.float32, device=device))
+
+    @torch.no_grad()
+    def store(self, weight: Tensor) -> None:
+        """Round `weight` (out, in) into the buffers, on its device, a few rows at a time.
+
+        Raises UserError when a weight is not finite.
+        """
+        q = torch.empty_like(weight, dtype=torch.int8)
+        scale = torch.empty(weight.size(0), dtype=torch.float32, device=weight.device)
+        rows = max(1, CHUNK // weight.size(1))
+        for start in range(0, weight.size(0), rows):
+            part = slice(start, start + rows)
+            q[part], scale[part] = quantise(weight[part])
+        if not scale.isfinite().all():
+            raise UserError("a weight is NaN or infinite, so it cannot be rounded to 8 bits")
+        self.weight, self.scale = q, scale
+
+    def dequantised(self) -> Tensor:
+        """The weight that this layer stands for, s Q, fp32 (out, in)."""
+        return self.weight.float() * self.scale[:, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Int8Product.apply(x, self.weight, self.scale)
+
+    def _apply(self, fn, recurse=True):
+        """Keep the scale in fp32 when a model is cast with `.to(dtype)`; devices follow."""
+        exact = self.scale
+        super()._apply(fn, recurse)
+        if self.scale.dtype != torch.float32:
+            self.scale = exact.to(self.scale.device)
+        return self
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}"
+
+
+def to_int8(model: nn.Module, skip: tuple[str, ...] = ("lm_head",)) -> nn.Module:
+    """Replace every `nn.Linear` except those named in `skip` by an `Int8Linear`; return the model.
+
+    The head keeps its 16 bits: it is small, and its errors go straight into the answer. On the
+    meta device the new layers are left empty, to be filled by `store` while a file is read.
+    """
+    linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    for name, linear in linears.items():
+        if name in skip:
+            continue
+        device = linear.weight.device
+        layer = Int8Linear(linear.in_features, linear.out_features, device).train(linear.training)
+        if device.type != "meta":
+            layer.store(linear.weight)
+        model.set_submodule(name, layer)
+    return model

@@ -1,0 +1,92 @@
+"""Goat (Liu and Low 2023, arXiv 2305.14201): arithmetic learnt from worked solutions."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from goat.cli import refuse_below
+from goat.papers import Operands, Paper, Question, Verdict
+
+if TYPE_CHECKING:
+    from goat.files.rows import Report, Row
+
+
+class Arithmetic(Paper):
+    name = "arithmetic"
+    suite_names = ("bigbench", "large", "grid", "extrapolation", "demo")
+    worded = True
+
+    def add_flags(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument_group("with --task arithmetic").add_argument
+        add("--mixture", default="paper", metavar="NAME",
+            help="paper, notebook (as published), demo (for the embedded base), demo-large and "
+            "demo-16 (for its adapter) or skills (what the base was pretrained on: another task, "
+            "see --task skills --help); default paper; --rows scales its parts alike")
+        add("--order", choices=["random", "blocks"], default="random",
+            help="seeded random order, or cell after cell as published (default random)")
+        add("--no-steps", action="store_true",
+            help="no working: question = answer (default: with working)")
+        add("--omit", action="append", default=[], metavar="STAGE",
+            help=f"leave a stage out of the workings, {', '.join(self.solutions.OMITTABLE)}; may be repeated "
+            "(default: none)")
+        add("--bare", action="store_true",
+            help="the paper's simplified rows (App. D): the expression alone as the instruction, "
+            "the answer alone as the output (default: worded and worked)")
+
+    def check_flags(self, args: Namespace, given: Namespace) -> None:
+        refuse_below(args, 1, "rows")
+        refuse_below(args, 0, "seed")
+
+    def file_name(self, args: Namespace) -> str:
+        return "arithmetic" if args.mixture == "paper" else args.mixture
+
+    def write(self, out: str, args: Namespace,
+              count_tokens: "Callable[[Row], int] | None") -> "Report":
+        recipe = self.dataset.Recipe(
+            mixture=args.mixture, rows=args.rows, seed=args.seed, order=args.order,
+            steps=not args.no_steps, omit=tuple(args.omit), bare=args.bare, held_out=args.held_out)
+        return self.dataset.write_mixture(out, recipe, self.suites.reserved(), args.workers,
+                                          count_tokens)
+
+    def write_default(self, path: str, mixture: str, rows: int | None) -> str:
+        """Write the rows that train.py takes when it is given none, unless they are there; the
+        line that tells so. Raises UserError where `path` holds other rows."""
+        recipe = self.dataset.Recipe(mixture=mixture, rows=rows)
+        new = self.dataset.write_once(path, recipe, self.suites.reserved())
+        return f"{path}: {recipe.size:,} rows of the mixture {mixture!r}" + " written" * new
+
+    def owns(self, task: str) -> bool:
+        return not task or task in self.mixtures.OPERATORS
+
+    def audit(self, row: "Row") -> str | None:
+        return self.questions.audit(row)
+
+    def read_question(self, text: str) -> Operands | None:
+        return self.questions.find_question(text)
+
+    def cell(self, operands: Operands) -> str:
+        a, op, b = operands
+        return self.operations.cell_name(op, len(str(a)), len(str(b)))
+
+    def solve(self, operands: Operands) -> str:
+        return self.solutions.solve_numbers(*operands, steps=False)[1]
+
+    def suite(self, name: str, **options) -> Iterator[Question]:
+        return self.suites.questions(name, **options)
+
+    def judge(self, question: Question, output: str) -> Verdict:
+        """A working with a false step may still reach the right answer: then `right` is true and
+        `first_error` is set. Without an expression there are no steps that could be checked."""
+        text = question.working(output)
+        if question.expression is None:
+            given = self.solutions.extract_answer(text)
+            return Verdict(given, given == question.answer.strip(), None, None)
+        found = self.solutions.check(question.expression, text)
+        return Verdict(found.answer, found.answer == question.answer.strip(), found.kind,
+                       found.first_error)
+
+    def evaluation_flags(self) -> str:
+        return "--suite demo"
+
+
+PAPER = Arithmetic()

@@ -1,0 +1,216 @@
+"""Goat's evaluation sets: each suite is a function that yields questions with their answers.
+
+A suite is a list of cells ("mul 3Dx3D"); each cell has its own random numbers, keyed by suite,
+cell and seed, so a cell's questions never depend on the others. Within a cell no question comes
+twice; one with no more possible questions than asked for is listed whole, in random order.
+
+    bigbench       BIG-bench arithmetic: 1 to 5 digits, four operations, its wording, exact
+                   divisions; one-digit cells have zero operands (20 cells)
+    large          the paper's own large-number cells, divisions with remainders (12 cells)
+    grid           digits of a against digits of b, for heat maps
+    extrapolation  sizes beyond those of the training rows
+    demo           a small set for a look before and after a few minutes of training
+
+These questions must not be trained on: `reserved()` gives them to whoever makes rows. Cells with
+fewer than 10,000 possible questions are excepted (training has to see most of them);
+`Question.small` marks those in the table of cells.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import product
+
+from goat.papers import Operands, Question
+from goat.papers.arithmetic import wordings
+from goat.papers.arithmetic.operations import OPERATIONS, cell_name
+from goat.papers.arithmetic.solutions import one_digit, solve_numbers
+
+SMALL_CELL = 10_000  # fewer possible questions than this: trained on, and marked
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A kind of question: its name, its operation and how its operands are drawn.
+
+    `possible` counts its questions where there are fewer than SMALL_CELL. Where a suite may ask
+    them all, `all` lists them. `pooled` cells hold many sizes, small ones among them.
+    """
+
+    name: str
+    op: str
+    draw: Callable[[random.Random], Pair]
+    possible: int | None = None
+    all: tuple[Pair, ...] = ()
+    pooled: bool = False
+
+    def pairs(self, rng: random.Random, size: int, limit: int | None = None) -> list[Pair]:
+        """`size` different pairs of operands, fewer where there are no more; the first `limit`."""
+        if self.all and len(self.all) <= size:
+            return rng.sample(self.all, len(self.all))[:limit]
+        chosen: dict[Pair, None] = {}  # a set that keeps its order
+        count = min(n for n in (size, self.possible, limit) if n is not None)
+        while len(chosen) < count:
+            chosen[self.draw(rng)] = None
+        return list(chosen)
+
+    def small(self, a: int, b: int) -> bool:
+        """Does `a op b` belong to fewer than SMALL_CELL questions of its kind and size?"""
+        return self.possible is not None or self.pooled and len(f"{a}{b}") <= 4
+
+
+# --------------------------------------------------------------------------- drawing operands
+
+
+def random_number(rng: random.Random, digits: int, zero: bool = False) -> int:
+    """Uniform among the numbers of `digits` digits; with `zero` also those of fewer."""
+    return rng.randrange(0 if zero else 10 ** (digits - 1), 10**digits)
+
+
+def both(rng: random.Random, a: int, b: int, zero: bool = False) -> Pair:
+    """A number of `a` digits and one of `b` digits."""
+    return random_number(rng, a, zero), random_number(rng, b, zero)
+
+
+def composite(rng: random.Random, a: int, b: int) -> Pair:
+    """The same, drawn again while an operand has a single non-zero digit."""
+    pair = both(rng, a, b)
+    while one_digit(pair[0]) or one_digit(pair[1]):
+        pair = both(rng, a, b)
+    return pair
+
+
+def exact(rng: random.Random, digits: int) -> Pair:
+    """A dividend of `digits` digits and a divisor of 1 to `digits` digits that divides it."""
+    divisor = random_number(rng, rng.randint(1, digits))
+    lowest = -(-(10 ** (digits - 1)) // divisor)
+    return divisor * rng.randint(lowest, (10**digits - 1) // divisor), divisor
+
+
+def pooled(rng: random.Random, op: str, top: int) -> Pair:
+    """Operands of 1 to `top` digits; those of * and / have one digit on one side."""
+    a = random_number(rng, rng.randint(1, top))
+    if op in "+-":
+        return a, random_number(rng, rng.randint(1, top))
+    b = random_number(rng, 1)
+    return (b, a) if op == "*" and rng.random() < 0.5 else (a, b)
+
+
+# ---------------------------------------------------------------------------------- the suites
+
+def cell(op: str, a: int, b: int) -> Cell:
+    """The cell of all questions with `a` and `b` digits, without zero."""
+    possible = 9 * 9 * 10 ** (a + b - 2)
+    listed = ()
+    if a + b <= 3:
+        listed = tuple(product(range(10 ** (a - 1), 10**a), range(10 ** (b - 1), 10**b)))
+    return Cell(cell_name(op, a, b), op, partial(both, a=a, b=b),
+                possible if possible < SMALL_CELL else None, listed)
+
+
+def bigbench_cells() -> Iterator[Cell]:
+    digits = tuple(product(range(10), range(10)))
+    for op in "+-*":
+        name = OPERATIONS[op].name
+        yield Cell(f"{name} 1D", op, partial(both, a=1, b=1, zero=True), len(digits), digits)
+        yield from (replace(cell(op, n, n), name=f"{name} {n}D") for n in range(2, 6))
+    for n in range(1, 6):
+        listed = ()
+        if n <= 3:  # 23, 450 and 6,580 questions; with 4 digits there are over 70,000
+            listed = tuple((a, b) for a in range(10 ** (n - 1), 10**n)
+                           for b in range(1, a + 1) if a % b == 0)
+        yield Cell(f"div {n}D", "/", partial(exact, digits=n), len(listed) or None, listed)
+
+
+def large_cells() -> Iterator[Cell]:
+    for a, b in ((8, 8), (16, 8), (16, 16)):
+        yield cell("+", a, b)
+    for a, b in ((8, 8), (16, 8), (16, 16)):
+        yield cell("-", a, b)
+    for a, b in ((1, 16), (4, 8), (6, 6)):
+        yield cell("*", a, b)
+    for a, b in ((16, 1), (6, 3), (12, 6)):
+        yield cell("/", a, b)
+
+
+def grid_cells() -> Iterator[Cell]:
+    """Products of up to 12 digits or with a one-digit factor; quotients of up to 7 digits or with
+    a one-digit divisor: what the paper trains on."""
+    digits = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
+    for op in "+-":
+        yield from (cell(op, a, b) for a in digits for b in digits)
+    for a in digits:
+        yield from (cell("*", a, b) for b in digits if a + b <= 12 or min(a, b) == 1)
+    for a in digits:
+        yield from (cell("/", a, b) for b in range(1, 7) if b == 1 or 0 <= a - b <= 6)
+
+
+def extrapolation_cells() -> Iterator[Cell]:
+    for op in "+-":
+        yield from (cell(op, n, n) for n in (17, 18, 20, 24))
+    for a, b in ((1, 17), (1, 18), (1, 20), (5, 8), (6, 7), (7, 7), (8, 8)):
+        yield cell("*", a, b)
+    for a, b in ((18, 1), (20, 1), (11, 4), (14, 6), (13, 7), (16, 8)):
+        yield cell("/", a, b)
+
+
+def demo_cells() -> Iterator[Cell]:
+    for op, name in (("+", "add 1-8D"), ("-", "sub 1-8D"), ("*", "mul nx1"), ("/", "div n/1")):
+        yield Cell(name, op, partial(pooled, op=op, top=8), pooled=True)
+    for op, a, b in (("*", 2, 2), ("*", 3, 3), ("/", 3, 2)):
+        # 2Dx2D is a small cell, but the few questions asked here are kept out of training.
+        yield Cell(cell_name(op, a, b), op, partial(composite, a=a, b=b))
+
+
+CELLS = {"bigbench": bigbench_cells, "large": large_cells, "grid": grid_cells,
+         "extrapolation": extrapolation_cells, "demo": demo_cells}
+# Questions of a cell. `grid` has 393 cells: for a look, `--limit 20` is enough.
+SIZES = {"bigbench": 1000, "large": 1000, "grid": 1000, "extrapolation": 1000, "demo": 500}
+
+
+def questions(name: str, size: int | dict[str, int] | None = None, seed: int = 0,
+              wording: str | None = None, limit: int | None = None) -> Iterator[Question]:
+    """Up to `size` questions of each cell of suite `name` (default: SIZES), the first `limit`.
+
+    A dict gives sizes by the cells' names; cells that it does not name are left out.
+    `wording` is one of goat.papers.WORDINGS; by default bigbench asks as BIG-bench does, demo in held-out
+    wordings, the others in seen and held-out ones by turns.
+    """
+    if wording is None:
+        wording = {"bigbench": "BIG-bench", "demo": "held out"}.get(name)
+    for c in CELLS[name]():
+        words = random.Random(f"{name}/{c.name}/{seed}/wording")
+        count = size.get(c.name, 0) if isinstance(size, dict) else size or SIZES[name]
+        for i, (a, b) in enumerate(operands(name, c, count, seed, limit)):
+            kind = wording or ("seen", "held out")[i % 2]
+            yield Question(name, c.name, *ask(a, c.op, b, kind, words), kind, (a, c.op, b),
+                           c.small(a, b))
+
+
+def operands(name: str, c: Cell, size: int, seed: int = 0, limit: int | None = None) -> list[Pair]:
+    """What suite `name` asks of its cell `c`, see `Cell.pairs`."""
+    return c.pairs(random.Random(f"{name}/{c.name}/{seed}"), size, limit)
+
+
+def ask(a: int, op: str, b: int, wording: str, rng: random.Random) -> tuple[str, str, str]:
+    """(instruction, input, answer) of the question `a op b`."""
+    answer = solve_numbers(a, op, b, steps=False)[1]
+    if wording == "bare":
+        return "", f"{a} {op} {b} = ", answer
+    if wording == "BIG-bench":
+        return f"What is {a} {OPERATIONS[op].verb} {b}?", f"{a} {op} {b}", answer
+    return wordings.phrase(a, op, b, rng, held_out=wording == "held out"), f"{a} {op} {b}", answer
+
+
+@cache
+def reserved() -> frozenset[Operands]:
+    """(a, op, b) of all questions that training rows must avoid, sums and products both ways.
+
+    These are the questions of all suites at default seed and size, without the small ones.
+    """
+    keys = {(a, c.op, b) for name in CELLS for c in CELLS[name]()
+            for a, b in operands(name, c, SIZES[name]) if not c.small(a, b)}
+    return frozenset(keys | {(b, op, a) for a, op, b in keys if op in "+*"})

@@ -1,0 +1,222 @@
+"""Verifies a worked solution equation by equation, independently of the code that writes them.
+
+A reader of Goat's formats (see `goat/papers/arithmetic/solutions.py`, whose `check` is the public door): it
+follows the text from left to right and stops at the first number that is not what the numbers
+before it make it. Nothing is compared with a stored solution, so stages may be left out and other
+splits of a factor or a quotient are accepted when their equations are true.
+"""
+
+import re
+
+from goat.papers import MAX_DIGITS
+
+KINDS = {  # what the first error of a working can be
+    "copying": "a number or a term was not carried over unchanged",
+    "split": "the parts of a factor do not add up to it",
+    "product": "a product is wrong",
+    "sum": "a sum is wrong",
+    "subtraction": "a difference is wrong",
+    "quotient": "a part of the quotient is too large or too small for what is left",
+    "remainder": "the remainder is wrong",
+    "format": "the text does not follow the format, or is no working at all",
+    "unfinished": "the text ends before the answer",
+}
+
+_N = r"(?:0|[1-9]\d*)"
+_NUMBER = re.compile(r"\d+")
+_TOO_LONG = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
+_ANSWER = re.compile(r"(-?\d+)(?: R (\d+))?")
+_EXPRESSION = re.compile(rf"{_N} [-+*/] {_N}")
+_SPLIT = re.compile(rf"{_N} \* \({_N}(?: \+ {_N})*\)")
+_EXPANDED = re.compile(rf"{_N} \* {_N}(?: \+ {_N} \* {_N})*")
+_TERMS = re.compile(rf"{_N}(?: \+ {_N})*")
+_LINE = re.compile(rf"({_N}) - ({_N}) \* ({_N}) = (?:({_N}) - ({_N}) = )?(-?{_N})")
+_CUT_LINE = re.compile(r"[-\d */=]*|T\w*,?|Therefore, [\d /=R]*")  # a line that broke off
+THEREFORE = "Therefore, "
+
+
+class _Wrong(Exception):
+    """The first wrong equation: args are (kind, reason)."""
+
+
+def first_error(a: int, op: str, b: int, text: str) -> tuple[str, str] | None:
+    """(kind, reason) of the first wrong equation in a solution of `a op b`; None if all are right.
+
+    `kind` is a key of KINDS; the reason says which equation (counted from 1) or line, and why.
+    """
+    try:
+        if _TOO_LONG.search(text):
+            raise _Wrong("format", f"a number has over {MAX_DIGITS} digits")
+        if "=" not in text and (bare := _ANSWER.fullmatch(text)):
+            _check_answer(a, op, b, bare, "the answer")
+        elif op == "/" and b == 0:
+            if text not in ("undefined", f"{a} / 0 is undefined"):
+                raise _Wrong("format", f"{a} / 0 is undefined")
+        elif op == "/":
+            _check_division(a, b, text.split("\n"))
+        else:
+            _check_chain(a, op, b, text)
+    except _Wrong as wrong:
+        return wrong.args
+    return None
+
+
+def _check_answer(a: int, op: str, b: int, stated: re.Match, where: str) -> None:
+    """Compare a stated answer, a match of _ANSWER, with the true one."""
+    if op == "/":
+        quotient, remainder = divmod(a, b) if b else ("undefined", 0)
+        true = f"{quotient} R {remainder}" if remainder else str(quotient)
+        kind = "remainder" if stated[1] == str(quotient) else "quotient"
+    else:
+        true, kind = {"+": (a + b, "sum"), "-": (a - b, "subtraction"), "*": (a * b, "product")}[op]
+    if stated[0] != str(true):
+        raise _Wrong(kind, f"{where}: {a} {op} {b} is {true}, not {stated[0]}")
+
+
+def _check_opening(a: int, op: str, b: int, opening: str, where: str) -> None:
+    """A working begins, and a division ends, with the question itself."""
+    if opening != f"{a} {op} {b}":
+        kind = "copying" if _EXPRESSION.fullmatch(opening) else "format"
+        raise _Wrong(kind, f"{where}: the question is {a} {op} {b}, not {_short(opening)}")
+
+
+def _check_chain(a: int, op: str, b: int, text: str) -> None:
+    """`question = … = answer`, for + - *."""
+    opening, *chain = text.split(" = ")
+    if not chain:
+        cut = bool(text) and f"{a} {op} {b} =".startswith(text)
+        raise _Wrong("unfinished" if cut else "format", f"no equation in {_short(text)}")
+    _check_opening(a, op, b, opening, "equation 1")
+    stated = _ANSWER.fullmatch(chain[-1])
+    if stated and len(chain) == 1:
+        return _check_answer(a, op, b, stated, "equation 1")
+    if op != "*":
+        raise _Wrong("format", f"equation 1: {_short(chain[0])} is no answer")
+    working = _Product(a, b)
+    for number, expression in enumerate(chain, 1):
+        if number == len(chain) and not stated:
+            raise _Wrong("unfinished", f"equation {number} is the last and gives no answer")
+        working.follow(expression, f"equation {number}")
+
+
+class _Product:
+    """Follows `A * (p + q) = A * p + A * q = x + y = … = total`, whatever stages are left out."""
+
+    def __init__(self, a: int, b: int):
+        self.a, self.b = a, b
+        self.factor: int | None = None  # A, once the working has named it
+        self.parts: list[int] = []  # p, q, …
+        self.terms: list[int] = []  # x, y, …
+
+    def follow(self, expression: str, where: str) -> None:
+        """Verify the next expression of the chain against the state reached so far."""
+        numbers = [int(n) for n in _NUMBER.findall(expression)]
+        if _TERMS.fullmatch(expression):
+            self._add(numbers, where) if self.terms else self._multiply(numbers, where)
+            self.terms = numbers
+        elif self.terms:
+            raise _Wrong("format", f"{where}: {_short(expression)} after the products")
+        elif _SPLIT.fullmatch(expression):
+            self._split(numbers[:1], numbers[1:], where)
+        elif _EXPANDED.fullmatch(expression):
+            self._split(numbers[::2], numbers[1::2], where)
+        else:
+            raise _Wrong("format", f"{where}: cannot read {_short(expression)}")
+
+    def _split(self, factors: list[int], parts: list[int], where: str) -> None:
+        if self.factor is None:
+            self.factor = self.b if factors[0] == self.b else self.a
+        for factor in factors:
+            if factor != self.factor:
+                raise _Wrong("copying", f"{where}: the factor is {self.factor}, not {factor}")
+        if self.parts and parts != self.parts:
+            raise _Wrong("copying", f"{where}: the parts are {_plus(self.parts)}, "
+                                    f"not {_plus(parts)}")
+        other = self.b if self.factor == self.a else self.a
+        if sum(parts) != other:
+            raise _Wrong("split", f"{where}: {_plus(parts)} is {sum(parts)}, not {other}")
+        self.parts = parts
+
+    def _multiply(self, terms: list[int], where: str) -> None:
+        if len(terms) == len(self.parts):
+            for part, term in zip(self.parts, terms, strict=True):
+                if term != self.factor * part:
+                    raise _Wrong("product", f"{where}: {self.factor} * {part} is "
+                                            f"{self.factor * part}, not {term}")
+        elif self.parts and len(terms) > 1:
+            raise _Wrong("copying", f"{where}: {len(terms)} products of {len(self.parts)} parts")
+        elif sum(terms) != self.a * self.b:
+            raise _Wrong("product", f"{where}: {self.a} * {self.b} is {self.a * self.b}, "
+                                    f"not {_plus(terms)}")
+
+    def _add(self, terms: list[int], where: str) -> None:
+        added = len(self.terms) - len(terms) + 1  # how many of the old terms the first one joins
+        if added < 2:
+            raise _Wrong("format", f"{where}: {_plus(terms)} adds nothing to {_plus(self.terms)}")
+        old, rest = self.terms[:added], self.terms[added:]
+        if terms[0] != sum(old):
+            lost = added > 2 and terms[0] == old[0] + old[1]
+            raise _Wrong("copying" if lost else "sum",
+                         f"{where}: {_plus(old)} is {sum(old)}, not {terms[0]}")
+        if terms[1:] != rest:
+            raise _Wrong("copying", f"{where}: {_plus(rest)} is left to add, "
+                                    f"not {_plus(terms[1:])}")
+
+
+def _check_division(a: int, b: int, lines: list[str]) -> None:
+    """Lines `left - divisor * part = left - product = rest`, then `Therefore, a / b = Q R r`."""
+    *steps, last = lines
+    left, quotient, too_small = a, 0, ""
+    for number, line in enumerate(steps, 1):
+        part, rest = _check_line(left, b, line, f"line {number}")
+        if not too_small and rest >= b * 10 ** (len(str(part)) - 1):
+            too_small = f"line {number}: {b} * {part} leaves {rest}, so {part} is too small"
+        left, quotient = rest, quotient + part
+    where = f"line {len(lines)}"
+    if _LINE.fullmatch(last):
+        _check_line(left, b, last, where)
+        raise _Wrong("unfinished", f"{where} is the last and gives no answer")
+    opening, _, result = last.removeprefix(THEREFORE if steps else "").partition(" = ")
+    stated = _ANSWER.fullmatch(result)
+    if not stated:
+        kind = "unfinished" if _CUT_LINE.fullmatch(last) else "format"
+        raise _Wrong(kind, f"{where}: no answer in {_short(last)}")
+    if steps and not last.startswith(THEREFORE):
+        raise _Wrong("format", f"{where}: {_short(last)} does not begin with {THEREFORE!r}")
+    _check_opening(a, "/", b, opening, where)
+    if steps and left >= b:
+        raise _Wrong("quotient", too_small or f"{where}: {left} is left and {b} still goes into it")
+    if steps and int(stated[1]) != quotient:
+        raise _Wrong("sum", f"{where}: the parts add up to {quotient}, not {stated[1]}")
+    if steps and int(stated[2] or 0) != left:
+        raise _Wrong("remainder", f"{where}: {left} is left, not {stated[2] or 0}")
+    _check_answer(a, "/", b, stated, where)
+
+
+def _check_line(left: int, divisor: int, line: str, where: str) -> tuple[int, int]:
+    """Verify one line of a division; returns its (part, rest)."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise _Wrong("format", f"{where}: cannot read {_short(line)}")
+    minuend, named, part, copy, product, rest = [n and int(n) for n in match.groups()]
+    for number in (minuend, copy):
+        if number not in (left, None):
+            raise _Wrong("copying", f"{where}: {left} is left, not {number}")
+    if named != divisor:
+        raise _Wrong("copying", f"{where}: the divisor is {divisor}, not {named}")
+    if product not in (divisor * part, None):
+        raise _Wrong("product", f"{where}: {divisor} * {part} is {divisor * part}, not {product}")
+    if rest != left - divisor * part:
+        raise _Wrong("subtraction", f"{where}: {left} - {divisor * part} is "
+                                    f"{left - divisor * part}, not {rest}")
+    if rest < 0 or part == 0:
+        raise _Wrong("quotient", f"{where}: {part} is too {'large' if rest < 0 else 'small'}")
+    return part, rest
+
+
+def _plus(numbers: list[int]) -> str:
+    return " + ".join(map(str, numbers)) or "nothing"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,90 @@
+"""Recchia 2021 (arXiv 2109.02102): remainders of long divisions from 200 demonstrations."""
+
+import re
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from goat.cli import refuse_below, spelt
+from goat.errors import UserError
+from goat.files.rows import Report, Row, write_rows
+from goat.papers import PAPERS, Operands, Paper, Question, Verdict
+
+ROWS = 200  # demonstrations, if the user does not say
+_DIVISION = re.compile(r"^\s*(\d+ - \d+ \* |(Therefore, )?\d+ / \d+ = )")  # as Goat writes it
+_QUOTIENT = re.compile(r"\d+ / \d+ = \d+(?: R (\d+))?\s*$")
+
+
+class Longhand(Paper):
+    name = "longhand"
+    suite_names = ("longhand", "longhand-big")
+    held_out = False
+    new_tokens = 2048  # a long division takes many
+    instead = {"--no-steps": "; --form answer has no working"}
+
+    def add_flags(self, parser: ArgumentParser) -> None:
+        questions = self.questions
+        add = parser.add_argument_group("with --task longhand").add_argument
+        add("--form", default=questions.BEST, metavar="NAME",
+            help=f"of the working: {', '.join(questions.FORMS)} (default {questions.BEST})")
+        add("--split", default="train", metavar="NAME",
+            help=f"sizes of the numbers: {', '.join(questions.SPLITS)} (default train, "
+            "which is easy, medium and hard in turn)")
+        add("--questions", metavar="FILE",
+            help="work these: question|answer lines, or a question and its answer on "
+            f"every two lines (default: draw --rows of them, {ROWS} if not given)")
+
+    def check_flags(self, args: Namespace, given: Namespace) -> None:
+        for flag in ("rows", "split", "seed"):
+            if args.questions and getattr(given, flag) is not None:
+                raise UserError(f"{spelt(flag)} and --questions exclude each other: a file is "
+                                "worked as a whole")
+        refuse_below(args, 1, "rows")
+
+    def write(self, out: str, args: Namespace,
+              count_tokens: Callable[[Row], int] | None) -> Report:
+        """Demonstrations: of the user's questions, or of drawn ones that no suite asks."""
+        questions = self.questions
+        questions.form_named(args.form)
+        if args.questions:
+            rows = list(questions.from_questions(args.questions, args.form))
+        else:
+            rows = list(questions.demonstrations(args.rows or ROWS, args.form, args.seed,
+                                                 args.split, questions.reserved()))
+        return write_rows(out, rows, count_tokens)
+
+    def owns(self, task: str) -> bool:
+        return task.startswith("longhand ")
+
+    def audit(self, row: Row) -> str | None:
+        return self.questions.audit(row)
+
+    def read_question(self, text: str) -> Operands | None:
+        try:
+            x, y = self.questions.parse_question(text)
+        except UserError:
+            return None
+        return x, "%", y
+
+    def solve(self, operands: Operands) -> str:
+        return str(operands[0] % operands[2])
+
+    def suite(self, name: str, **options) -> Iterator[Question]:
+        return self.questions.suite(name, **options)
+
+    def judge(self, question: Question, output: str) -> Verdict:
+        """The working may have any form of this paper, or be a long division as Goat writes it,
+        whose quotient says the remainder too."""
+        x, _, y = question.operands
+        text = question.working(output)
+        if _DIVISION.search(text):
+            found = PAPERS["arithmetic"].judge(replace(question, operands=(x, "/", y)), output)
+            stated = _QUOTIENT.search(text)
+            given = (stated[1] or "0") if stated else ""
+        else:
+            found = self.questions.check_any(x, y, text)
+            given = found.answer
+        return Verdict(given, given == question.answer.strip(), found.kind, found.first_error)
+
+
+PAPER = Longhand()

@@ -1,0 +1,195 @@
+"""Remainders by long division, learnt from 200 demonstrations: the questions and the rows.
+
+Task: `numbers__div_remainder` of the DeepMind mathematics dataset (Saxton et al. 2019, arXiv
+1904.01557), which a model trained on two million questions with bare answers gets right less than
+four times in ten. Recchia 2021 (arXiv 2109.02102) reached over 80 % from 200 demonstrations that
+act out every step. How the working of a demonstration looks: goat/papers/longhand/forms.py.
+"""
+
+import math
+import os
+import re
+from collections.abc import Collection, Iterator
+from functools import cache
+from itertools import cycle, islice
+from random import Random
+
+from goat.errors import UserError
+from goat.files.rows import Row, read_pairs
+from goat.papers import MAX_DIGITS, Check, Question
+from goat.papers.longhand.forms import FORMS, Form
+
+WORDINGS = ("Calculate the remainder when {a} is divided by {b}.",
+            "What is the remainder when {a} is divided by {b}?")
+BEST = "columns"  # the form that worked best on the validation questions
+LEVELS = ("easy", "medium", "hard")
+ENTROPY = {  # about how many random digits a question has: uniform between the two
+    "easy": (3, 16 / 3), "medium": (16 / 3, 23 / 3), "hard": (23 / 3, 10),
+    "interpolate": (8, 8),
+    "longer": (10, 12),  # our own: the dataset has no extrapolation for this task
+}
+SPLITS = ("train", *ENTROPY)  # train: the three levels in turn
+
+# ----------------------------------------------------------------------------------- questions
+
+
+def draw(rng: Random, low: float, high: float) -> tuple[int, int]:
+    """Dividend and divisor. The dataset's own rule: remainder, quotient and divisor share out a
+    number of digits, all integers drawn uniformly with both ends included."""
+    entropy = rng.uniform(low, high)
+    share = 1 + rng.uniform(0, entropy / 3)
+    remainder = rng.randint(0, math.ceil(10**share))
+    part = rng.random() * (entropy - share)
+    quotient = rng.randint(1, math.ceil(10**part + 1))
+    divisor = remainder + rng.randint(1, math.ceil(10 ** (entropy - share - part) + 1))
+    return quotient * divisor + remainder, divisor
+
+
+def questions(split: str, n: int | None, seed: int | str = 0) -> Iterator[tuple[str, int, int]]:
+    """The first n questions of a split (None: without end) as (text, dividend, divisor).
+
+    Nothing is left out: as in the dataset, a question may come twice.
+    """
+    if split not in SPLITS:
+        raise UserError(f"there is no longhand split {split!r}; there are {', '.join(SPLITS)}")
+    rng = Random(f"longhand {split} {seed}")
+    for level in islice(cycle(LEVELS if split == "train" else (split,)), n):
+        x, y = draw(rng, *ENTROPY[level])
+        yield rng.choice(WORDINGS).format(a=x, b=y), x, y
+
+
+_WORDED = re.compile(r"(?:calculate|what is) the remainder when (-?\d+) is divided by (-?\d+) ?"
+                     r"[.?]?", re.IGNORECASE)
+_BARE = re.compile(r"(-?\d+) ?% ?(-?\d+)")
+
+
+def parse_question(text: str) -> tuple[int, int]:
+    """(dividend, divisor) of a question in either wording, or of a bare `25736 % 144`.
+
+    Raises UserError for any other text, a negative number or a zero divisor.
+    """
+    match = _WORDED.fullmatch(text.strip()) or _BARE.fullmatch(text.strip())
+    if match is None:
+        raise UserError(f"cannot read {text[:80]!r} as a question: write 'What is the remainder "
+                        "when 25736 is divided by 144?'")
+    if max(map(len, match.groups())) > MAX_DIGITS:
+        raise UserError(f"the question has a number of over {MAX_DIGITS} digits")
+    x, y = map(int, match.groups())
+    if x < 0 or y < 1:
+        raise UserError(f"no remainder of {x} divided by {y}: the dividend must be 0 or more, "
+                        "the divisor 1 or more")
+    return x, y
+
+
+# ----------------------------------------------------------------------------- rows and checks
+
+
+def form_named(name: str) -> Form:
+    """The form of that name; UserError if there is none."""
+    if name not in FORMS:
+        raise UserError(f"there is no longhand form {name!r}; there are {', '.join(FORMS)}")
+    return FORMS[name]
+
+
+def row(text: str, x: int, y: int, form: str) -> Row:
+    """A training row: the question and its demonstration."""
+    return {"instruction": text, "input": f"{x} % {y}", "output": form_named(form).write(x, y),
+            "answer": str(x % y), "task": f"longhand {form}"}
+
+
+def check(text: str, form: str, output: str) -> Check:
+    """Verify a working of the question `text` step by step.
+
+    Returns ok (every step is right), answer (as stated, right or wrong), first_error ("line 6:
+    …", "step 41: …" in the grid forms; None when all is right) and the error's kind, a key of
+    longhand_forms.KINDS. Raises UserError for an unreadable question or an unknown form; a bad
+    output is a finding.
+    """
+    return form_named(form).check(*parse_question(text), output)
+
+
+def check_any(x: int, y: int, output: str) -> Check:
+    """Verify a working of x % y in whatever form it follows the longest."""
+    def followed(form: Form) -> int:
+        try:
+            return len(os.path.commonprefix((form.write(x, y), output.strip())))
+        except UserError:  # some forms have bounds
+            return -1
+    return max(FORMS.values(), key=followed).check(x, y, output)
+
+
+def audit(row: Row) -> str | None:
+    """What is wrong first in a row; None if nothing is."""
+    try:
+        found = check(row["input"], row["task"].removeprefix("longhand "), row["output"])
+        x, y = parse_question(row["input"])
+        asked = parse_question(row["instruction"])
+    except UserError as error:
+        return str(error)
+    if found.first_error:
+        return f"output, {found.first_error} ({found.kind})"
+    if row["answer"] != str(x % y):
+        return f"answer {row['answer']!r} is not that of the output"
+    return None if asked == (x, y) else f"instruction {row['instruction']!r} does not ask it"
+
+
+# --------------------------------------------------------------------------------------- suites
+
+SUITES = {"longhand": ("train", "interpolate"), "longhand-big": ("hard", "longer")}  # their splits
+SIZE = 500  # questions of a split
+
+
+def suite(name: str, size: int | None = None, seed: int = 0, wording: str | None = None,
+          limit: int | None = None) -> Iterator[Question]:
+    """`size` different questions (default: SIZE) of each split in SUITES[name], the first `limit`.
+
+    Always in the two wordings of the dataset, which training shows.
+    """
+    count = min(size or SIZE, limit or size or SIZE)
+    for split in SUITES[name]:
+        seen: set[tuple[int, int]] = set()
+        for text, x, y in questions(split, None, f"suite {seed}"):
+            if (x, y) not in seen:
+                seen.add((x, y))
+                yield Question(name, split, text, f"{x} % {y}", str(x % y), "seen", (x, "%", y),
+                               paper="longhand")
+            if len(seen) == count:
+                break
+
+
+@cache
+def reserved() -> frozenset[tuple[int, int]]:
+    """(dividend, divisor) of all questions of the suites, which demonstrations avoid."""
+    return frozenset((q.operands[0], q.operands[2]) for name in SUITES for q in suite(name))
+
+
+# ------------------------------------------------------------------------------- demonstrations
+
+
+def demonstrations(rows: int, form: str, seed: int = 0, split: str = "train",
+                   reserved: Collection[tuple[int, int]] = ()) -> Iterator[Row]:
+    """`rows` demonstrations of different questions, none of them in `reserved`."""
+    seen = set(reserved)
+    drawn = questions(split, None, seed)
+    for _ in range(rows):
+        text, x, y = next(question for question in drawn if question[1:] not in seen)
+        seen.add((x, y))
+        yield row(text, x, y, form)
+
+
+def from_questions(path: str | os.PathLike, form: str) -> Iterator[Row]:
+    """Demonstrations of the questions of a file, in its order.
+
+    The file has `question|answer` lines, or, as the DeepMind dataset is published, a question and
+    its answer on every two lines. Empty lines are skipped. Raises UserError naming file and line
+    for a line that is no question, and for an answer that is missing or wrong.
+    """
+    for where, question, answer in read_pairs(path):
+        try:
+            x, y = parse_question(question)
+            if answer != str(x % y):
+                raise UserError(f"the remainder of {x} divided by {y} is {x % y}, not {answer!r}")
+            made = row(question, x, y, form)
+        except UserError as error:
+            raise UserError(f"{where}: {error}")
+        yield made

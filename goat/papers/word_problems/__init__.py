@@ -1,0 +1,130 @@
+"""MARIO (Liao et al. 2024, arXiv 2401.08190): word problems in prose, Python and its output."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from goat.cli import refuse_below, refuse_empty, spelt
+from goat.errors import UserError
+from goat.papers import Paper, Question, Verdict
+
+if TYPE_CHECKING:
+    from goat.files.rows import Report, Row
+    from goat.papers.word_problems.loss_mask import LossMask
+
+CHOICES = ("vote", "value", "value-vote")  # among samples, see rerank.py
+SAMPLING = ("base", "samples", "temperature", "batch_size", "int8")  # flags beside --from-model
+
+
+class WordProblems(Paper):
+    name = "word_problems"
+    suite_names = ("word_problems",)
+    expressions = False
+    interpreter = True
+    instead = {"--no-steps": "; --no-code leaves the interpreter out"}
+
+    def add_flags(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument_group("with --task word_problems").add_argument
+        add("--gsm8k", metavar="DIR", help="GSM8K's training problems, the first --rows of them "
+            "(default: templates of our own, 20,000 rows)")
+        add("--skip", type=int, default=0, metavar="N",
+            help="leave out the first N of these (default 0)")
+        add("--no-code", action="store_true",
+            help="solve in prose, without an interpreter (default: in prose and code)")
+        add("--from-model", metavar="ADAPTER", help="keep what this model solves by itself, wrong "
+            "solutions apart in OUT.wrong.jsonl (default: the solutions of the source)")
+        add = parser.add_argument_group("with --from-model").add_argument
+        add("--base", metavar="DIR", help="its base (default: the embedded one)")
+        add("--samples", type=int, default=8, metavar="N",
+            help="of the model for each question (default 8)")
+        add("--temperature", type=float, default=0.7, help="of these (default 0.7)")
+        add("--batch-size", type=int, default=128, metavar="N",
+            help="solutions at a time (default 128)")
+        add("--int8", action="store_true", help="hold the base in 8 bits (default: not)")
+
+    def check_flags(self, args: Namespace, given: Namespace) -> None:
+        if args.from_model and args.samples > 1 and args.temperature == 0:
+            raise UserError("--temperature 0: all --samples of a question would be the same")
+        for flag in SAMPLING:
+            if not args.from_model and getattr(given, flag) is not None:
+                raise UserError(f"{spelt(flag)} goes with --from-model")
+        refuse_below(args, 1, "rows", "samples", "batch_size")
+        if args.skip < 0 or args.skip and args.gsm8k is None:
+            raise UserError("--skip leaves out the first problems of --gsm8k: 0 or more")
+        if args.gsm8k and (args.held_out or args.no_code and not args.from_model):
+            raise UserError("--gsm8k goes with neither --held-out nor --no-code: both are of the "
+                            "templates")
+        if args.gsm8k and args.seed and not args.from_model:
+            raise UserError("--seed: GSM8K's problems are not drawn; --skip N leaves out the "
+                            "first N")
+        if args.out == "-" and args.from_model:
+            raise UserError("--from-model writes a file beside the rows: name one with --out, "
+                            "not -")
+
+    def write(self, out: str, args: Namespace,
+              count_tokens: "Callable[[Row], int] | None") -> "Report":
+        return self.dataset.write(out, args, count_tokens)
+
+    def add_evaluation_flags(self, parser: ArgumentParser) -> None:
+        add = parser.add_argument_group("word problems").add_argument
+        add("--gsm8k", metavar="DIR", help="ask the problems of GSM8K's test.jsonl in DIR")
+        add("--interpreter", action="store_true", help="run the code of solutions in the sandbox, "
+            "and go on from what it prints")
+        add("--samples", type=int, default=1, metavar="N", help="solve each problem N times at "
+            "random, and compare ways to choose (default 1)")
+        add("--rerank", choices=CHOICES, help="with --samples: the choice that counts, by number, "
+            "by value model, or by both (default vote)")
+        add("--value-adapter", metavar="DIR", help="another adapter on the same base, with the "
+            "value model (default: the one beside --adapter, if any)")
+
+    def check_evaluation_flags(self, args: Namespace, given: Namespace) -> None:
+        refuse_empty(args, "gsm8k", "value_adapter")
+        refuse_below(args, 1, "samples")
+        if args.samples > 1 and args.temperature == 0:
+            raise UserError("--temperature 0: all --samples of a problem would be the same")
+        if args.beams > 1 and (args.interpreter or args.samples > 1):
+            raise UserError("--beams goes with neither --interpreter nor --samples")
+        if args.ask is not None and args.samples > 1:
+            raise UserError("--ask answers once: --samples is for suites and files of questions")
+        if args.samples == 1 and (args.rerank or args.value_adapter):
+            raise UserError("--rerank and --value-adapter choose among samples: add --samples 20")
+
+    def asks(self, args: Namespace) -> bool:
+        return args.gsm8k is not None
+
+    def flag_questions(self, args: Namespace) -> list[Question]:
+        if args.gsm8k is None:
+            return []
+        return self.gsm8k.evaluation_questions(args.gsm8k, args.limit)
+
+    def audit(self, row: "Row") -> str | None:
+        """Its code is not run: an output that the interpreter did not give is not found here."""
+        given, failure = self.format.stated(row["output"])
+        right = self.format.same_answer(given, row["answer"])
+        label = row.get("label", "correct")
+        if label not in ("correct", "wrong"):
+            return f"label {label!r} is neither 'correct' nor 'wrong'"
+        if label == "wrong":
+            return "labelled wrong, but its answer is right" if right else None
+        return None if right else failure or f"the output answers {given!r}, not {row['answer']!r}"
+
+    def mask_row(self, row: "Row", prompt: str, ids: list[int], encode: Callable,
+                  learn_output: bool, valued: bool) -> "LossMask | None":
+        if "<output>" not in row["output"] and row.get("label") is None:
+            return None
+        return self.loss_mask.loss_mask(row, prompt, ids, encode, learn_output, valued)
+
+    def suite(self, name: str, **options) -> Iterator[Question]:
+        return self.templates.suite(**options)
+
+    def judge(self, question: Question, output: str) -> Verdict:
+        """Answers are compared as numbers: "$1,234.50" equals 1234.5, 18 is not 18.002. `kind`
+        tells why a solution states none."""
+        given, failure = self.format.stated(question.working(output))
+        return Verdict(given, self.format.same_answer(given, question.answer), failure, None)
+
+    def evaluation_flags(self) -> str:
+        return "--suite word_problems --interpreter"
+
+
+PAPER = WordProblems()

@@ -1,0 +1,136 @@
+"""Training rows of word problems: from the templates, or from GSM8K's annotations.
+
+Rows that a model has found by itself come from self_training.py; they start from these.
+"""
+
+import sys
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from goat.errors import UserError
+from goat.files.atomic import check_place
+from goat.files.rows import Report, Row, write_lines, write_rows
+from goat.papers.word_problems import sandbox, templates
+from goat.papers.word_problems.gsm8k import DISAGREE, Rejection, gsm8k_rows, unsolved_rows
+
+ROWS = 20_000  # of the templates, unless the user says how many
+
+
+class Rows(NamedTuple):
+    """Rows, and what was left out on the way to them."""
+
+    rows: list[Row]
+    drawn_again: int = 0  # template questions that the evaluation suite asks
+    rejections: tuple[Rejection, ...] = ()  # GSM8K problems without a trace
+
+
+def from_templates(size: int, seed: int = 0, held_out: bool = False, code: bool = True) -> Rows:
+    """`size` rows of the templates; none asks what the suite `word_problems` asks."""
+    asked, rows, again = templates.reserved(), [], 0
+    source = templates.template_rows(seed, sys.maxsize, held_out, code)
+    while len(rows) < size:
+        row = next(source)
+        if row["instruction"] in asked:
+            again += 1
+        else:
+            rows.append(row)
+    return Rows(rows, again)
+
+
+def from_gsm8k(folder: str, first: int = 0, end: int | None = None) -> Rows:
+    """The traces of GSM8K's training problems from `first` to before `end`, and the rest."""
+    found = list(islice(gsm8k_rows(folder, sandbox.run_code), first, end))
+    return Rows([item for item in found if not isinstance(item, Rejection)],
+                rejections=tuple(item for item in found if isinstance(item, Rejection)))
+
+
+def source_rows(args: Namespace) -> Rows:
+    """The rows that the flags of generate_data.py ask for, solved by their source.
+
+    Raises UserError where there are none.
+    """
+    if args.gsm8k is None:
+        return from_templates(args.rows or ROWS, args.seed, args.held_out, not args.no_code)
+    end = None if args.rows is None else args.skip + args.rows
+    if args.from_model:
+        found = Rows(list(islice(unsolved_rows(args.gsm8k), args.skip, end)))
+        why = "no problem in it has a number behind '####'"
+    else:
+        found = from_gsm8k(args.gsm8k, args.skip, end)
+        why = "none of its problems gives a trace: " + "; ".join(
+            f"{number:,} {reason}" for reason, number in reasons(found.rejections))
+    if not found.rows:
+        if not found.rejections and args.skip:
+            why = f"no such problem behind the first {args.skip:,}: lower --skip"
+        elif not found.rejections and not args.from_model:
+            why = "empty"
+        raise UserError(f"{args.gsm8k}: {why}")
+    return found
+
+
+def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
+    """Write worked problems of the templates or of GSM8K, or what a model makes of them.
+
+    What does not go into the file itself stands beside it; files that an earlier run has left
+    there go, so that all are of one run. Only where a model solves nothing do they stay.
+    """
+    if out != "-":
+        check_place(out)  # sampling may take hours
+    source = source_rows(args)
+    rows, notes, complete, wrong = source.rows, [], True, []
+    if args.from_model:
+        from goat.papers.word_problems import self_training  # only here: it loads torch
+
+        found = self_training.sample(rows, args)
+        rows, wrong, complete = found.right, found.wrong, found.complete
+        notes = [self_training.summary(found)]
+        if not rows:
+            print(*notes, sep="\n", flush=True)
+            kept = "nothing is written or replaced"  # what stands there may have taken hours too
+            if wrong and not Path(out).exists():
+                write_beside(out, "wrong", wrong)
+                kept = f"its {len(wrong):,} wrong solutions are in {beside(out, 'wrong')}"
+            raise UserError(f"{args.from_model}: solves none of {len(found.first_right):,} "
+                            f"questions; {kept}")
+    write_beside(out, "wrong", wrong)
+    write_beside(out, "left-out", [{"source": r.source, "reason": r.reason,
+                                    "instruction": r.question} for r in source.rejections])
+    if source.rejections:
+        notes.append(rejected(out, source.rejections, len(rows)))
+    if wrong:
+        notes.append(f"wrong solutions: {beside(out, 'wrong')}")
+    report = write_rows(out, rows, count_tokens)
+    report.left_out, report.notes, report.complete = source.drawn_again, notes, complete
+    return report
+
+
+def beside(out: str, name: str) -> Path:
+    """The file that goes with `out`: data/a.jsonl and "wrong" give data/a.wrong.jsonl."""
+    path = Path("data/word_problems.jsonl" if out == "-" else out)
+    return path.with_name(f"{path.stem}.{name}.jsonl")
+
+
+def write_beside(out: str, name: str, rows: Sequence[Row]) -> None:
+    """Write that file; without rows, remove what an earlier run to `out` has left there."""
+    if rows:
+        write_lines(beside(out, name), rows)
+    elif out != "-":
+        beside(out, name).unlink(missing_ok=True)
+
+
+def reasons(rejections: tuple[Rejection, ...]) -> list[tuple[str, int]]:
+    """(reason, how many problems it leaves out), commonest first."""
+    return Counter(r.reason for r in rejections).most_common()
+
+
+def rejected(out: str, rejections: tuple[Rejection, ...], kept: int) -> str:
+    """The lines that tell how many problems have no trace, and why."""
+    lines = ["", f"GSM8K: {kept + len(rejections):,} problems, {kept:,} traces; the other "
+                 f"{len(rejections):,} stand in {beside(out, 'left-out')}:"]
+    lines += [f"{number:8,}  {reason}" for reason, number in reasons(rejections)]
+    suspects = [r.source for r in rejections if r.reason == DISAGREE]
+    return "\n".join(lines + ([f"suspected label errors: {', '.join(suspects)}"] * bool(suspects)))

@@ -1,0 +1,158 @@
+"""Many solutions of one problem, and which of them to believe.
+
+Greedy decoding gives one solution. Of `n` samples, *vote* takes the answer that most of them give
+(Wang et al. 2022, arXiv 2203.11171), *value* the answer of the solution that the value model likes
+best (OVM, Yu et al. 2023, arXiv 2311.09724), and *value-vote* the answer with the largest sum of
+values, each moved to 0 … 1. pass@n says whether any sample is right: no choice can do better.
+
+A worked number: samples answer 24, 24, 18 with the values -0.8, -0.6, 0.9. The vote says 24 (2
+against 1), the value 18, the value-vote 18 (0.95 against 0.1 + 0.2 = 0.3).
+
+Answers are the same if they are the same number, to six decimals. A sample without an answer has
+no vote. A tie goes to the answer that was sampled first.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tqdm import tqdm
+
+from goat.papers import Question
+from goat.papers.word_problems.format import parse_number
+from goat.papers.word_problems.interpreter import Solution, solve
+from goat.stats import mcnemar, wilson
+
+NAMES = {"greedy": "greedy", "vote": "majority vote", "value": "best value",
+         "value-vote": "value-weighted vote", "pass": "any sample right (pass@n)"}
+Valuer = Callable[[Sequence[tuple[str, str]]], list[float]]  # (prompt, solution) pairs -> values
+
+
+class Judged(Protocol):
+    """What is asked of a judged solution (`goat.evaluation.evaluate.Record` has more)."""
+
+    suite: str
+    cell: str
+    given: str
+    right: bool
+
+
+@dataclass
+class Candidates:
+    """The greedy solution of one question, its samples and, given a value model, their values."""
+
+    greedy: Judged
+    samples: list[Judged]
+    values: list[float] | None = None
+
+    def chosen(self, how: str) -> Judged:
+        """The record of the greedy solution, or the sample that `how` (one of the paper's CHOICES) takes."""
+        answered = [i for i, sample in enumerate(self.samples) if sample.given]
+        if how == "greedy" or not answered:
+            return self.greedy if how == "greedy" else self.samples[0]
+        if how == "value":
+            return self.samples[max(answered, key=lambda i: self.values[i])]
+        weights: dict[object, float] = {}
+        for i in answered:
+            weight = 1.0 if how == "vote" else (1 + self.values[i]) / 2
+            weights[self.key(i)] = weights.get(self.key(i), 0.0) + weight
+        best = max(weights, key=weights.get)
+        return next(self.samples[i] for i in answered if self.key(i) == best)
+
+    def key(self, i: int) -> object:
+        """What two samples share if they give the same answer: its number, to six decimals (which
+        forgives binary floats), else its text."""
+        value = parse_number(self.samples[i].given)
+        return self.samples[i].given if value is None else round(value, 6)
+
+    def right(self, how: str) -> bool:
+        if how == "pass":
+            return any(sample.right for sample in self.samples)
+        return self.chosen(how).right
+
+
+def sample(model, tokenizer, questions: Sequence[Question],
+           judge: Callable[[Question, Solution], Judged], samples: int, temperature: float,
+           valuer: Valuer | None = None, *, progress: bool = False,
+           **decoding) -> tuple[list[Candidates], bool]:
+    """The candidates of each question, and whether all questions have theirs.
+
+    `judge` says what a solution is worth. `decoding` goes to `interpreter.solve`. Ctrl-C ends the work early: questions that have all
+    their samples are returned, with False, and without values if these were not ready.
+    """
+    prompts = [question.prompt for question in questions]
+    solutions = [[] for _ in prompts]
+    chance = {"samples": samples, "temperature": temperature}
+
+    def both() -> Iterator:
+        yield from solve(model, tokenizer, prompts, **decoding)
+        yield from solve(model, tokenizer, prompts, **chance, **decoding)
+
+    total = len(prompts) * (samples + 1)
+    bar = tqdm(both(), total=total, unit="solution", disable=not progress)
+    try:
+        for solution in bar:
+            solutions[solution.problem].append(solution)
+    except KeyboardInterrupt:
+        bar.close()
+    candidates, texts = [], []
+    for question, (greedy, *some) in ((q, s) for q, s in zip(questions, solutions)
+                                      if len(s) == samples + 1):
+        some.sort(key=lambda solution: solution.sample)
+        candidates.append(Candidates(judge(question, greedy),
+                                     [judge(question, s) for s in some]))
+        texts += [(s.prompt, s.text) for s in some]
+    if valuer:
+        try:
+            values = valuer(texts)
+        except KeyboardInterrupt:
+            return candidates, False
+        for i, one in enumerate(candidates):
+            one.values = values[i * samples:(i + 1) * samples]
+    return candidates, len(candidates) == len(questions)
+
+
+def methods(candidates: Sequence[Candidates]) -> list[str]:
+    """What can be said of these: without values, greedy, vote and pass only."""
+    valued = all(one.values is not None for one in candidates)
+    return ["greedy", "vote", *(["value", "value-vote"] if valued else []), "pass"]
+
+
+def cells(candidates: Sequence[Candidates]) -> Iterator[tuple[tuple[str, str], list[Candidates]]]:
+    """The candidates of each (suite, cell)."""
+    groups: dict[tuple[str, str], list[Candidates]] = {}
+    for one in candidates:
+        groups.setdefault((one.greedy.suite, one.greedy.cell), []).append(one)
+    yield from groups.items()
+
+
+def scores(candidates: Sequence[Candidates]) -> list[dict]:
+    """How many questions of each cell each method gets right, with the 95 % interval."""
+    found = []
+    for (suite, cell), group in cells(candidates):
+        for how in methods(group):
+            right = sum(one.right(how) for one in group)
+            low, high = wilson(right, len(group))
+            found.append({"suite": suite, "cell": cell, "method": how, "n": len(group),
+                          "samples": len(group[0].samples), "right": right, "low": low,
+                          "high": high})
+    return found
+
+
+def summary(candidates: Sequence[Candidates]) -> str:
+    """All methods side by side, and value against vote on the same questions."""
+    if not candidates:
+        return "no question has all its samples"
+    lines = []
+    for (suite, cell), group in cells(candidates):
+        count = len(group[0].samples)
+        lines += [f"{suite}, {cell}: {len(group)} questions, {count} samples each",
+                  f"  {'':28}{'right in %':>10}   95 % range"]
+        lines += [f"  {NAMES[score['method']]:28}{100 * score['right'] / score['n']:10.1f}   "
+                  f"{100 * score['low']:.1f} - {100 * score['high']:.1f}"
+                  for score in scores(group)]
+        for how in methods(group)[2:-1]:
+            test = mcnemar(*([one.right(h) for one in group] for h in (how, "vote")))
+            lines.append(f"  {NAMES[how]} against majority: {test.only_first} questions right by "
+                         f"it alone, {test.only_second} by majority alone, p = {test.p:.3f}")
+    return "\n".join(lines)

@@ -1,0 +1,121 @@
+"""The outcome value model: a head on the hidden states that says how good a solution looks.
+
+    value(t) = tanh(w . dropout(h(t)) + b)           h(t): the last layer's output at token t
+
+Trained together with LoRA, on solutions of which the outcome is known: at the last token of each
+step the value shall be +1 where the solution is correct, -1 where it is wrong. The loss of a
+window is
+
+    cross-entropy of the answers that are correct + 0.1 * mean over the marked tokens of
+    (value - target)^2
+
+A worked number: two correct steps with values 0.8 and 0.5 and a wrong one with 0.2 give
+0.1 * (0.04 + 0.25 + 1.44) / 3 = 0.0577. The value of a whole solution is that of its last token.
+Source: OVM (Yu et al. 2023, arXiv 2311.09724) as MARIO and its successor train it (Liao et al.
+2024, arXiv 2401.08190; Chen et al. 2024, arXiv 2405.03553).
+
+On disk: `value_head.safetensors` beside the adapter, with `value_head.weight` (1, C) and
+`value_head.bias` (1). The model itself knows nothing of the head: it is put on from outside.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from goat.errors import UserError
+from goat.files.adapter import VALUE_HEAD, has_value_head
+from goat.files.tensors import checked, open_tensors, same_names, write_tensors
+from goat.llama.model import Llama
+from goat.llama.padding import round_up
+
+TOKENS_A_ROW = 128  # times the rows of a batch: the tokens of a pass that values solutions
+LENGTH_STEP = 32  # padded lengths are multiples of this
+
+
+class ValueHead(nn.Module):
+    """Hidden states (..., C) to values (...) between -1 and 1, in fp32. It starts at 0."""
+
+    def __init__(self, dim: int, dropout: float = 0.1):
+        super().__init__()
+        self.dropout = dropout
+        self.weight, self.bias = nn.Parameter(torch.zeros(1, dim)), nn.Parameter(torch.zeros(1))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        hidden = F.dropout(hidden.float(), self.dropout, self.training)
+        return F.linear(hidden, self.weight, self.bias).squeeze(-1).tanh()
+
+    def squared_error(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The sum of (value - target)^2 where `targets` is not 0. hidden (N, C), targets of N."""
+        at = targets.flatten().nonzero()[:, 0].to(hidden.device)
+        wanted = targets.flatten().to(hidden.device)[at]
+        return (self(hidden[at]) - wanted).square().sum()
+
+
+def add(model: Llama) -> Llama:
+    """Put a fresh head on the model as `model.value_head`. Returns the model."""
+    model.value_head = ValueHead(model.config.dim).to(model.model.embed_tokens.weight.device)
+    return model.train(model.training)
+
+
+def scale(values: Iterable[Tensor], weight: float, answers: int) -> float:
+    """The factor of squared errors that are added to sums of cross-entropies, which are divided
+    by the window's `answers` later: so the mean squared error of the window has this weight.
+
+    `values` are the targets of the window's batches: 0 where no value is asked.
+    """
+    asked = sum(int(targets.count_nonzero()) for targets in values)
+    return weight * answers / max(1, asked)
+
+
+def save(model: Llama, adapter: str | Path) -> None:
+    """Write the head beside the adapter."""
+    write_tensors({f"value_head.{name}": p for name, p in model.value_head.state_dict().items()},
+                  Path(adapter) / VALUE_HEAD)
+
+
+def load(model: Llama, adapter: str | Path) -> Llama:
+    """Put the head that lies beside an adapter on the model.
+
+    Raises UserError where there is none, or one of another shape, or one that is not finite.
+    """
+    file = Path(adapter) / VALUE_HEAD
+    if not has_value_head(adapter):
+        raise UserError(f"{file}: no value model here; train one with train.py --value-head")
+    readers = open_tensors(file)
+    head = add(model).value_head
+    want = {f"value_head.{name}": p for name, p in head.named_parameters()}
+    same_names(readers, want, str(file), "is it a file of train.py --value-head?")
+    with torch.no_grad():
+        for name, parameter in want.items():
+            parameter.copy_(checked(readers[name](), f"{file}: {name}", parameter.shape))
+            if not parameter.isfinite().all():
+                raise UserError(f"{file}: {name} is NaN or infinite; train it again")
+    return model
+
+
+@torch.no_grad()
+def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
+           budget: int = 128 * TOKENS_A_ROW) -> list[float]:
+    """The value of each (prompt, solution), read at its last token.
+
+    `budget` is the largest number of tokens in a pass, padding included.
+    """
+    device, training = model.model.embed_tokens.weight.device, model.training
+    ids = [tokenizer.encode(prompt + text)[:model.config.max_positions]
+           for prompt, text in solutions]
+    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    found = [0.0] * len(ids)
+    model.eval()
+    while order:
+        length = min(round_up(len(ids[order[0]]), LENGTH_STEP), model.config.max_positions)
+        some, order = order[:max(1, budget // length)], order[max(1, budget // length):]
+        tokens = torch.tensor([ids[i] + [0] * (length - len(ids[i])) for i in some], device=device)
+        last = torch.tensor([len(ids[i]) - 1 for i in some], device=device)
+        hidden = model.hidden(tokens)[torch.arange(len(some), device=device), last]  # (B, C)
+        for i, value in zip(some, model.value_head(hidden).tolist()):
+            found[i] = value
+    model.train(training)
+    return found

@@ -1,1 +1,0 @@
-"""What is asked, and what correct working looks like. Never imports torch."""

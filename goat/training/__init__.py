@@ -1,0 +1,1 @@
+"""What the loop of train.py is made of."""

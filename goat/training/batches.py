@@ -1,0 +1,198 @@
+"""Rows to token batches: what is learnt (the answer), in which order, in which shapes.
+
+A *window* is what one optimizer step sees: the next `batch` rows of a shuffled epoch. Inside a
+window the rows are sorted by length and cut into micro-batches of few fixed shapes: padding is
+small, and a CPU's matrix library, which builds a kernel for every new shape, builds few. Windows
+are functions of (seed, step) alone, so a resumed run sees the very same ones.
+
+Labels are shifted here, once: the logits at position t are compared with `labels[:, t]`, the token
+at t + 1. They are IGNORE at the prompt and at padding; the answer and its EOS count, apart from
+what a paper's loss mask takes out.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from goat.errors import UserError
+from goat.files.rows import Row, check_texts, read_rows
+from goat.llama.padding import round_up
+from goat.llama.tokenizer import Tokenizer
+from goat.papers import PAPERS, row_prompt
+
+if TYPE_CHECKING:
+    from goat.papers.word_problems.loss_mask import LossMask
+
+IGNORE = -100  # a label that counts nothing
+LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)  # padded lengths
+ROWS = 8  # rows of a micro-batch come in multiples of this; shorter rows fill it up
+
+
+class Batch(NamedTuple):
+    """tokens and labels (B, T) int64; `rows` are the row numbers, for messages.
+
+    `values` (B, T) int64 are 1 and -1 at the tokens whose value is learnt, else 0; None where no
+    value is learnt at all.
+    """
+
+    tokens: Tensor
+    labels: Tensor
+    rows: list[int]
+    values: Tensor | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        """Where the loss asks for anything, an answer token or a value: (B, T), true or false."""
+        learnt = self.labels != IGNORE
+        return learnt if self.values is None else learnt | (self.values != 0)
+
+
+def training_rows(path: str | os.PathLike) -> Iterator[Row]:
+    """The rows of a file, each with what training needs.
+
+    Raises UserError naming file and line for a row that lacks the text `instruction` or `output`,
+    or asks nothing.
+    """
+    for where, row in read_rows(path):
+        row.setdefault("input", "")
+        check_texts(row, where, "instruction", "input", "output")
+        if not row["instruction"] and not row["input"]:
+            raise UserError(f"{where}: instruction and input are both empty: there is no question")
+        yield row
+
+
+class RowBatches:
+    """Windows over the rows of a file, encoded once and kept as flat arrays.
+
+    `batch` rows a window; `budget` is the largest number of tokens, padding included, in one
+    micro-batch; rows of more than `cutoff` tokens are left out, their numbers kept in `left_out`.
+    `learn_output` and `valued` (is a value learnt too?) go to the papers' loss masks.
+    """
+
+    def __init__(self, path: str | os.PathLike, tokenizer: Tokenizer, batch: int, budget: int,
+                 cutoff: int, seed: int, learn_output: bool = False, valued: bool = False):
+        self.batch, self.budget, self.seed, self.valued = batch, budget, seed, valued
+        self.masks: dict[int, LossMask] = {}  # of the rows that have any
+        self.left_out: list[int] = []
+        self.pad_id = tokenizer.eos_id  # any id will do: padding is never looked at
+        self.task = ""  # of the first row: what to evaluate the result on
+        ids, self.starts, self.prompts, self.numbers = [], [0], [], []
+        progress = tqdm(training_rows(path), desc=f"reading {path}", unit=" rows", leave=False)
+        for number, row in enumerate(progress, 1):
+            try:
+                row_ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
+                masks = (paper.mask_row(row, row_prompt(row), row_ids, tokenizer.encode,
+                                         learn_output, valued) for paper in PAPERS.values())
+                mask = next(filter(None, masks), None)
+            except UserError as error:
+                raise UserError(f"{path}, row {number}: {error}")
+            self.task = self.task or str(row.get("task", ""))
+            if len(row_ids) > cutoff + 1:
+                self.left_out.append(number)
+                continue
+            if mask:
+                self.masks[len(ids)] = mask
+            ids.append(np.asarray(row_ids, dtype=np.uint32))
+            self.starts.append(self.starts[-1] + len(row_ids))
+            self.prompts.append(n_prompt)
+            self.numbers.append(number)
+        if not ids:
+            raise UserError(f"{path}: no row of at most {cutoff} tokens (see --cutoff)"
+                            if self.left_out else f"{path}: the file holds no rows")
+        if valued and {1, -1} - {mask.value for mask in self.masks.values()}:
+            raise UserError(f"{path}: --value-head needs rows with the field label, some correct "
+                            "and some wrong: put both files of generate_data.py --from-model, "
+                            "OUT and OUT.wrong.jsonl, into one")
+        self.ids = np.concatenate(ids)
+        with open(path, "rb") as file:
+            self.fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def window(self, step: int) -> list[Batch]:
+        """The micro-batches of a step, longest first."""
+        at = np.arange(step * self.batch, (step + 1) * self.batch)
+        rows = [int(self.order(epoch)[i]) for epoch, i in zip(at // len(self), at % len(self))]
+        rows.sort(key=lambda r: (self.starts[r] - self.starts[r + 1], r))  # longest first
+        batches = []
+        while rows:
+            length = self.padded(rows[0])
+            count = self.count(length, sum(self.padded(row) == length for row in rows))
+            batches.append(self.collate(rows[:count], count, length))
+            rows = rows[count:]
+        return batches
+
+    def largest(self) -> list[Batch]:
+        """For each padded length the fullest micro-batch there can be, with the longest answers:
+        one of these needs the most memory."""
+        of_length: dict[int, list[int]] = {}
+        answers = {row: self.starts[row + 1] - self.starts[row] - self.prompts[row]
+                   for row in range(len(self))}
+        for row in sorted(answers, key=answers.get, reverse=True):
+            of_length.setdefault(self.padded(row), []).append(row)
+        batches = []
+        for length, rows in of_length.items():
+            count = self.count(length, self.batch)
+            batches.append(self.collate((rows * count)[:count], count, length))
+        return batches
+
+    def count(self, length: int, rows: int) -> int:
+        """How many of `rows` rows of a padded length stand in one micro-batch, the empty ones that
+        fill it up among them."""
+        fitting = max(1, self.budget // length)
+        multiple = min(ROWS, fitting)
+        return min(round_up(rows, multiple), fitting // multiple * multiple)
+
+    def padded(self, row: int) -> int:
+        """The padded length of a row: a row of n ids gives n - 1 predictions."""
+        return padded_length(self.starts[row + 1] - self.starts[row] - 1)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """A seeded permutation of the rows for each epoch (the last one is kept)."""
+        if getattr(self, "_order", (None,))[0] != epoch:
+            order = np.random.default_rng((self.seed, epoch)).permutation(len(self))
+            self._order = epoch, order
+        return self._order[1]
+
+    def collate(self, rows: list[int], count: int, length: int) -> Batch:
+        """Pad to (count, length): short rows at their end, a short batch by empty rows."""
+        tokens = np.full((count, length), self.pad_id, dtype=np.int64)
+        labels = np.full((count, length), IGNORE, dtype=np.int64)
+        values = np.zeros((count, length), dtype=np.int64) if self.valued else None
+        for b, row in enumerate(rows):
+            ids = self.ids[self.starts[row]: self.starts[row + 1]].astype(np.int64)
+            put(tokens[b], labels[b], ids, self.prompts[row])
+            if mask := self.masks.get(row):
+                apply_mask(mask, labels[b], None if values is None else values[b])
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(labels),
+                     [self.numbers[row] for row in rows],
+                     torch.from_numpy(values) if self.valued else None)
+
+
+def put(tokens: np.ndarray, labels: np.ndarray, ids: np.ndarray, n_prompt: int) -> None:
+    """Write one row: inputs ids[:-1], labels ids[1:] from the first token of the answer on."""
+    n = len(ids) - 1
+    tokens[:n] = ids[:-1]
+    labels[n_prompt - 1: n] = ids[n_prompt:]
+
+
+def apply_mask(mask: "LossMask", labels: np.ndarray, values: np.ndarray | None) -> None:
+    """Write a mask into a row of a batch; labels stand one place before their tokens."""
+    for start, end in mask.masked:
+        labels[start - 1: end - 1] = IGNORE
+    if mask.value < 0:  # what is wrong is never learnt as an answer
+        labels[:] = IGNORE
+    if values is not None:
+        values[mask.steps] = mask.value
+
+
+def padded_length(length: int) -> int:
+    """The smallest of LENGTHS that holds `length` tokens (beyond them: multiples of 512)."""
+    return next((size for size in LENGTHS if size >= length), round_up(length, 512))

@@ -1,0 +1,311 @@
+"""What each byte of a training step is for, predicted before anything is loaded.
+
+`plan` adds up, from the dimensions alone, the weights, gradients and optimizer state (exact), the
+tensors that the backward pass needs (exact: what autograd saves, operation by operation, in
+goat/llama/model.py, goat/llama/lora.py, goat/llama/int8.py and train.py) and the short-lived ones at the worst
+moment (an estimate). `Ledger.table` prints it, `largest` finds the largest micro-batch that fits.
+
+Why a linear layer is cheap under LoRA: its weight is frozen, and the gradient of its input,
+W^T G, does not need the input. So the block's big products save nothing; what remains is what
+the norms, the LoRA matrices, the attention and the gated MLP need. `block_saved` is that list.
+
+Units: GB = 1e9 bytes, GiB = 2^30 bytes = 1.074 GB.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from goat.llama.lora import ALL_TARGETS, ATTENTION_TARGETS
+from goat.llama.model import LlamaConfig
+from goat.llama.padding import WORTH_IT, filled_up
+
+GB, GIB = 10 ** 9, 2 ** 30
+CARD = int(21.5 * GIB)  # what a 24 GB card leaves after the driver's and the display's share
+LIBRARIES = 32 << 20  # the matrix library's own buffers on a GPU
+
+PRESETS = {  # the published dimensions, for plans without any weights
+    "llama-7b": LlamaConfig(),
+    "llama-13b": LlamaConfig(dim=5120, hidden_dim=13824, n_layers=40, n_heads=40, n_kv_heads=40),
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a training step is made of. `rank` 0 means that every weight learns, without LoRA."""
+
+    rank: int = 64
+    targets: tuple[str, ...] = ATTENTION_TARGETS
+    dropout: float = 0.05
+    micro_batch: int = 16  # rows of one forward pass
+    length: int = 512  # tokens in each, padding included
+    real_share: float = 1.0  # of the tokens: the others are padding, which is not computed
+    answer_share: float = 1.0  # of the tokens: what follows the last attention sees answers only
+    int8: bool = False
+    checkpointing: bool = False  # recompute each block in the backward pass
+    dtype: torch.dtype = torch.bfloat16
+    fused: bool = True  # a GPU's attention and dropout, which save less than a CPU's
+    muon: bool = False  # one fp32 moment for each weight of the blocks instead of AdamW's two
+
+    @property
+    def tokens(self) -> int:
+        return self.micro_batch * self.length
+
+    @property
+    def packed(self) -> int:
+        """How many tokens are computed outside of attention (goat/llama/padding.py)."""
+        real = filled_up(round(self.tokens * self.real_share))
+        return real if real < WORTH_IT * self.tokens else self.tokens
+
+    @property
+    def scored(self) -> int:
+        """How many of them go beyond the last attention and get logits."""
+        return min(self.packed, filled_up(round(self.tokens * self.answer_share)))
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Bytes by purpose: what stays for the whole run, what autograd saves, what comes and goes."""
+
+    config: LlamaConfig
+    setting: Workload
+    state: dict[str, int]
+    saved: dict[str, int]
+    passing: dict[str, int]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return {**self.state, **self.saved, **self.passing}
+
+    @property
+    def total(self) -> int:
+        return sum(self.rows.values())
+
+    @property
+    def block(self) -> int:
+        """What autograd saves for one block, the first excepted."""
+        if self.setting.checkpointing:
+            return self.setting.packed * self.config.dim * self.setting.dtype.itemsize
+        return sum(block_saved(self.config, self.setting, grad_in=True).values())
+
+    def fits(self, card: int = CARD) -> bool:
+        return self.total <= card
+
+    def table(self, card: int = CARD) -> str:
+        """The ledger in lines, with the headroom under `card` bytes and the largest that fits."""
+        s = self.setting
+        adapter = f"LoRA r {s.rank} on {', '.join(s.targets)}" if s.rank else "every weight learns"
+        lines = [f"{self.config.n_layers} layers of width {self.config.dim}; {adapter}; "
+                 f"{s.micro_batch} x {s.length} tokens a pass; "
+                 f"checkpointing {'on' if s.checkpointing else 'off'}",
+                 f"(GB = 10^9 bytes, GiB = 2^30 bytes; a block keeps {self.block / GB:.3f} GB)"]
+        rows = self.rows | {"total": self.total,
+                            f"headroom under {card / GIB:.1f} GiB": card - self.total}
+        lines += [f"{name:<52}{n / GB:>9.3f} GB" for name, n in rows.items()]
+        for on in (False, True):
+            rows_fit = largest(self.config, card, **vars(replace(s, checkpointing=on)))
+            lines.append(f"largest that fits, checkpointing {'on: ' if on else 'off:'}"
+                         f" {rows_fit} x {s.length} tokens" if rows_fit else
+                         f"not even one row of {s.length} tokens fits, checkpointing "
+                         f"{'on' if on else 'off'}")
+        return "\n".join(lines)
+
+
+def plan(config: LlamaConfig, **settings) -> Ledger:
+    """The ledger of a training step; `settings` are the fields of `Workload`."""
+    s = Workload(**settings)
+    later = block_saved(config, s, grad_in=True)
+    if s.checkpointing:
+        saved = checkpointed(config, s)
+    else:
+        end = config.n_layers - 1
+        blocks = [block_saved(config, s, s.rank == 0 or i > 0, last=i == end)
+                  for i in range(end + 1)]
+        saved = {f"saved: {name}": sum(block[name] for block in blocks) for name in later}
+        # the rotary tables and the places of packed tokens are shared by all blocks
+        saved["saved: attention"] += 2 * s.length * config.head_dim * s.dtype.itemsize
+        if s.packed < s.tokens:
+            saved["saved: attention"] += 8 * s.packed * sum({config.n_heads, config.n_kv_heads})
+    saved["saved: final norm"] = norm_saved(config, s, s.scored, grad_in=True)
+    saved[f"saved: logits of {s.scored:,} positions"] = head_saved(config, s)
+    return Ledger(config, s, state(config, s), saved, {
+        "short-lived tensors at the worst moment (estimate)": worst_moment(config, s),
+        "the matrix library's workspace (estimate)": LIBRARIES if s.fused else 0})
+
+
+def largest(config: LlamaConfig, card: int = CARD, **settings) -> int:
+    """The largest micro-batch (rows) that fits under `card` bytes; 0 if not even one row does."""
+    def fits(rows: int) -> bool:
+        return plan(config, **settings | {"micro_batch": rows}).fits(card)
+
+    low, high = 0, 1
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def room(where: torch.device) -> int:
+    """Bytes that this card, or a 24 GB one if there is none, leaves: of all the same share."""
+    whole = torch.cuda.mem_get_info(where)[1] if where.type == "cuda" else 24 * GIB
+    return whole * CARD // (24 * GIB)
+
+
+def layer_sizes(config: LlamaConfig) -> dict[str, tuple[int, int]]:
+    """(in, out) of each linear layer of a block."""
+    q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    C, hidden = config.dim, config.hidden_dim
+    return {"q_proj": (C, q), "k_proj": (C, kv), "v_proj": (C, kv), "o_proj": (q, C),
+            "gate_proj": (C, hidden), "up_proj": (C, hidden), "down_proj": (hidden, C)}
+
+
+def state(config: LlamaConfig, s: Workload) -> dict[str, int]:
+    """Weights, gradients and optimizer state (AdamW: two fp32 moments for each learning weight;
+    Muon: one)."""
+    layers, wide = config.n_layers, s.dtype.itemsize
+    sizes = layer_sizes(config)
+    linear = layers * sum(i * o for i, o in sizes.values())
+    tables = 1 if config.tie_embeddings else 2
+    others = tables * config.vocab_size * config.dim + (2 * layers + 1) * config.dim
+    adapter = layers * s.rank * sum(sum(sizes[target]) for target in s.targets)
+    kind = str(s.dtype).removeprefix("torch.")
+    stored, each = ("int8", 1) if s.int8 else (kind, wide)
+    rows = {f"weights of the blocks, {stored}": linear * each}
+    if s.int8:
+        rows["their scales, float32"] = 4 * layers * sum(o for _, o in sizes.values())
+    rows[f"embedding, head and norms, {kind}"] = others * wide
+    learning = adapter if s.rank else linear + others
+    if s.rank:
+        rows["LoRA weights, float32"] = 4 * adapter
+    elif wide < 4:
+        rows["master copies of the weights, float32"] = 4 * learning
+        rows[f"gradients of one pass, {kind}"] = wide * learning
+    rows["gradients, float32"] = 4 * learning
+    rows["optimizer moments, float32"] = 8 * learning - 4 * s.muon * (adapter or linear)
+    return rows
+
+
+def norm_saved(config: LlamaConfig, s: Workload, tokens: int, grad_in: bool) -> int:
+    """An RMSNorm keeps its input and, in fp32, 1 / rms."""
+    return grad_in * tokens * (config.dim * s.dtype.itemsize + 4)
+
+
+def inputs_saved(config: LlamaConfig, s: Workload, learning: list[str], tokens: int,
+                 grad_in: bool) -> int:
+    """What layers that learn and read the same input keep: this input, once for all of them, and
+    under LoRA the mask of its dropout, the inputs of B, and casts of A and B."""
+    if not learning:
+        return 0
+    wide, sizes = s.dtype.itemsize, layer_sizes(config)
+    size_in = sizes[learning[0]][0]
+    saved = tokens * size_in * wide
+    if s.rank and s.dropout > 0:
+        saved += tokens * size_in * (1 if s.fused else wide)
+    for target in learning:  # A's cast serves the input's gradient
+        saved += s.rank * (tokens + sizes[target][1] + grad_in * size_in) * wide
+    return saved
+
+
+def block_saved(config: LlamaConfig, s: Workload, grad_in: bool,
+                last: bool = False) -> dict[str, int]:
+    """Bytes that autograd keeps for one block, by part. `grad_in`: its input needs a gradient.
+
+    (Under LoRA that is so for every block but the first, which reads the frozen embedding.)
+    """
+    full, M, behind = s.rank == 0, s.packed, s.scored if last else s.packed
+    learns = {target: full or target in s.targets for target in ALL_TARGETS}
+    # which of the block's values need a gradient
+    q, k, v = (grad_in or learns[target] for target in ("q_proj", "k_proj", "v_proj"))
+    middle = grad_in or any(learns[target] for target in ATTENTION_TARGETS)
+    gate, up = middle or learns["gate_proj"], middle or learns["up_proj"]
+    inputs = sum(inputs_saved(config, s, [t for t in group if learns[t]], tokens, wants)
+                 for group, tokens, wants in (
+                     (("q_proj", "k_proj", "v_proj"), M, grad_in),
+                     (("o_proj",), behind, q or k or v),
+                     (("gate_proj", "up_proj"), behind, middle),
+                     (("down_proj",), behind, gate or up)))
+    if learns["o_proj"] and (q or k or v) and s.fused and s.tokens == M and not last:
+        inputs -= M * config.n_heads * config.head_dim * s.dtype.itemsize  # attention keeps it
+    return {
+        "norms": norm_saved(config, s, M, grad_in) + norm_saved(config, s, behind, middle),
+        "inputs of the layers that learn" if full else "LoRA": inputs,
+        "attention": attention_saved(config, s, q, k, v),
+        # silu keeps the gate; the product keeps both factors
+        "MLP": behind * config.hidden_dim * s.dtype.itemsize * (gate + gate + up),
+    }
+
+
+def attention_saved(config: LlamaConfig, s: Workload, q: bool, k: bool, v: bool) -> int:
+    """Bytes for one block's attention; q, k, v say which of the three need a gradient."""
+    wide, M = s.dtype.itemsize, s.tokens
+    q_out, kv_out = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    if s.fused:  # q, k, v, the output, one fp32 log-sum for each row of scores, 24 bytes of state
+        kept = M * (2 * q_out + 2 * kv_out) * wide + 4 * M * config.n_heads + 24
+        return kept if q or k or v else 0
+    saved = 0
+    if k:
+        saved += M * q_out * wide  # the other factor of q k^T
+    if q:
+        saved += M * kv_out * wide
+    if q or k:
+        saved += M * kv_out * wide  # v
+    return saved + (q or k or v) * M * config.n_heads * s.length * wide  # the probabilities
+
+
+def checkpointed(config: LlamaConfig, s: Workload) -> dict[str, int]:
+    """With recomputation a block keeps its input only (and a CPU the one causal mask)."""
+    inputs = config.n_layers * s.packed * config.dim * s.dtype.itemsize
+    mask = 0 if s.fused else s.length ** 2 * s.dtype.itemsize
+    return {"saved: inputs of the blocks": inputs + mask}
+
+
+def head_saved(config: LlamaConfig, s: Workload) -> int:
+    """log-softmax in fp32, the positions and labels, and, if all weights learn, what the head
+    and the embedding were given."""
+    saved = s.scored * (4 * config.vocab_size + 16) + 4
+    if s.rank == 0:
+        saved += s.scored * config.dim * s.dtype.itemsize + 8 * s.packed
+    return saved
+
+
+def worst_moment(config: LlamaConfig, s: Workload) -> int:
+    """The most that short-lived tensors add to all that is saved, as measured by following every
+    tensor of a step (tests/test_memory.py). There are five candidates for the worst moment.
+
+    In the loss: two fp32 gradients of the logits. Then, each time with what was saved behind it
+    gone: in the backward of the last norm, 12 bytes for each of its entries; in the last block and
+    in the one before, the gradients around the MLP (with int8 and the 16-bit copy of its largest
+    weight), and under checkpointing the block's activations, which have been recomputed; and in
+    the last block's plain attention, where few answers leave little behind it, two gradients of
+    the scores.
+    """
+    wide, C, hidden, P = s.dtype.itemsize, config.dim, config.hidden_dim, s.scored
+    copy = wide * max(i * o for i, o in layer_sizes(config).values()) if s.int8 else 0
+    down = [target for target in s.targets if target == "down_proj"]
+
+    def around_mlp(tokens: int) -> int:
+        used_up = inputs_saved(config, s, down, tokens, True)  # the first that is let go
+        return wide * tokens * C + max(3 * tokens * hidden * wide - used_up,
+                                       copy + tokens * (hidden + 2 * C) * wide)
+
+    last, before = (sum(block_saved(config, s, True, last=end).values()) for end in (True, False))
+    gone = head_saved(config, s)
+    moments = [8 * P * config.vocab_size, 12 * P * C - gone]
+    gone += norm_saved(config, s, P, grad_in=True)
+    inside = s.packed * C * wide  # a block's input: saved before, not recomputed
+    if s.checkpointing:
+        moments += [last + around_mlp(P) - gone - inside,
+                    before + around_mlp(s.packed) - gone - 2 * inside]
+    else:
+        moments += [around_mlp(P) - gone, around_mlp(s.packed) - gone - last]
+    if not (s.fused or s.checkpointing):
+        learns = [t for t in ("q_proj", "k_proj", "v_proj") if not s.rank or t in s.targets]
+        front = (attention_saved(config, s, True, True, True)
+                 + norm_saved(config, s, s.packed, True)
+                 + inputs_saved(config, s, learns, s.packed, True))
+        vectors = (config.n_heads + config.n_kv_heads) * config.head_dim
+        scores = config.n_heads * s.length
+        moments.append(s.tokens * wide * (2 * scores + vectors) - gone - (last - front))
+    return max(moments)

@@ -1,0 +1,92 @@
+"""What a training run's tensors really take, to stand beside the ledger of goat/training/memory.py.
+
+A CUDA card's allocator keeps the peak. Nothing else does: a CPU's process also holds libraries,
+data and freed memory that the C library keeps for itself, so its size says little. There, the run's
+first pass is followed tensor by tensor instead, from birth to death (`LiveTensors`).
+"""
+
+import resource
+import sys
+import weakref
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from goat.llama.model import LlamaConfig
+from goat.llama.padding import used
+from goat.training.memory import GB, Workload, plan
+from goat.training.optim import Optimizer
+
+
+def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
+    """Address -> bytes of the memory behind some tensors; what several share counts once."""
+    found = (t.untyped_storage() for t in tensors)
+    return {storage._cdata: storage.nbytes() for storage in found}
+
+
+class LiveTensors(TorchDispatchMode):
+    """Counts the bytes of all storages that operations make and that are still alive, apart from
+    the `known` ones, and their peak. Temporary memory inside an operation is not seen."""
+
+    def __init__(self, known: Iterable[int] = ()):
+        super().__init__()
+        self.sizes, self.now, self.peak = dict.fromkeys(known, 0), 0, 0
+
+    def freed(self, address: int) -> None:
+        self.now -= self.sizes.pop(address)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.sizes:
+                    self.sizes[storage._cdata] = storage.nbytes()
+                    self.now += storage.nbytes()
+                    weakref.finalize(storage, self.freed, storage._cdata)
+        self.peak = max(self.peak, self.now)
+        return result
+
+
+class MemoryMeter:
+    """The memory of a run on `where`, predicted and measured.
+
+    `first_pass` is to be entered for a pass over the largest batch, with its `targets`.
+    """
+
+    def __init__(self, where: torch.device, targets: Tensor):
+        self.where, self.targets, self.bytes, self.live = where, targets, 0, None
+
+    def first_pass(self, kept: list[Tensor]):
+        """A context that follows one pass; `kept` are the tensors that stay for the whole run."""
+        if self.where.type == "cuda":
+            return nullcontext()
+        known = storages(kept)
+        self.bytes, self.live = sum(known.values()), LiveTensors(known)
+        return self.live
+
+    def predicted(self, config: LlamaConfig, workload: Workload) -> int:
+        """The ledger's total for the largest batch."""
+        rows, length = self.targets.shape
+        return plan(config, **vars(replace(
+            workload, micro_batch=rows, length=length,
+            answer_share=self.targets.float().mean().item(),
+            real_share=used(self.targets).float().mean().item()))).total
+
+    def measured(self, optimizer: Optimizer) -> str:
+        """What was measured, in GB = 1e9 bytes, at the end of the run."""
+        if self.where.type == "cuda":
+            return (f"{torch.cuda.max_memory_allocated(self.where) / GB:.2f} GB allocated, "
+                    f"{torch.cuda.max_memory_reserved(self.where) / GB:.2f} GB reserved")
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+        process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return (f"{self.total(optimizer) / GB:.2f} GB of tensors, in a pass over the largest "
+                f"batch (the whole process: {process / GB:.2f} GB)")
+
+    def total(self, optimizer: Optimizer) -> int:
+        """Bytes of what stays, of the optimizer's state, and of the pass at its worst moment."""
+        return self.bytes + self.live.peak + sum(storages(optimizer.state()).values())

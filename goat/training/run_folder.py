@@ -1,0 +1,176 @@
+"""The folder of a training run: its name, its log, and the state from which it resumes.
+
+    out/NAME/log.jsonl              a line of settings, then one JSON line per log step
+    out/NAME/checkpoint/state.pt    everything a resumed run needs, replaced as a whole
+    out/NAME/adapter/ or model/     the result
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from goat.errors import UserError
+from goat.files.atomic import replacing
+from goat.files.tensors import DAMAGE
+from goat.training.optim import Optimizer
+
+# What may differ between a run and its continuation without changing a single number.
+FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "before_after",
+                 "skip_bad_steps")
+
+
+class RunFolder:
+    """`args.out`, or the first free of default, default-2, … (to resume: the last with a state).
+
+    Only the writer of `group` touches the disk or prints. Raises UserError when the folder holds
+    another run and --resume is not given; `begin` does so too, for a run that began meanwhile.
+    """
+
+    def __init__(self, args: argparse.Namespace, default: str, group):
+        self.resume, self.writer = args.resume, group.writer
+        self.path = Path(group.agree(args.out or str(choose(default, args.resume))))
+        self.log_file, self.state_file = self.path / "log.jsonl", self.path / "checkpoint/state.pt"
+        if self.log_file.exists() and not args.resume:
+            raise self.taken()
+
+    def taken(self) -> UserError:
+        return UserError(f"{self.path} holds another run: give --resume to continue it, or "
+                         "another --out")
+
+    def say(self, text: str) -> None:
+        if self.writer:
+            print(text, flush=True)
+
+    def log(self, **record) -> None:
+        """Append one JSON line; numbers that are not finite become strings."""
+        if self.writer:
+            record = {key: str(value) if isinstance(value, float) and not math.isfinite(value)
+                      else value for key, value in record.items()}
+            with open(self.log_file, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+    def save_state(self, state: dict) -> None:
+        """Write the state beside the old one, flush it to the disk, then take its place: a run
+        that is killed at any moment, or meets a full disk, leaves a whole state."""
+        if not self.writer:
+            return
+        try:
+            with replacing(self.state_file) as temporary, open(temporary, "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{self.state_file}: could not be written ({error}); the checkpoint "
+                            "before it, if any, is kept")
+
+    def begin(self, settings: dict) -> dict | None:
+        """Create the folder, log the settings; when resuming, return the last state if any.
+
+        Raises UserError naming what differs when `settings` are not those of the run.
+        """
+        state = self.load_state(settings) if self.resume else None
+        if self.writer:
+            self.state_file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                open(self.log_file, "a" if self.resume else "x").close()
+            except FileExistsError:
+                raise self.taken()
+            self.log(settings=settings, command=sys.argv, torch=torch.__version__,
+                     date=time.strftime("%Y-%m-%d %H:%M:%S"))
+        return state
+
+    def load_state(self, settings: dict) -> dict | None:
+        """The last state, checked against `settings`; None when nothing is saved yet."""
+        if not self.state_file.exists():
+            self.say(f"{self.path}: nothing is saved yet, starting from the beginning")
+            return None
+        try:
+            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        except DAMAGE as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"{self.state_file}: cut short or damaged ({reason}); remove it to "
+                            "start from the beginning")
+        before = json.loads(state["settings"])
+        after = json.loads(json.dumps(settings))
+        differ = [f"{key} was {before.get(key)!r}, is {after.get(key)!r}"
+                  for key in sorted(before.keys() | after.keys())
+                  if key not in FREE_SETTINGS and before.get(key) != after.get(key)]
+        if differ:
+            raise UserError(f"{self.path} was trained with other settings: {'; '.join(differ)}")
+        if state["step"] >= settings["steps"]:
+            self.say(f"{self.path}: all {state['step']} steps are done already")
+        else:
+            self.say(f"{self.path}: going on after step {state['step']}")
+        return state
+
+
+def choose(default: str, resume: bool) -> Path:
+    """`default`, `default-2`, …: the first without a run; to resume, the last with a checkpoint,
+    else the last run."""
+    runs, path = [], Path(default)
+    while (path / "log.jsonl").exists():
+        runs.append(path)
+        path = Path(f"{default}-{len(runs) + 1}")
+    if not resume or not runs:
+        return path
+    saved = [run for run in runs if (run / "checkpoint/state.pt").exists()]
+    return (saved or runs)[-1]
+
+
+class StopSignal:
+    """`number` becomes that of SIGINT (Ctrl-C) or SIGTERM: the loop ends its step, saves, leaves.
+
+    `release` gives the signals back their former meaning.
+    """
+
+    def __init__(self):
+        self.number = 0
+        self.before = {which: signal.signal(which, self.note)
+                       for which in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(self, number: int, frame) -> None:
+        self.number = number
+
+    def release(self) -> None:
+        for which, handler in self.before.items():
+            signal.signal(which, handler)
+
+
+def snapshot(step: int, settings: dict, optimizer: Optimizer) -> dict:
+    """The state after `step` steps. Random numbers need no place in it: they depend on the step."""
+    return {"step": step, "settings": json.dumps(settings), **optimizer.state_dict()}
+
+
+def restore(state: dict | None, optimizer: Optimizer) -> int:
+    """Put a state back into weights and optimizer; returns how many steps it has behind it."""
+    if state is None:
+        return 0
+    optimizer.load_state_dict(state)
+    return state["step"]
+
+
+def fingerprint(folder: str | os.PathLike) -> str:
+    """A hash of the files of a model or adapter: their names and sizes, and what they hold; of
+    large ones a sample of 64 places, so that no gigabytes are read."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).iterdir()):
+        if file.suffix in (".safetensors", ".bin", ".pth", ".model") or file.stem in (
+                "config", "adapter_config", "params"):
+            size = file.stat().st_size
+            digest.update(f"{file.name} {size}".encode())
+            if size < 32e6:
+                digest.update(file.read_bytes())
+                continue
+            with open(file, "rb") as data:
+                for i in range(64):
+                    data.seek(i * (size - 65536) // 63)
+                    digest.update(data.read(65536))
+    return digest.hexdigest()[:16]

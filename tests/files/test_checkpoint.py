@@ -1,0 +1,282 @@
+"""Hugging Face folders in and out: every spelling read, everything else refused by name.
+
+Damaged files are in tests/test_damaged_files.py, Meta's format in tests/test_meta_checkpoint.py.
+Run: python -m pytest tests/test_checkpoint.py
+"""
+
+import shutil
+import subprocess
+import sys
+import types
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from goat.errors import UserError
+from goat.files.checkpoint import (check_tokenizer, load_adapter, load_model, main, read_config,
+                                   save_adapter, save_model)
+from goat.llama.int8 import Int8Linear, to_int8
+from goat.llama.lora import add_lora, lora_layers, merge
+from goat.llama.model import LlamaConfig
+from support.folders import edit_config, refusal, rewrite, same, split, weights_of
+from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A Hugging Face folder with the tiny model."""
+    save_model(tiny_model(), tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_a_saved_model_comes_back_bit_for_bit(tmp_path, dtype, tied):
+    config = tiny_config(tie_embeddings=tied, rope_theta=777.0, norm_eps=1e-6, bos_id=3, eos_id=4)
+    model = tiny_model(config).to(dtype)
+    save_model(model, tmp_path)
+    loaded = load_model(tmp_path)
+    assert read_config(tmp_path) == config == loaded.config
+    assert same(loaded, model) and not loaded.training
+    assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == tied
+    assert ("lm_head.weight" in load_file(tmp_path / "model.safetensors")) == (not tied)
+    assert {f.name for f in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_dtype_is_converted_on_request_and_int8_rounds_the_stored_weights(folder):
+    assert same(load_model(folder, dtype=torch.bfloat16), tiny_model().bfloat16())
+    rough = load_model(folder, dtype=torch.bfloat16, int8=True)
+    want = to_int8(tiny_model()).bfloat16()  # rounded from fp32, as stored
+    assert same(rough, want)
+    assert sum(isinstance(m, Int8Linear) for m in rough.modules()) == 14
+    assert torch.equal(rough(tiny_tokens()), want(tiny_tokens()))
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_shards_equal_the_single_file(folder, suffix):
+    split(folder, suffix)
+    assert same(load_model(folder), tiny_model())
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_pickled_files_are_read(folder, zipped):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)  # older files hold it
+    tensors["model.norm.weight"] = torch.nn.Parameter(tensors["model.norm.weight"])
+    torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    (folder / "model.safetensors").unlink()
+    model = load_model(folder)
+    assert same(model, tiny_model()) and all(p.is_leaf for p in model.parameters())
+
+
+def test_code_in_a_pickle_is_not_run(folder, tmp_path):
+    class Attack:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "was here"), "w"))
+    torch.save({"model.norm.weight": Attack()}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert "more than plain tensors" in refusal(folder)
+    assert not (tmp_path / "was here").exists()
+
+
+def test_a_loaded_model_does_not_hang_on_its_file(folder):
+    model = load_model(folder)
+    before = weights_of(model)
+    with open(folder / "model.safetensors", "r+b") as file:
+        file.seek(4000)
+        file.write(bytes(1000))
+    assert all(torch.equal(before[name], w) for name, w in model.state_dict().items())
+
+
+@pytest.mark.parametrize("changes, remove, expected", [
+    (dict(rope_theta=500.0), (), dict(rope_theta=500.0)),
+    (dict(rope_parameters={"rope_theta": 500.0, "rope_type": "default"}), ("rope_theta",),
+     dict(rope_theta=500.0)),
+    (dict(rope_parameters={"rope_theta": 500.0}, rope_theta=500.0), (), dict(rope_theta=500.0)),
+    ({}, ("rope_theta",), dict(rope_theta=10000.0)),
+    (dict(rope_scaling=None), (), {}),
+    (dict(rope_scaling={"type": "default"}), (), {}),
+    (dict(rms_norm_eps=1), (), dict(norm_eps=1.0)),
+    ({}, ("rms_norm_eps",), dict(norm_eps=1e-6)),
+    (dict(head_dim=None), (), {}), ({}, ("head_dim",), {}),
+    (dict(architectures=["LLaMAForCausalLM"], max_sequence_length=99),
+     ("max_position_embeddings", "attention_bias", "mlp_bias"), dict(max_positions=99)),
+    (dict(eos_token_id=[5, 6], bos_token_id=0), (), dict(eos_id=5, bos_id=0)),
+])
+def test_old_and_new_spellings_of_the_config(folder, changes, remove, expected):
+    edit_config(folder, remove, **changes)
+    assert read_config(folder) == tiny_config(**expected)
+
+
+def test_the_config_is_read_without_weights(folder):
+    (folder / "model.safetensors").unlink()
+    assert read_config(folder) == GROUPED
+
+
+def test_heads_default_to_as_many_key_heads_and_llama_7b_is_the_default(folder):
+    edit_config(folder, num_key_value_heads=None)
+    assert read_config(folder).n_kv_heads == 4
+    (folder / "config.json").write_text("{}")
+    assert read_config(folder) == LlamaConfig()
+
+
+@pytest.mark.parametrize("changes, part", [
+    (dict(rope_scaling={"type": "linear", "factor": 2.0}), "rope_scaling"),
+    (dict(rope_scaling={"rope_type": "llama3", "factor": 8.0}), "rope_type default"),
+    (dict(rope_scaling={"factor": 2.0}), "rope_scaling"),
+    (dict(rope_scaling="linear"), "rope_scaling"), (dict(rope_theta="x"), "rope_theta must be"),
+    (dict(rope_parameters={"rope_type": "yarn", "rope_theta": 1e4}), "rope_parameters"),
+    (dict(rope_parameters={"rope_type": "default", "partial_rotary_factor": 0.5}), "partial"),
+    (dict(rope_parameters={"rope_type": "default", "rope_theta": 5e5}), "differs"),
+    (dict(attention_bias=True), "attention_bias"), (dict(mlp_bias=True), "mlp_bias"),
+    (dict(hidden_act="gelu"), "hidden_act"), (dict(model_type="mistral"), "model_type"),
+    (dict(architectures=["MistralForCausalLM"]), "MistralForCausalLM"),
+    (dict(num_key_value_heads=3), "key/value heads"), (dict(quantization_config={"bits": 4}),
+                                                       "quantization_config"),
+    (dict(head_dim=None, num_attention_heads=5, num_key_value_heads=5), "5 heads"),
+    (dict(head_dim=7), "odd head_dim"), (dict(hidden_size="32"), "hidden_size"),
+    (dict(num_hidden_layers=0), "num_hidden_layers"), (dict(rms_norm_eps=True), "rms_norm_eps"),
+    (dict(tie_word_embeddings=True), "set it to false"),
+    (dict(num_hidden_layers=1), "9 unexpected: model.layers.1"),
+    (dict(num_hidden_layers=3), "9 missing: model.layers.2"),
+    (dict(vocab_size=65), "shape (64, 32) in the file, (65, 32)"),
+    (dict(intermediate_size=40), "shape (48, 32)"),
+])
+def test_configs_that_mean_another_model_are_refused_by_name(folder, changes, part):
+    edit_config(folder, **changes)
+    assert part in refusal(folder)
+
+
+@pytest.mark.parametrize("change, part", [
+    (lambda t: t.pop("model.norm.weight"), "1 missing: model.norm.weight"),
+    (lambda t: t.pop("lm_head.weight"), "1 missing: lm_head.weight"),
+    (lambda t: t.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(32)}), "q_proj.bias"),
+    (lambda t: t.update({"lm_head.weight": torch.ones(64, 31)}), "lm_head.weight: shape (64, 31)"),
+    (lambda t: t.update({"lm_head.weight": torch.ones(64, 32, dtype=torch.int8)}), "torch.int8"),
+    (lambda t: t.update({"lm_head.weight": torch.ones(64, 32).double()}), "torch.float64"),
+    (lambda t: t.clear(), "21 missing: lm_head.weight, model.embed_tokens.weight"),
+])
+def test_tensors_that_do_not_fit_are_refused_by_name(folder, change, part):
+    rewrite(folder, change)
+    assert part in refusal(folder)
+
+
+def test_a_nan_is_refused_where_8_bits_would_hide_it(folder):
+    name = "model.layers.1.mlp.up_proj.weight"
+    rewrite(folder, lambda t: t[name].view(-1)[5:6].fill_(float("nan")))
+    message = refusal(folder, int8=True)
+    assert name in message and "NaN" in message
+
+
+def test_folders_without_a_model_say_what_is_looked_for(tmp_path, folder):
+    assert "no such folder" in refusal(tmp_path / "nowhere")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for pattern in ("*.safetensors", "pytorch_model*.bin", "consolidated.*.pth", str(empty)):
+        assert pattern in refusal(empty)
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    assert "without their index" in refusal(folder)
+    (empty / "adapter_config.json").write_text("{}")
+    assert "give it as --adapter" in refusal(empty)
+
+
+def test_a_missing_or_broken_config_is_named(folder):
+    (folder / "config.json").write_text('{"hidden_size": 32,')
+    assert "config.json: not valid JSON" in refusal(folder)
+    (folder / "config.json").write_text("[1]")
+    assert "a JSON object is expected" in refusal(folder)
+    (folder / "config.json").write_text('{"rms_norm_eps": NaN}')
+    assert "NaN is no number" in refusal(folder)
+    (folder / "config.json").unlink()
+    assert "config.json: no such file" in refusal(folder)
+
+
+def test_an_unmerged_adapter_is_not_silently_dropped(tmp_path):
+    model = add_lora(tiny_model(), 4)
+    with pytest.raises(UserError, match="merge"):
+        save_model(model, tmp_path)
+
+
+def test_a_merged_int8_model_is_written_as_what_it_stands_for(tmp_path):
+    model = add_lora(to_int8(tiny_model()).bfloat16(), 4, 12, targets=("q_proj",))
+    for layer in lora_layers(model).values():
+        layer.lora_B.data += 0.1
+    merge(model)
+    save_model(model, tmp_path)
+    loaded = load_model(tmp_path)
+    assert torch.equal(loaded.model.layers[0].self_attn.q_proj.weight,
+                       model.model.layers[0].self_attn.q_proj.weight)
+    assert torch.equal(loaded.model.layers[1].mlp.up_proj.weight,
+                       model.model.layers[1].mlp.up_proj.dequantised().bfloat16())
+
+
+def test_merge_on_the_command_line(tmp_path, folder, capsys):
+    model = add_lora(load_model(folder), 4, 12)
+    for layer in lora_layers(model).values():
+        layer.lora_B.data += 0.05
+    save_adapter(model, tmp_path / "adapter", folder)
+    (folder / "tokenizer.model").write_bytes(b"pieces")
+    arguments = ["merge", "--base", str(folder), "--adapter", str(tmp_path / "adapter"),
+                 "--out", str(tmp_path / "merged")]
+    main(arguments)
+    merged, tokens = load_model(tmp_path / "merged"), tiny_tokens()
+    torch.testing.assert_close(merged(tokens), model(tokens), rtol=1e-4, atol=1e-4)
+    assert (merged(tokens) - load_model(folder)(tokens)).abs().max() > 0.1
+    assert (tmp_path / "merged" / "tokenizer.model").read_bytes() == b"pieces"
+    with pytest.raises(UserError, match="not empty"):
+        main(arguments)
+    failed = subprocess.run([sys.executable, "-m", "goat.files.checkpoint", *arguments],
+                            capture_output=True, text=True)
+    assert failed.returncode == 2 and failed.stderr.startswith("error: --out")
+
+
+def test_tokenizers_of_another_model_are_refused_and_their_ids_win(capsys):
+    tokenizer = types.SimpleNamespace(path="t.model", vocab_size=64, bos_id=1, eos_id=2)
+    check_tokenizer(GROUPED, tokenizer)
+    assert capsys.readouterr().out == ""
+    check_tokenizer(tiny_config(bos_id=0, eos_id=1), tokenizer)
+    assert "(1, 2) in t.model, (0, 1) in config.json" in capsys.readouterr().out
+    tokenizer.vocab_size = 65
+    with pytest.raises(UserError, match="65 pieces, but the model embeds only 64"):
+        check_tokenizer(GROUPED, tokenizer)
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_transformers_reads_what_we_write(tmp_path, tied, dtype):
+    transformers = pytest.importorskip("transformers")
+    model = tiny_model(tiny_config(tie_embeddings=tied, rope_theta=100.0)).to(dtype)
+    save_model(model, tmp_path)
+    peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype).eval()
+    with torch.no_grad():
+        ours, theirs = model(tiny_tokens()).float(), peer(tiny_tokens()).logits.float()
+    assert (ours - theirs).norm() / theirs.norm() < (1e-5 if dtype == torch.float32 else 0.03)
+    assert peer.config.eos_token_id == 2 and peer.dtype == dtype
+
+
+@pytest.mark.parametrize("shard_size", ["10GB", "20KB"], ids=["single", "sharded"])
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_we_read_what_transformers_writes(tmp_path, shard_size, tied):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, rope_theta=100.0,
+        tie_word_embeddings=tied, initializer_range=0.3)
+    peer = transformers.LlamaForCausalLM(config).eval()
+    peer.save_pretrained(tmp_path, max_shard_size=shard_size)
+    assert (tmp_path / "model.safetensors").exists() == (shard_size == "10GB")
+    model = load_model(tmp_path)
+    assert model.config.rope_theta == 100.0
+    with torch.no_grad():
+        torch.testing.assert_close(model(tiny_tokens()), peer(tiny_tokens()).logits,
+                                   rtol=1e-4, atol=1e-4)
+
+
+def test_load_adapter_and_save_adapter_are_found_here(tmp_path, folder):
+    model = add_lora(load_model(folder), 4)
+    next(iter(lora_layers(model).values())).lora_B.data += 1
+    save_adapter(model, tmp_path / "adapter", folder)
+    shutil.rmtree(folder)  # the adapter stands alone
+    assert torch.equal(load_adapter(tiny_model(), tmp_path / "adapter")(tiny_tokens()),
+                       model(tiny_tokens()))

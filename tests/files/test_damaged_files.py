@@ -1,0 +1,86 @@
+"""Files cut short, flipped, missing or lying: one clear error each, never a wrong model.
+
+Run: python -m pytest tests/test_damaged_files.py
+"""
+
+import json
+
+import pytest
+import torch
+
+from goat.errors import UserError
+from goat.files.checkpoint import load_model, save_model
+from goat.files.tensors import write_tensors
+from support.folders import refusal, same, split
+from support.tiny import tiny_model
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A Hugging Face folder with the tiny model."""
+    save_model(tiny_model(), tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_every_shard_cut_in_half_is_refused_and_a_missing_one_is_named(folder, suffix):
+    index = split(folder, suffix)
+    for file in [*folder.glob(f"*-of-*.{suffix}"), index, folder / "config.json"]:
+        content = file.read_bytes()
+        for length in (0, 5, len(content) // 2, len(content) - 1):
+            file.write_bytes(content[:length])
+            if file.suffix == ".json" and length == len(content) - 1 and content.endswith(b"\n"):
+                continue  # only the last newline is gone
+            assert str(file) in refusal(folder)
+        file.unlink()
+        assert file.name in refusal(folder) or "without their index" in refusal(folder)
+        file.write_bytes(content)
+    assert same(load_model(folder), tiny_model())
+
+
+def test_no_flipped_header_byte_gives_another_model(folder):
+    """The data carry no checksum, but every byte of the header is accounted for."""
+    file, right = folder / "model.safetensors", tiny_model()
+    content = file.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    refused = 0
+    for place in [*range(8), *range(8, header, 5)]:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << (place % 7)
+        file.write_bytes(damaged)
+        try:
+            assert same(load_model(folder), right), f"byte {place}"
+        except UserError:
+            refused += 1
+    assert refused > 0.9 * header / 5
+
+
+def test_an_index_that_lies_is_refused(folder):
+    index = split(folder, "safetensors")
+    content = json.loads(index.read_text())
+    names = list(content["weight_map"])
+    old = "model.layers.0.self_attn.rotary_emb.inv_freq"  # what follows from the config may lack
+    more = {**content["weight_map"], old: content["weight_map"][names[0]]}
+    index.write_text(json.dumps({"weight_map": more}))
+    load_model(folder)
+    content["weight_map"][names[0]] = content["weight_map"][names[-1]]
+    index.write_text(json.dumps(content))
+    assert "against model.safetensors.index.json" in refusal(folder)
+    content["weight_map"][names[0]] = "../base/model-00001-of-00003.safetensors"
+    index.write_text(json.dumps(content))
+    assert "not in the folder" in refusal(folder)
+    index.write_text('{"weight_map": []}')
+    assert "no weight_map" in refusal(folder)
+
+
+def test_a_save_that_breaks_off_leaves_the_old_file(folder, monkeypatch):
+    before = (folder / "model.safetensors").read_bytes()
+
+    def half(tensors, file, metadata):
+        file.write_bytes(b"half")
+        raise OSError("disk full")
+    monkeypatch.setattr("goat.files.tensors.save_file", half)
+    with pytest.raises(OSError, match="disk full"):
+        write_tensors({"a": torch.ones(1)}, folder / "model.safetensors")
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert len(list(folder.iterdir())) == 2

@@ -1,0 +1,249 @@
+"""Decoding: the batched engine against plain recomputation, transformers and probabilities.
+
+Run: python -m pytest tests/test_generate.py
+"""
+
+import random
+import re
+
+import pytest
+import torch
+
+from goat.errors import UserError
+from goat.llama import generate as engine
+from goat.llama.generate import generate, stream
+from goat.llama.int8 import to_int8
+from goat.llama.lora import add_lora, lora_layers, merge
+from goat.llama.sampling import Lookup
+from goat.training.memory import GIB, PRESETS
+from support.tiny import tiny_config, tiny_model
+from support.words import Letters
+
+V = 20
+LETTERS = Letters(V)
+CONFIG = tiny_config(vocab_size=V, max_positions=96)
+
+
+def some_prompts(count=23, longest=30, seed=0):
+    rng = random.Random(seed)
+    return ["".join(rng.choices("abcdefgh", k=rng.randint(1, longest))) for _ in range(count)]
+
+
+def by_full_forward(model, prompt, limit):
+    """Greedy ids without cache or batch: the whole text is read again for each token."""
+    ids, new = LETTERS.encode_prompt(prompt), []
+    while len(new) < min(limit, model.config.max_positions - len(ids)):
+        with torch.no_grad():
+            token = int(model(torch.tensor([ids + new]))[0, -1].argmax())
+        if token == LETTERS.eos_id:
+            break
+        new.append(token)
+    return LETTERS.decode(new)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(CONFIG, seed=3)
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    return [by_full_forward(model, prompt, 40) for prompt in some_prompts()]
+
+
+def test_answers_differ_in_length(expected):
+    """Else the tests below would not show that rows leave one by one."""
+    assert len({len(text) for text in expected}) > 5 and 40 in map(len, expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8, 16, 128])
+def test_equals_full_forward_at_every_batch_size(model, expected, batch_size):
+    """1 guesses seven tokens ahead, 16 three; 8 and 16 refill, all of them shrink at the end."""
+    assert generate(model, LETTERS, some_prompts(), 40, batch_size) == expected
+
+
+def test_order_of_prompts_is_irrelevant(model, expected):
+    order = list(range(len(expected)))
+    random.Random(5).shuffle(order)
+    prompts = some_prompts()
+    answers = generate(model, LETTERS, [prompts[i] for i in order], 40, 6)
+    assert answers == [expected[i] for i in order]
+
+
+@pytest.mark.parametrize("guesses", [0, 1, 5])
+def test_guesses_do_not_change_the_answer(model, expected, guesses, monkeypatch):
+    monkeypatch.setattr(engine, "GUESSES", guesses)
+    assert generate(model, LETTERS, some_prompts(), 40, 8) == expected
+
+
+def test_guesses_save_passes(model, expected, monkeypatch):
+    """A text that goes round in circles is read in far fewer steps than it has tokens."""
+    passes = []
+    step = engine.DecodingBatch.step
+    monkeypatch.setattr(engine.DecodingBatch, "step", lambda *a: passes.append(1) or step(*a))
+    _, prompt = min((len(set(text[-20:])), prompt) for text, prompt in
+                    zip(expected, some_prompts()) if len(text) == 40)
+    generate(model, LETTERS, [prompt], 40, 1)
+    assert len(passes) < 30
+
+
+def test_full_batches_while_prompts_wait(model, monkeypatch):
+    """Before the last prompt is admitted no step runs with an eighth of its rows free."""
+    free, waiting_after = [], []
+    step, admit = engine.DecodingBatch.step, engine.DecodingBatch.admit
+    monkeypatch.setattr(engine.DecodingBatch, "step",
+                        lambda b, *a: free.append(len(b.free())) or step(b, *a))
+    monkeypatch.setattr(engine.DecodingBatch, "admit",
+                        lambda b, *a: waiting_after.append(len(free)) or admit(b, *a))
+    generate(model, LETTERS, some_prompts(64), 40, 16)
+    assert max(free[:waiting_after[-1]]) < 2
+
+
+def test_context_is_never_exceeded(model):
+    """With 96 positions and a prompt of 90 tokens, six new ones are left."""
+    assert len(generate(model, LETTERS, ["a" * 89], 40)[0]) <= 6
+    assert generate(model, LETTERS, ["a" * 89], 40) == [by_full_forward(model, "a" * 89, 40)]
+    with pytest.raises(UserError, match="prompt 2 has 96 tokens"):
+        generate(model, LETTERS, ["a", "b" * 95])
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_stop_strings_end_the_text(model, expected, batch_size):
+    stop = ("ab", "e", "hhh")
+
+    def cut(text):
+        ends = [text.index(s) + len(s) for s in stop if s in text]
+        return text[:min(ends)] if ends else text
+
+    answers = generate(model, LETTERS, some_prompts(), 40, batch_size, stop=stop)
+    assert answers == [cut(text) for text in expected]
+    assert answers != expected
+
+
+@pytest.mark.parametrize("change", ["lora", "merged", "int8", "int8 lora", "int8 merged"])
+def test_adapters_and_int8(change):
+    """Batched equals one by one recomputed, with an adapter that changes the answers."""
+    model = tiny_model(CONFIG, seed=3)
+    before = generate(model, LETTERS, some_prompts(9), 20)
+    if "int8" in change:
+        to_int8(model)
+    if change != "int8":
+        add_lora(model, rank=4, alpha=8, dropout=0.5)
+        for i, layer in enumerate(lora_layers(model).values()):
+            layer.lora_B.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(i))
+        if "merged" in change:
+            merge(model)
+    model.eval()
+    answers = generate(model, LETTERS, some_prompts(9), 20, 4)
+    assert answers == [by_full_forward(model, prompt, 20) for prompt in some_prompts(9)]
+    assert change == "int8" or answers != before
+
+
+def test_dropout_is_off_while_decoding_and_back_on_behind():
+    model = add_lora(tiny_model(CONFIG, seed=3), rank=4, dropout=0.9)
+    for layer in lora_layers(model).values():
+        layer.lora_B.data.fill_(0.2)
+    model.train()
+    assert len({tuple(generate(model, LETTERS, some_prompts(5), 20)) for _ in range(3)}) == 1
+    assert model.training
+
+
+def test_equals_transformers(model):
+    """Token for token, greedy in fp32: left-padded batches there, ours without padding."""
+    transformers = pytest.importorskip("transformers")
+    peer = transformers.LlamaForCausalLM(transformers.LlamaConfig(
+        vocab_size=V, hidden_size=CONFIG.dim, intermediate_size=CONFIG.hidden_dim,
+        num_hidden_layers=CONFIG.n_layers, num_attention_heads=CONFIG.n_heads,
+        num_key_value_heads=CONFIG.n_kv_heads, head_dim=CONFIG.head_dim,
+        rms_norm_eps=CONFIG.norm_eps, max_position_embeddings=96)).eval()
+    peer.load_state_dict(model.state_dict())
+    prompts = [LETTERS.encode_prompt(prompt) for prompt in some_prompts()]
+    length = max(map(len, prompts))
+    ids = torch.tensor([[0] * (length - len(p)) + p for p in prompts])
+    mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts])
+    out = peer.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=40,
+                        pad_token_id=2, eos_token_id=2)[:, length:].tolist()
+    texts = [LETTERS.decode(row[:row.index(2)] if 2 in row else row) for row in out]
+    assert generate(model, LETTERS, some_prompts(), 40, 8) == texts
+
+
+# ------------------------------------------------------------------------------------- sampling
+
+
+def test_samples_depend_on_seed_problem_and_number_only(model):
+    def options(**changes):
+        return {"temperature": 1.0, "top_p": 0.95, "seed": 7, "samples": 3} | changes
+
+    prompts = some_prompts(6)
+    answers = generate(model, LETTERS, prompts, 30, 128, **options())
+    assert len(set(answers)) > 12  # they do differ
+    for batch_size in (1, 5, 16):  # with seven, seven and three guesses
+        assert generate(model, LETTERS, prompts, 30, batch_size, **options()) == answers
+    assert generate(model, LETTERS, prompts[:2], 30, 128, **options()) == answers[:6]
+    assert generate(model, LETTERS, prompts, 30, 128, **options(samples=1)) == answers[::3]
+    assert generate(model, LETTERS, prompts, 30, 128, **options(seed=8)) != answers
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.6])
+def test_frequencies_are_the_probabilities(model, top_p):
+    """First tokens of 4,000 samples against softmax(logits / T), cut to the top share by hand."""
+    with torch.no_grad():
+        logits = model(torch.tensor([LETTERS.encode_prompt("abc")]))[0, -1]
+    wanted = (logits / 1.5).softmax(-1)
+    kept, total = [], 0.0
+    for token in wanted.argsort(descending=True).tolist():
+        if total < top_p:
+            kept.append(token)
+        total += float(wanted[token])
+    wanted = {token: float(wanted[token] / wanted[kept].sum()) for token in kept}
+    rows = list(stream(model, LETTERS, ["abc"], 1, 500, samples=4000, temperature=1.5,
+                       top_p=top_p))
+    counts = dict.fromkeys(range(V), 0)
+    for row in rows:
+        counts[row.new[0]] += 1
+    for token in range(V):
+        p = wanted.get(token, 0.0)
+        assert abs(counts[token] / 4000 - p) <= 4.5 * (p * (1 - p) / 4000) ** 0.5
+    assert (len(kept) < V) == (top_p < 1)
+
+
+@pytest.mark.parametrize("options", [{"temperature": -1}, {"temperature": 1, "top_p": 0},
+                                     {"temperature": 1, "top_p": 1.1}, {"samples": 0},
+                                     {"batch_size": 0}, {"max_new_tokens": 0}])
+def test_bad_settings_are_refused(model, options):
+    with pytest.raises(UserError):
+        generate(model, LETTERS, ["abc"], **options)
+
+
+def test_no_prompts_no_answers(model):
+    assert generate(model, LETTERS, []) == []
+
+
+def test_progress_shows_rate_and_time_left(model, capsys):
+    generate(model, LETTERS, some_prompts(), 40, progress=True)
+    assert re.search(r"23/23 \[\d\d:\d\d<\d\d:\d\d, .*problem", capsys.readouterr().err)
+
+
+def test_lookup_guesses_what_followed_last_time():
+    """After "… 5 6 7" the same three tokens were followed by 8 9; after 1 came 2, then 4."""
+    lookup = Lookup([5, 6, 7, 8, 9, 1, 2, 1, 4, 5, 6, 7])
+    assert lookup.guess(3) == [8, 9, 1]
+    lookup.add(1)
+    assert lookup.guess(2) == [4, 5]
+    lookup.add(3)
+    assert lookup.guess(2) == [0, 0]  # nothing ever followed a 3
+
+
+def test_a_gpu_continues_as_many_rows_as_it_has_room_for(monkeypatch):
+    """A LLaMA-7B in 16 bits keeps 2 * 32 * 4096 * 2 = 524,288 bytes for a position of a row."""
+    config = PRESETS["llama-7b"]
+    assert engine.rows_in(10 * GIB, config, 480, itemsize=2) == 8 * GIB // (524_288 * 512) == 32
+    assert engine.rows_in(GIB // 100, config, 480, itemsize=2) == 1  # the attempt is made
+    model, sizes = tiny_model(), []
+    prompts = ["ab", "abc", "b", "cab", "ca"]
+    free = generate(model, LETTERS, prompts, 8)
+    made = engine.DecodingBatch
+    monkeypatch.setattr(engine, "DecodingBatch",
+                        lambda model, size: sizes.append(size) or made(model, size))
+    monkeypatch.setattr(engine, "most_rows", lambda model, rows: 2)
+    assert generate(model, LETTERS, prompts, 8) == free and sizes == [2]

@@ -1,0 +1,202 @@
+"""goat/llama/model.py against the maths of tests/reference.py, piece by piece, and transformers.
+
+Run: python -m pytest tests/test_model.py
+"""
+
+import math
+
+import pytest
+import torch
+
+from goat.llama import lora
+from goat.llama.model import KVCache, Llama, RMSNorm, attention, rotary_angles, rotate
+from support import reference
+from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
+
+# The families that must be loadable: many heads or few, any width of a head, tied or not.
+GRID = {
+    "plain": tiny_config(n_kv_heads=4),
+    "grouped": GROUPED,
+    "one key head": tiny_config(n_kv_heads=1),
+    "wide heads": tiny_config(head_dim=16),
+    "narrow heads": tiny_config(head_dim=4, n_kv_heads=4),
+    "tied": tiny_config(tie_embeddings=True),
+    "theta 1e6": tiny_config(rope_theta=1e6, norm_eps=1e-6),
+    "theta 100, eps 0.1": tiny_config(rope_theta=100.0, norm_eps=0.1),
+}
+
+
+def near(got, want, tolerance=2e-5):
+    torch.testing.assert_close(got, want.to(got.dtype), rtol=tolerance, atol=tolerance)
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-6])
+def test_norm_is_the_definition_and_eps_counts(eps):
+    layer = RMSNorm(8, eps)
+    layer.weight.data = random(8, seed=1)
+    x = random(3, 8) * 1e-3  # so small that 1e-5 and 1e-6 give results 5 times apart
+    near(layer(x), reference.norm(x.double(), layer.weight.double(), eps))
+
+
+def test_norm_is_computed_in_fp32_for_bf16_inputs():
+    layer = RMSNorm(64, 1e-6).bfloat16()
+    x = random(5, 64).bfloat16()
+    exact = reference.norm(x.double(), torch.ones(64), 1e-6)
+    assert torch.equal(layer(x), exact.bfloat16())
+
+
+def test_rotation_is_a_complex_multiplication():
+    x = random(2, 3, 20, 8)  # (B, heads, T, D)
+    turned = rotate(x, *rotary_angles(torch.arange(20)[None], 8, 500.0))
+    for b in range(2):
+        for h in range(3):
+            near(turned[b, h], reference.turn(x[b, h].double(), 500.0))
+    assert torch.equal(turned[:, :, 0], x[:, :, 0])  # position 0 is not turned
+
+
+@pytest.mark.parametrize("heads, kv_heads", [(4, 4), (4, 2), (6, 2), (4, 1)])
+def test_attention_is_the_naive_loop(heads, kv_heads):
+    q, k, v = random(2, heads, 9, 8), random(2, kv_heads, 9, 8, seed=1), random(2, kv_heads, 9, 8,
+                                                                                seed=2)
+    y = attention(q, k, v, None)
+    for b in range(2):
+        for h in range(heads):
+            kv = h // (heads // kv_heads)
+            near(y[b, h], reference.attend(q[b, h].double(), k[b, kv].double(),
+                                           v[b, kv].double()))
+
+
+@pytest.mark.parametrize("config", GRID.values(), ids=GRID.keys())
+def test_pieces_match_the_reference(config):
+    model, tokens = tiny_model(config), tiny_tokens()
+    weights = {name: w.detach() for name, w in model.state_dict().items()}
+    embedded = model.model.embed_tokens(tokens)
+    near(embedded[0], weights["model.embed_tokens.weight"][tokens[0]], 0)
+    rotary = rotary_angles(torch.arange(tokens.size(1))[None], config.head_dim, config.rope_theta)
+    own = {name.removeprefix("model.layers.0."): w.double() for name, w in weights.items()
+           if name.startswith("model.layers.0.")}
+    first = model.model.layers[0](embedded, rotary, None)
+    near(first[1], reference.block(embedded[1].double(), own, config), 1e-4)
+    for row in range(2):
+        near(model(tokens)[row], reference.logits(weights, config, tokens[row]), 1e-4)
+
+
+@pytest.mark.parametrize("config", GRID.values(), ids=GRID.keys())
+def test_cache_equals_the_full_pass_for_rows_of_unequal_length(config):
+    model, tokens = tiny_model(config), tiny_tokens(3, 12)
+    full = model(tokens)
+    lengths = [7, 3, 5]  # what each row has read when decoding starts
+    cache = KVCache(config, 3, 12)
+    positions = torch.arange(7).expand(3, 7)
+    prefill = tokens[:, :7].clone()
+    for row, length in enumerate(lengths):
+        prefill[row, length:] = 63  # rubbish behind the short rows: must never be looked at
+    logits = model(prefill, positions, cache)
+    for row, length in enumerate(lengths):
+        near(logits[row, :length], full[row, :length], 1e-4)
+    for step in range(5):
+        places = torch.tensor([[length + step] for length in lengths])
+        logits = model(tokens.gather(1, places), places, cache)
+        for row, length in enumerate(lengths):
+            near(logits[row, 0], full[row, length + step], 1e-4)
+
+
+def test_no_token_sees_a_later_one():
+    model, tokens = tiny_model(), tiny_tokens(1, 10)
+    changed = tokens.clone()
+    changed[0, 6:] = (changed[0, 6:] + 1) % 64
+    before, after = model(tokens), model(changed)
+    assert torch.equal(before[0, :6], after[0, :6])
+    assert not torch.allclose(before[0, 6:], after[0, 6:])
+
+
+def test_tied_head_is_the_embedding_and_an_untied_one_is_not():
+    tied, untied = Llama(tiny_config(tie_embeddings=True)), Llama(GROUPED)
+    assert tied.lm_head.weight is tied.model.embed_tokens.weight
+    assert untied.lm_head.weight is not untied.model.embed_tokens.weight
+    assert sum(p.numel() for p in untied.parameters()) \
+        - sum(p.numel() for p in tied.parameters()) == 64 * 32
+
+
+def test_checkpointing_changes_no_gradient():
+    gradients = []
+    for recompute in (False, True):
+        model = tiny_model().train()
+        model.checkpointing = recompute
+        model(tiny_tokens()).square().mean().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert torch.equal(plain, recomputed)
+
+
+def test_initial_weights_have_the_documented_spread():
+    model = Llama(tiny_config(dim=128, head_dim=32, hidden_dim=256))
+    model.init_weights(torch.Generator().manual_seed(0))
+    layer = model.model.layers[1].self_attn
+    assert layer.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert layer.o_proj.weight.std().item() == pytest.approx(0.02 / math.sqrt(4), rel=0.05)
+    assert torch.equal(model.model.norm.weight, torch.ones(128))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
+def test_sixteen_bits_stay_close_to_fp32(dtype, tolerance):
+    tokens = tiny_tokens()
+    exact, rough = tiny_model()(tokens), tiny_model().to(dtype)(tokens)
+    assert rough.dtype == dtype
+    assert (rough.float() - exact).norm() / exact.norm() < tolerance
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("config", [GROUPED, GRID["plain"]], ids=["grouped", "plain"])
+def test_fused_attention_on_a_gpu_equals_the_cpu(config):
+    tokens = tiny_tokens()
+    near(tiny_model(config).cuda()(tokens.cuda()).cpu(), tiny_model(config)(tokens), 1e-3)
+
+
+@pytest.mark.parametrize("config", GRID.values(), ids=GRID.keys())
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
+def test_transformers_computes_the_same(config, dtype, tolerance):
+    transformers = pytest.importorskip("transformers")
+    peer_config = transformers.LlamaConfig(
+        vocab_size=config.vocab_size, hidden_size=config.dim, intermediate_size=config.hidden_dim,
+        num_hidden_layers=config.n_layers, num_attention_heads=config.n_heads,
+        num_key_value_heads=config.n_kv_heads, head_dim=config.head_dim,
+        rms_norm_eps=config.norm_eps, max_position_embeddings=config.max_positions,
+        rope_theta=config.rope_theta, tie_word_embeddings=config.tie_embeddings,
+        attn_implementation="eager")
+    model, tokens = tiny_model(config).to(dtype), tiny_tokens()
+    peer = transformers.LlamaForCausalLM(peer_config).to(dtype).eval()
+    missing, unexpected = peer.load_state_dict(model.state_dict(), strict=False)
+    assert not unexpected and not [name for name in missing if "rotary" not in name]
+    with torch.no_grad():
+        ours, theirs = model(tokens).float(), peer(tokens).logits.float()
+    assert (ours - theirs).norm() / theirs.norm() < tolerance
+
+
+@pytest.mark.parametrize("name", GRID)
+def test_joined_layers_give_the_same_from_the_same_memory(name):
+    model, tokens = tiny_model(GRID[name]), tiny_tokens()
+    weights = {key: p.clone() for key, p in model.named_parameters()}
+    with torch.no_grad():
+        before = model(tokens)
+        near(model.join()(tokens), before)
+        assert all(torch.equal(p, weights[key]) for key, p in model.named_parameters())
+        attn, mlp = model.model.layers[0].self_attn, model.model.layers[0].mlp
+        for layer in (attn.q_proj, attn.v_proj, mlp.up_proj):
+            before = model(tokens)
+            layer.weight.mul_(0.5)
+            assert not torch.allclose(model(tokens), before)
+
+
+def test_layers_that_are_not_plain_are_left_apart():
+    model, tokens = lora.add_lora(tiny_model(), 4, 12, targets=("q_proj",)).eval(), tiny_tokens()
+    with torch.no_grad():
+        model.model.layers[0].self_attn.q_proj.lora_B.normal_()
+        before = model(tokens)
+        near(model.join()(tokens), before)
+    attn = model.model.layers[0].self_attn
+    assert not hasattr(attn, "joined") and hasattr(model.model.layers[0].mlp, "joined")

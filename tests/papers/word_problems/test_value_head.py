@@ -1,0 +1,259 @@
+"""Masks and values: which tokens of a solution are learnt, where its value is asked, and a head
+that learns it, is saved, loaded and resumed to the bit.
+
+    python -m pytest tests/test_value_head.py
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import train
+from goat.errors import UserError
+from goat.files import checkpoint
+from goat.files.adapter import VALUE_HEAD
+from goat.llama.tokenizer import Tokenizer
+from goat.papers import row_prompt
+from goat.papers.word_problems import value_head
+from goat.papers.word_problems.loss_mask import loss_mask
+from goat.papers.word_problems.templates import template_rows
+from goat.training import batches
+from goat.training.batches import IGNORE, RowBatches
+from goat.training.run_folder import RunFolder
+from support.runs import BASE, stop_after_first
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(BASE)
+
+
+def write(path: Path, rows) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def labelled(count: int, length: int = 1000) -> list[dict]:
+    """Short traces by turns correct and wrong: a wrong one says a number that is 1 too high."""
+    rows = []
+    for i, row in enumerate(r for r in template_rows(0, 40 * count) if len(r["output"]) < length):
+        answer = int(row["answer"]) + i % 2
+        rows.append({**row, "output": row["output"].replace(f"Answer: {row['answer']}",
+                                                            f"Answer: {answer}"),
+                     "label": ("correct", "wrong")[i % 2]})
+    return rows[:count]
+
+
+def batch_of(path, tokenizer, count, **options):
+    """All rows of a file as one batch, in the order of the file."""
+    data = RowBatches(path, tokenizer, count, 10**6, 600, 0, **options)
+    length = max(data.padded(row) for row in range(count))
+    return data.collate(list(range(count)), count, length)
+
+
+def text_of(ids, tokenizer):
+    return tokenizer.decode([i for i in ids if i != IGNORE])
+
+
+# ------------------------------------------------------------------------------------- the mask
+
+
+def test_outputs_are_masked_and_nothing_else(tmp_path, tokenizer):
+    rows = list(template_rows(2, 12))
+    path = write(tmp_path / "rows.jsonl", rows)
+    masked, whole = (batch_of(path, tokenizer, 12, learn_output=learn) for learn in (False, True))
+    assert torch.equal(masked.tokens, whole.tokens) and masked.values is None
+    for b, row in enumerate(rows):
+        learnt = re.sub(r"\n<output>\n.*?\n</output>", "", row["output"], flags=re.DOTALL)
+        assert learnt != row["output"] and masked.labels[b].max() == whole.labels[b].max()
+        assert text_of(masked.labels[b].tolist(), tokenizer) == learnt
+        assert text_of(whole.labels[b].tolist(), tokenizer) == row["output"]
+        kept = masked.labels[b] != IGNORE
+        assert torch.equal(masked.labels[b][kept], whole.labels[b][kept])  # none has moved
+        hidden = ((masked.labels[b] == IGNORE) & (whole.labels[b] != IGNORE)).nonzero()[:, 0]
+        first, last = (tokenizer.decode(masked.tokens[b, : at + 1].tolist())
+                       for at in (hidden[0].item(), hidden[-1].item() + 1))
+        assert first.endswith("</code>") and last.endswith("</output>")  # and not one further
+    assert torch.equal(batch_of(path, tokenizer, 12).labels, masked.labels)  # the default
+
+
+def test_the_scripts_flag_decides_whether_outputs_are_learnt(tmp_path, tokenizer):
+    path = write(tmp_path / "rows.jsonl", template_rows(2, 12))
+    for more, masked in (([], 12), (["--learn-output"], 0)):
+        args = train.parse_args(["--data", str(path), *more])
+        assert len(train.load_data(args, tokenizer).masks) == masked
+
+
+def test_rows_without_outputs_are_as_before(tmp_path, tokenizer):
+    """Prose, sums, and an `<output>` that no code precedes: learnt as a whole."""
+    rows = [*template_rows(2, 4, code=False),
+            {"instruction": "1 + 1", "output": "1 + 1 = 2"},
+            {"instruction": "What?", "output": "<output>\n5\n</output>"}]
+    path = write(tmp_path / "rows.jsonl", rows)
+    data = RowBatches(path, tokenizer, 6, 10**6, 600, 0)
+    assert not data.masks
+    batch = batch_of(path, tokenizer, 6)
+    for b, row in enumerate(rows):
+        assert text_of(batch.labels[b].tolist(), tokenizer).strip() == row["output"]
+
+
+def test_labels_say_where_values_are_learnt(tmp_path, tokenizer):
+    rows = labelled(6) + list(template_rows(3, 2))  # the last two are learnt, but not valued
+    batch = batch_of(write(tmp_path / "rows.jsonl", rows), tokenizer, 8, valued=True)
+    for b, row in enumerate(rows):
+        at = batch.values[b].nonzero()[:, 0].tolist()
+        target = {"correct": 1, "wrong": -1, None: 0}[row.get("label")]
+        assert set(batch.values[b][at].tolist()) == ({target} if target else set())
+        ends = [tokenizer.decode(batch.tokens[b, : t + 1].tolist()) for t in at]
+        steps = row["output"].count("</step>") if target else 0
+        assert len(ends) == steps and all(end.endswith("</step>") for end in ends)
+        if target:
+            assert ends[-1] == row_prompt(row) + row["output"]
+        assert (batch.labels[b] == IGNORE).all() == (target == -1)
+
+
+def test_a_solution_without_steps_is_valued_at_its_end(tmp_path, tokenizer):
+    rows = [{"instruction": "1 + 1", "output": f"1 + 1 = {i}", "label": label}
+            for i, label in ((2, "correct"), (3, "wrong"))]
+    batch = batch_of(write(tmp_path / "rows.jsonl", rows), tokenizer, 2, valued=True)
+    for (b, at), end, value in zip(batch.values.nonzero().tolist(), "23", (1, -1), strict=True):
+        assert batch.values[b, at] == value
+        assert tokenizer.decode(batch.tokens[b, : at + 1].tolist()).endswith(f"= {end}")
+
+
+def test_a_token_that_reaches_over_the_end_of_a_tag(tokenizer):
+    """As LLaMA's "></": it is learnt, and a value is asked of the token before it."""
+    class Gluing:
+        def encode(self, text):
+            return ["bos", *re.findall("></|.", text, re.DOTALL)]
+
+    text = "</code>\n<output>\n1\n</output></step>"
+    ids = [*Gluing().encode("Q" + text), "eos"]
+    row = {"output": text, "label": "wrong"}
+    found = loss_mask(row, "Q", ids, Gluing().encode, learn_output=False, valued=True)
+    glued = ids.index("></")
+    assert found.masked == [(2 + len("</code>"), glued)] and found.steps == [len(ids) - 2]
+    assert ids[found.masked[0][0]] == "\n" and ids[glued - 1] == "t"
+    [(start, end)], value, steps = loss_mask({**row, "output": f"{text}</p>"}, "Q", [
+        *Gluing().encode(f"Q{text}</p>"), "eos"], Gluing().encode, False, True)
+    assert (end, value, len(steps)) == (glued, -1, 2) and steps[0] == len(ids) - 3
+
+
+def test_bad_labels_are_refused_by_row(tmp_path, tokenizer):
+    good, wrong = labelled(2)
+    for rows, valued, said in (([good, wrong], False, "row 2: the row is labelled wrong: only --v"),
+                               ([{**good, "label": "?"}], True, "row 1: the label '.' is neither"),
+                               ([{**good, "label": ["wrong"]}], True, "row 1: the label ..wrong"),
+                               ([good, good], True, "some correct and some wrong"),
+                               ([wrong, wrong], True, "some correct and some wrong"),
+                               ([], True, "the file holds no rows"),
+                               (list(template_rows(0, 2)), True, "--value-head needs rows with")):
+        path = write(tmp_path / "rows.jsonl", rows)
+        with pytest.raises(UserError, match=said):
+            RowBatches(path, tokenizer, 2, 10**6, 600, 0, valued=valued)
+
+
+# -------------------------------------------------------------------------------- loss and head
+
+
+def test_the_loss_is_cross_entropy_and_a_tenth_of_the_squared_error(tiny_base, tmp_path, tokenizer):
+    """Over a window cut into micro-batches, against the formula written out."""
+    path = write(tmp_path / "rows.jsonl", labelled(8, 200))
+    model = value_head.add(checkpoint.load_model(tiny_base))
+    torch.manual_seed(0)
+    torch.nn.init.normal_(model.value_head.weight, std=0.1)
+    window = RowBatches(path, tokenizer, 8, 512, 600, 0, valued=True).window(0)
+    assert len(window) > 2
+    answers = sum(int((b.labels != IGNORE).sum()) for b in window)
+    factor = value_head.scale([batch.values for batch in window], 0.1, answers)
+    with torch.no_grad():
+        loss = sum(train.answer_loss(model, b, torch.device("cpu"), factor) for b in window)
+        entropy, errors = [], []
+        for b in window:
+            hidden = model.hidden(b.tokens)
+            logits = model.lm_head(hidden).log_softmax(-1)
+            for i, t in (b.labels != IGNORE).nonzero().tolist():
+                entropy.append(-logits[i, t, b.labels[i, t]].item())
+            for i, t in b.values.nonzero().tolist():
+                said = torch.tanh(hidden[i, t] @ model.value_head.weight[0]).item()
+                errors.append((said - b.values[i, t].item()) ** 2)
+    wanted = sum(entropy) / len(entropy) + 0.1 * sum(errors) / len(errors)
+    assert loss.item() / answers == pytest.approx(wanted, abs=1e-5)
+    assert len(errors) == sum(row["output"].count("</step>") for row in labelled(8, 200))
+
+
+def test_a_fresh_head_says_nothing_and_values_do_not_depend_on_company(tiny_base, tokenizer):
+    model = value_head.add(checkpoint.load_model(tiny_base))
+    texts = [(f"Q{i}? ", "<step>\n" * i + "x") for i in range(1, 40, 5)]
+    assert value_head.values(model, tokenizer, texts) == [0.0] * len(texts)
+    torch.nn.init.normal_(model.value_head.weight, generator=torch.Generator().manual_seed(1))
+    together = value_head.values(model, tokenizer, texts)
+    alone = [value_head.values(model, tokenizer, [text])[0] for text in texts]
+    assert together == pytest.approx(alone, abs=1e-5) and len(set(together)) == len(texts)
+    tight = value_head.values(model.train(), tokenizer, texts, budget=1)
+    assert tight == pytest.approx(alone, abs=1e-5) and model.training  # without its dropout
+    prompt, text = texts[3]
+    hidden = model.hidden(torch.tensor([tokenizer.encode(prompt + text)]))[0, -1]
+    assert alone[3] == pytest.approx(torch.tanh(hidden @ model.value_head.weight[0]).item(), 1e-5)
+    assert value_head.values(model, tokenizer, [("Q", "x" * 2000)])  # longer than the context
+
+
+# --------------------------------------------------------------------------------- training it
+
+
+def flags(base, rows, out, *more) -> list[str]:
+    return ["--base", str(base), "--data", str(rows), "--out", str(out), "--dtype", "fp32",
+            "--device", "cpu", "--lora-r", "4", "--lora-targets", "all", "--batch", "8",
+            "--micro-tokens", "2048", "--max-steps", "4", "--lr", "1e-2", "--warmup", "1",
+            "--log-every", "1", "--value-head", *more]
+
+
+def test_resuming_gives_the_very_head(tiny_base, tmp_path, monkeypatch):
+    rows = write(tmp_path / "rows.jsonl", labelled(16, 200))
+    train.main(flags(tiny_base, rows, tmp_path / "a"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "save_state", stop_after_first(RunFolder.save_state))
+        train.main(flags(tiny_base, rows, tmp_path / "b", "--save-every", "2"))
+    train.main(flags(tiny_base, rows, tmp_path / "b", "--save-every", "2", "--resume"))
+    for name in (VALUE_HEAD, "adapter_model.safetensors"):
+        a, b = ((tmp_path / run / "adapter" / name).read_bytes() for run in "ab")
+        assert a == b, name
+    head = load_file(tmp_path / "a" / "adapter" / VALUE_HEAD)
+    assert {name: tuple(t.shape) for name, t in head.items()} == {
+        "value_head.weight": (1, 32), "value_head.bias": (1,)}
+    assert head["value_head.weight"].abs().max() > 0
+
+
+def test_it_learns_to_tell_right_from_wrong(tiny_base, tmp_path, tokenizer):
+    """The head and the adapter together, by heart; what is read back says what was learnt."""
+    rows = labelled(8, 200)
+    path = write(tmp_path / "rows.jsonl", rows)
+    train.main(flags(tiny_base, path, tmp_path / "run", "--max-steps", "60", "--lora-dropout", "0",
+                     "--value-weight", "1", "--log-every", "60"))
+    model = checkpoint.load_adapter(checkpoint.load_model(tiny_base), tmp_path / "run" / "adapter")
+    value_head.load(model, tmp_path / "run" / "adapter")
+    said = value_head.values(model, tokenizer, [(row_prompt(row), row["output"]) for row in rows])
+    assert all((value > 0.3) == (row["label"] == "correct") and abs(value) > 0.3
+               for value, row in zip(said, rows)), said
+
+
+def test_what_does_not_fit_is_refused(tiny_base, tmp_path):
+    model = checkpoint.load_model(tiny_base)
+    with pytest.raises(UserError, match="no value model here; train one"):
+        value_head.load(model, tmp_path)
+    for tensors, said in (({"value_head.weight": torch.ones(1, 9), "value_head.bias":
+                            torch.ones(1)}, r"shape \(1, 9\)"),
+                          ({"value_head.weight": torch.full((1, 32), torch.nan),
+                            "value_head.bias": torch.ones(1)}, "weight is NaN or infinite"),
+                          ({"weight": torch.ones(1, 32)}, "missing")):
+        save_file(tensors, tmp_path / VALUE_HEAD)
+        with pytest.raises(UserError, match=said):
+            value_head.load(checkpoint.load_model(tiny_base), tmp_path)
+    for more in (["--full"], ["--skills", "3", "--max-steps", "2"]):
+        with pytest.raises(UserError, match="--value-head is trained beside LoRA"):
+            train.parse_args(["--value-head", *more])
+    assert batches.IGNORE == -100

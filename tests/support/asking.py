@@ -1,0 +1,19 @@
+"""Questions asked and judged as eval.py does. Nothing here is a test."""
+
+from goat.evaluation.questions import load_suites
+from goat.papers import PAPERS, Question, Verdict, read_question
+
+
+def judge(question: Question, output: str) -> Verdict:
+    return PAPERS[question.paper].judge(question, output)
+
+
+def operands_in(text: str):
+    """What a text asks for: (a, op, b), or None."""
+    found = read_question(text)
+    return found and found[1]
+
+
+def suite(name: str, **options) -> list[Question]:
+    """The questions of one suite."""
+    return load_suites([name], **options)

@@ -1,0 +1,179 @@
+"""Rows to batches: which tokens are learnt, every row once, few shapes, clear errors.
+
+Run: python -m pytest tests/test_batching.py
+"""
+
+import json
+from collections import Counter
+from random import Random
+
+import pytest
+
+from goat.base.rows import mixes
+from goat.errors import UserError
+from goat.evaluation.audit import audit_file
+from goat.evaluation.questions import read_questions
+from goat.llama.tokenizer import Tokenizer
+from goat.papers import row_prompt
+from goat.training.batches import IGNORE, LENGTHS, ROWS, RowBatches, training_rows
+from goat.training.skill_stream import SkillStream
+from support.runs import BASE
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(BASE)
+
+
+@pytest.fixture
+def rows_file(tmp_path):
+    rows = [{"instruction": f"What is {a} + {10**b}?", "input": f"{a} + {10**b}",
+             "output": f"{a} + {10**b} = {a + 10**b}", "answer": str(a + 10**b)}
+            for a in range(20) for b in range(5)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path, rows
+
+
+def learnt(batch, b, tokenizer):
+    """The text of the labels of one row of a batch."""
+    ids = [i for i in batch.labels[b].tolist() if i != IGNORE]
+    return ids, tokenizer.decode(ids)
+
+
+def test_answer_and_eos_are_learnt_and_nothing_else(rows_file, tokenizer):
+    path, rows = rows_file
+    data = RowBatches(path, tokenizer, batch=10, budget=512, cutoff=100, seed=0)
+    seen = 0
+    for batch in data.window(0):
+        for b, number in enumerate(batch.rows):
+            row = rows[number - 1]
+            ids, text = learnt(batch, b, tokenizer)
+            assert text.removeprefix(" ") == row["output"] and ids[-1] == tokenizer.eos_id
+            prompt = tokenizer.encode_prompt(row_prompt(row))
+            first = (batch.labels[b] != IGNORE).nonzero()[0].item()
+            assert batch.tokens[b, : first + 1].tolist() == prompt  # shifted by exactly one
+            assert tokenizer.decode(batch.tokens[b, : first + 1].tolist()) == \
+                row_prompt(row).rstrip(" ")
+            seen += 1
+        for b in range(len(batch.rows), len(batch.tokens)):  # rows that only fill the shape
+            assert (batch.labels[b] == IGNORE).all()
+    assert seen == 10
+
+
+def test_each_row_once_an_epoch_and_the_order_is_the_seeds(rows_file, tokenizer):
+    path, rows = rows_file
+    data = RowBatches(path, tokenizer, batch=32, budget=512, cutoff=100, seed=3)
+    again = RowBatches(path, tokenizer, batch=32, budget=512, cutoff=100, seed=3)
+    other = RowBatches(path, tokenizer, batch=32, budget=512, cutoff=100, seed=4)
+
+    def numbers(data, step):
+        return [row for batch in data.window(step) for row in batch.rows]
+
+    steps = range(25)  # 800 rows: eight epochs of 100, with windows across their borders
+    assert set(Counter(r for s in steps for r in numbers(data, s)).values()) == {8}
+    assert [numbers(again, s) for s in reversed(steps)] == \
+        [numbers(data, s) for s in reversed(steps)]
+    assert numbers(other, 0) != numbers(data, 0)
+
+
+def test_shapes_are_few_and_within_the_budget(rows_file, tokenizer):
+    path, _ = rows_file
+    data = RowBatches(path, tokenizer, batch=50, budget=320, cutoff=100, seed=0)
+    shapes = {tuple(batch.tokens.shape) for step in range(20) for batch in data.window(step)}
+    assert all(length in LENGTHS and count * length <= 320 for count, length in shapes)
+    assert all(count % ROWS == 0 or count < ROWS for count, _ in shapes)
+    assert len(shapes) <= 12
+    window = [batch.tokens.size(1) for batch in data.window(0)]
+    assert window == sorted(window, reverse=True)  # longest first
+
+
+def test_no_micro_batch_is_larger_than_the_largest(tmp_path, tokenizer):
+    """In rows, and in answer tokens: long prompts with short answers, and the other way round."""
+    rows, rng = tmp_path / "rows.jsonl", Random(0)
+    with open(rows, "w") as file:
+        for _ in range(150):
+            long, short = "7 " * rng.randint(5, 60), "8 " * rng.randint(1, 5)
+            prompt, answer = rng.choice(((long, short), (short, long)))
+            file.write(json.dumps({"instruction": prompt, "output": answer}) + "\n")
+    for batch in (5, 12, 40):
+        data = RowBatches(rows, tokenizer, batch=batch, budget=640, cutoff=200, seed=0)
+        largest = {b.tokens.size(1): b for b in data.largest()}
+        for step in range(30):
+            for b in data.window(step):
+                most = largest[b.tokens.size(1)]
+                assert len(b.tokens) <= len(most.tokens)
+                assert b.targets.sum() <= most.targets.sum()
+
+
+def test_byte_order_marks_and_blank_lines_are_passed_over(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = {"instruction": "2 + 3", "input": "2 + 3", "output": "2 + 3 = 5", "answer": "5"}
+    for text in (json.dumps(row) + "\n\n" + json.dumps(row) + "\n", json.dumps([row, row])):
+        path.write_text("\ufeff" + text)
+        assert list(training_rows(path)) == [row, row]
+        assert [q.operands for q in read_questions(path)] == [(2, "+", 3)] * 2
+        assert audit_file(path).rows == 2 and audit_file(path).bad == 0
+
+
+def test_text_that_is_no_unicode_is_named(tmp_path, tokenizer):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"instruction": "2 + 3 \\udce9", "output": "5"}\n')
+    with pytest.raises(UserError, match="line 1: .* is not text that can be written in UTF-8"):
+        RowBatches(path, tokenizer, batch=1, budget=512, cutoff=100, seed=0)
+
+
+def test_long_rows_are_left_out_and_counted(rows_file, tokenizer):
+    path, rows = rows_file
+    whole = RowBatches(path, tokenizer, batch=8, budget=512, cutoff=100, seed=0)
+    lengths = [whole.starts[i + 1] - whole.starts[i] - 1 for i in range(len(whole))]
+    cut = RowBatches(path, tokenizer, batch=8, budget=512, cutoff=min(lengths), seed=0)
+    assert cut.left_out == [i for i, n in enumerate(lengths, 1) if n > min(lengths)] != []
+    with pytest.raises(UserError, match="--cutoff"):
+        RowBatches(path, tokenizer, batch=8, budget=512, cutoff=3, seed=0)
+
+
+@pytest.mark.parametrize("line, message", [
+    ('{"x": ' + "1" * 5000 + "}", "line 2: not a JSON object"),
+    ("{broken", "line 2: not a JSON object"), ("[1]", "line 2: a row must be a JSON object"),
+    ('{"instruction": "a"}', "line 2: the field 'output' must be a string"),
+    ('{"instruction": "a", "output": 5}', "line 2: the field 'output' must be a string"),
+    ('{"instruction": "", "output": "5"}', "line 2: instruction and input are both empty")])
+def test_bad_lines_are_named(tmp_path, line, message):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"instruction": "a", "output": "b"}\n' + line + "\n")
+    with pytest.raises(UserError, match=message):
+        list(training_rows(path))
+
+
+def test_a_single_list_is_read_too(rows_file, tmp_path):
+    path, rows = rows_file
+    (tmp_path / "list.json").write_text(json.dumps(rows, indent=4))
+    for name, text in (("a.json", b'[{"instruction": "\xff"}]'), ("a.jsonl", b'{"\xff"}')):
+        (tmp_path / name).write_bytes(text)
+        with pytest.raises(UserError, match=f"{name}.*UTF-8"):
+            list(training_rows(tmp_path / name))
+    assert list(training_rows(tmp_path / "list.json")) == list(training_rows(path)) == rows
+
+
+def test_packed_skills_learn_answers_at_every_position(tokenizer):
+    stream = SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0, reserved=())
+    assert [stream.digits(s) for s in (0, 25, 50, 99)] == [2, 4, 6, 6]
+    short, long = stream.window(0)[0], stream.window(15)[0]
+    assert short.tokens.shape == (8, 256) and long.tokens.shape == (2, 1024)
+    for batch in (short, long):
+        learnt = batch.labels != IGNORE
+        # a label is the next token, except at a row's last one, where the next row's bos follows
+        inside = learnt[:, :-1] & (batch.tokens[:, 1:] != tokenizer.bos_id)
+        assert (batch.tokens[:, 1:][inside] == batch.labels[:, :-1][inside]).all()
+        ends = learnt[:, :-1] & (batch.tokens[:, 1:] == tokenizer.bos_id)
+        assert (batch.labels[:, :-1][ends] == tokenizer.eos_id).all() and ends.sum() > 20
+    assert (long.labels[:, 900:] != IGNORE).any()
+    rng, at = Random("0/0"), 0  # the first block once more, row by row
+    for row in (mixes.sample(rng, 2) for _ in range(5)):
+        ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
+        labels = short.labels[0, at: at + len(ids) - 1].tolist()
+        assert labels == [IGNORE] * (n_prompt - 1) + ids[n_prompt:]
+        at += len(ids) - 1
+    again = SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0, reserved=())
+    assert (again.window(15)[0].tokens == long.tokens).all()

@@ -1,0 +1,123 @@
+"""Two processes, of which one is killed: the other ends with one clear line, and nothing is lost.
+
+That two processes train like one is in tests/test_train.py.
+Run: python -m pytest tests/test_distributed.py
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from goat.training.batches import Batch
+from goat.training.distributed import Group
+from support.runs import ROOT, flags, log, run_script
+
+WAIT = 120  # seconds: a busy machine takes long to import torch twice
+
+
+def two_places() -> list[dict]:
+    """The environments of the two processes of a run, as torchrun would make them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+              "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+
+
+@pytest.mark.parametrize("victim", [0, 1], ids=["the writer dies", "the other dies"])
+def test_when_one_process_dies_the_other_stops_clearly(tiny_base, rows, tmp_path, victim):
+    out = tmp_path / "run"
+    endless = flags(tiny_base, rows, out, "--save-every", "1", "--max-steps", "100000")
+    processes = [run_script(endless, env=place) for place in two_places()]
+    state, deadline = out / "checkpoint" / "state.pt", time.time() + WAIT
+    while not state.exists() and time.time() < deadline:
+        time.sleep(0.01)
+    processes[victim].send_signal(signal.SIGKILL)
+    processes[victim].wait()
+    died, survivor = time.time(), processes[1 - victim]
+    said = survivor.communicate(timeout=WAIT)[0]
+    assert time.time() - died < 30 and survivor.returncode == 2, said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: another process of this run has ended") and "--resume" in last
+    assert "Traceback" not in said
+    saved = torch.load(state, weights_only=True)["step"]
+    assert saved >= len(log(out)) - 1
+    assert os.listdir(state.parent) == ["state.pt"] or victim == 0  # the writer may die in writing
+
+
+THREADS = """
+import os
+import torch
+from goat.training.distributed import Group
+group = Group(torch.device("cpu"))
+weight = torch.nn.Parameter(torch.ones(3))
+optimizer = torch.optim.AdamW([weight])
+weight.sum().backward()
+group.sum_gradients([weight])
+optimizer.step()
+group.close()
+tasks = "/proc/self/task"
+print([name for name in (open(f"{tasks}/{task}/comm").read() for task in os.listdir(tasks))
+       if "gloo" in name])
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="lists threads as Linux does")
+def test_the_groups_threads_end_with_it():
+    """A thread that outlives the group crashes its process at the exit now and then."""
+    processes = [subprocess.Popen([sys.executable, "-c", THREADS], env=place, text=True,
+                                  stdout=subprocess.PIPE, cwd=ROOT) for place in two_places()]
+    assert [process.communicate(timeout=WAIT)[0] for process in processes] == ["[]\n"] * 2
+
+
+CHOICES = """
+import torch
+from goat.training.distributed import Group
+from goat.errors import UserError
+group = Group(torch.device("cpu"))
+group.same({"--int8": True})
+try:
+    group.same({"--int8": True, "--micro-tokens": 512 * (1 + group.rank)})
+except UserError as error:
+    print(error)
+group.close()
+"""
+
+
+def test_processes_that_chose_differently_are_refused():
+    """Else each would take its share of other micro-batches, and rows would be lost."""
+    processes = [subprocess.Popen([sys.executable, "-c", CHOICES], env=place, text=True,
+                                  stdout=subprocess.PIPE, cwd=ROOT) for place in two_places()]
+    for process in processes:
+        assert process.communicate(timeout=WAIT)[0].startswith(
+            "the processes chose --micro-tokens 1024 and 512")
+
+
+def test_a_run_whose_processes_chose_differently_stops(tiny_base, rows, tmp_path):
+    """As two cards of different memory make train.py choose."""
+    processes = [run_script(flags(tiny_base, rows, tmp_path / "run", "--micro-tokens", tokens),
+                            env=place) for place, tokens in zip(two_places(), ("512", "256"))]
+    for process in processes:
+        assert "the processes chose --micro-tokens 256 and 512" in process.communicate(
+            timeout=WAIT)[0]
+        assert process.returncode == 2
+
+
+def test_each_row_goes_to_one_process(monkeypatch):
+    batch = Batch(torch.arange(10).view(5, 2), torch.arange(10, 20).view(5, 2), [7, 8, 9])
+    shares = []
+    for rank in range(2):
+        group = Group(torch.device("cpu"))  # no torchrun: alone
+        assert group.writer and group.share(batch).tokens.equal(batch.tokens)
+        group.rank, group.size = rank, 2
+        shares.append(group.share(batch))
+    assert [s.tokens[:, 0].tolist() for s in shares] == [[0, 4, 8], [2, 6]]
+    assert [s.labels[:, 0].tolist() for s in shares] == [[10, 14, 18], [12, 16]]
+    assert [s.rows for s in shares] == [[7, 9], [8]]
