@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 
 from goat import device
-from goat.cli import INTERRUPTED, given_flags, parser_for, refuse_below, refuse_empty, run, spelt
+from goat.cli import (INTERRUPTED, given_flags, parser_for, refuse_below, refuse_empty,
+                      refuse_given, run)
 from goat.errors import UserError
 from goat.evaluation import curves, page, report
 from goat.evaluation.evaluate import Record, evaluate, solved_record
@@ -57,10 +58,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
     add("--base", help="LLaMA folder, HF or Meta (default: the embedded model)")
-    add("--adapter", help="LoRA folder in PEFT's format, or none (default: the "
-        "embedded one if --base is not given, else none)")
-    add("--merge", action="store_true", help="fold the adapter into the weights: "
-        "faster, rounded a little differently")
+    add("--adapter", help="LoRA folder in PEFT's format, or none (default: the embedded one if "
+        "--base is not given, else none)")
+    add("--merge", action="store_true",
+        help="fold the adapter into the weights: faster, rounded a little differently")
     add("--int8", action="store_true", help="hold the base in 8 bits")
     add("--device", default="auto", help="auto, cuda, mps or cpu (default auto)")
     add("--dtype", default="auto", choices=("auto", *device.DTYPES),
@@ -73,24 +74,24 @@ def add_question_flags(parser: argparse.ArgumentParser) -> None:
         help="answer one question; without QUESTION read them from the terminal")
     add("--suite", nargs="+", metavar="NAME",
         help=f"of {', '.join(suite_names())} (default: bigbench large)")
-    add("--data", help="file of questions: rows as generate_data.py writes them, "
-        "BIG-bench JSON, or a question and its answer on every two lines")
+    add("--data", help="file of questions: rows as generate_data.py writes them, BIG-bench JSON, "
+        "or a question and its answer on every two lines")
     add("--limit", type=int, help="at most so many questions per cell, or of --data")
-    add("--cell", nargs="+", metavar="NAME", help="only these kinds of questions, "
-        "as results name them; * stands for anything: --cell 'mul 4D*'")
-    add("--leave-out", metavar="FILE", help="leave out what rows of FILE ask, which "
-        "a model may have been trained on (matters with another --seed)")
+    add("--cell", nargs="+", metavar="NAME", help="only these kinds of questions, as results name "
+        "them; * stands for anything: --cell 'mul 4D*'")
+    add("--leave-out", metavar="FILE", help="leave out what rows of FILE ask, which a model may "
+        "have been trained on (matters with another --seed)")
     add("--seed", type=int, default=0, help="of suites and sampling (default 0)")
     add("--wording", choices=WORDINGS,
         help="ask all questions of suites in this way (default: the suite's own)")
-    add("--bare", action="store_true", help="short for --wording bare: `a + b = `, "
-        "the base's own notation, also for --ask")
+    add("--bare", action="store_true",
+        help="short for --wording bare: `a + b = `, the base's own notation, also for --ask")
 
 
 def add_decoding_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("decoding").add_argument
-    add("--batch-size", type=int, default=128, help="at most so many rows at a "
-        "time; a GPU takes what its memory has room for (default 128)")
+    add("--batch-size", type=int, default=128, help="at most so many rows at a time; a GPU takes "
+        "what its memory has room for (default 128)")
     add("--max-new-tokens", type=int, help=f"per answer (default {Paper.new_tokens}; "
         + "".join(f"for {name} {paper.new_tokens:,}, or what the context has room for"
                   for name, paper in PAPERS.items() if paper.new_tokens != Paper.new_tokens) + ")")
@@ -103,30 +104,28 @@ def add_decoding_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_report_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("report").add_argument
-    add("--show", type=int, default=0, metavar="N",
-        help="print N wrong workings with the first false step marked; solutions "
-        "of word problems with what training masks marked (default 0)")
+    add("--show", type=int, default=0, metavar="N", help="print N wrong workings with the first "
+        "false step marked; solutions of word problems with what training masks marked (default 0)")
     add("--out", default="out/results.json",
         help="results with every answer (default out/results.json; replaced)")
     add("--html", metavar="FILE", help="also write a page that shows the results")
-    add("--compare", nargs="+", metavar="FILE",
-        help="no model: put results files side by side")
-    add("--plot", metavar="FILE", help="with --compare: also draw them as a PNG, "
-        "along the last number in their names (needs matplotlib)")
+    add("--compare", nargs="+", metavar="FILE", help="no model: put results files side by side")
+    add("--plot", metavar="FILE", help="with --compare: also draw them as a PNG, along the last "
+        "number in their names (needs matplotlib)")
 
 
 def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
-    """Raises UserError for flags that make no sense, alone or together. `given` has None for those
-    that are not on the command line."""
+    """Refuse flags that make no sense, alone or together. `given` has None for those that are not
+    on the command line."""
     refuse_empty(args, "base", "data", "adapter", "leave_out", "html", "plot", "out")
     refuse_below(args, 1, "limit", "batch_size", "max_new_tokens", "beams")
     refuse_below(args, 0, "show")
     if args.compare:
-        refuse_beside("--compare asks nothing", given, ASKING | {"ask", "adapter"})
+        refuse_given(given, "--compare asks nothing: leave out {flag}", *ASKING, "ask", "adapter")
     elif args.plot:
         raise UserError("--plot draws what --compare puts side by side: add --compare FILE …")
     if args.ask is not None:
-        refuse_beside("--ask is a question of its own", given, ASKING)
+        refuse_given(given, "--ask is a question of its own: leave out {flag}", *ASKING)
         if args.ask and not args.ask.strip():
             raise UserError("--ask: the question is empty")
         if args.wording not in (None, "bare"):
@@ -134,11 +133,12 @@ def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
     if args.bare and args.wording not in (None, "bare"):
         raise UserError(f"--bare is short for --wording bare, not {args.wording}: leave one out")
     if args.bare or args.wording:
-        if args.data or any(paper.asks(args) for paper in PAPERS.values()):
-            raise UserError("--wording and --bare word the questions of suites; those of files are "
-                            "asked as they stand")
-        unworded = [name for paper in PAPERS.values() if not paper.worded for name in paper.suite_names]
-        if found := sorted(set(unworded) & set(args.suite or ())):
+        if args.data:
+            raise UserError("--wording and --bare word the questions of suites; those of --data "
+                            "are asked as they stand")
+        unworded = {name for paper in PAPERS.values() for name in paper.suite_names
+                    if not paper.worded}
+        if found := sorted(unworded & set(args.suite or ())):
             raise UserError("--wording and --bare are for sums, products and quotients: the suite "
                             f"{found[0]} has one wording")
     if args.beams > 1 and args.temperature:
@@ -149,14 +149,7 @@ def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
         raise UserError("--top-p is for tokens chosen at random: add --temperature or --samples")
 
 
-ASKING = {"suite", "data", "gsm8k", "limit", "cell", "leave_out", "html"}  # flags that choose
-
-
-def refuse_beside(reason: str, given: argparse.Namespace, names: set[str]) -> None:
-    """Raises UserError if one of these flags is given."""
-    for name in sorted(names):
-        if getattr(given, name) is not None:
-            raise UserError(f"{reason}: leave out {spelt(name)}")
+ASKING = ("suite", "data", "gsm8k", "limit", "cell", "leave_out", "html")  # flags that choose
 
 
 def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
@@ -177,15 +170,16 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
                                     int8=args.int8)
     tokenizer = Tokenizer(args.base)
     checkpoint.check_tokenizer(model.config, tokenizer)
-    return (lora.merge(model) if args.merge else model), tokenizer
+    if args.merge:
+        lora.merge(model)
+    return model, tokenizer
 
 
 def decoding(args: argparse.Namespace, questions: list[Question]) -> dict:
     """The keywords of `evaluate` that say how to decode."""
     longest = max(PAPERS[q.paper].new_tokens for q in questions)
-    options = {"max_new_tokens": args.max_new_tokens or longest, "batch_size": args.batch_size}
-    if args.interpreter:
-        options["interpreter"] = True
+    options = {"max_new_tokens": args.max_new_tokens or longest, "batch_size": args.batch_size,
+               "interpreter": args.interpreter}
     if args.beams > 1:
         return {**options, "beams": args.beams}
     return {**options, "temperature": args.temperature, "top_p": args.top_p, "seed": args.seed}
@@ -198,17 +192,16 @@ def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace)
         raise UserError(f"--bare needs a question like 397 * 4429, not {text!r}")
     if found:
         paper, operands = found
-        bare = args.wording == "bare"
-        question = Question("ask", "ask", "" if bare else text,
-                            "{} {} {} = ".format(*operands) if bare else "",
-                            paper.solve(operands), operands=operands, paper=paper.name)
+        asked = ("", "{} {} {} = ".format(*operands)) if args.wording == "bare" else (text, "")
+        question = Question("ask", "ask", *asked, paper.solve(operands), operands=operands,
+                            paper=paper.name)
     else:
-        question = Question("ask", "ask", text, "", "",
-                            paper="word_problems" if args.interpreter else "arithmetic")
-    records, _ = evaluate(model, tokenizer, [question], **decoding(args, [question]))
-    if not records:
+        task = "word_problems" if args.interpreter else "arithmetic"
+        question = Question("ask", "ask", text, "", "", paper=task)
+    records, complete = evaluate(model, tokenizer, [question], **decoding(args, [question]))
+    if not complete:
         raise KeyboardInterrupt
-    record = records[0]
+    [record] = records
     print(record.working)
     if found is None:
         print("(not checked: a word problem)" if args.interpreter else
@@ -225,13 +218,11 @@ def ask_in_turn(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace) ->
     print("Ask, for example: What is 397 x 4429?   (an empty line ends)")
     while True:
         try:
-            text = input("> ").strip()
+            if not (text := input("> ").strip()):
+                return
+            ask(model, tokenizer, text, args)
         except EOFError:
             return
-        if not text:
-            return
-        try:
-            ask(model, tokenizer, text, args)
         except UserError as error:  # the next question may be a better one
             print(f"error: {error}")
 
@@ -244,8 +235,8 @@ def gather(args: argparse.Namespace) -> list[Question]:
     for paper in PAPERS.values():
         questions += paper.flag_questions(args)
     if args.suite or not questions:
-        names = args.suite or ["bigbench", "large"]
-        questions += load_suites(names, args.limit, seed=args.seed, wording=args.wording)
+        questions += load_suites(args.suite or ["bigbench", "large"], args.limit, seed=args.seed,
+                                 wording=args.wording)
     if args.cell:
         cells = list(dict.fromkeys(q.cell for q in questions))
         questions = [q for q in questions if any(fnmatchcase(q.cell, name) for name in args.cell)]
@@ -255,11 +246,11 @@ def gather(args: argparse.Namespace) -> list[Question]:
     if args.leave_out:
         rows = read_questions(args.leave_out, answers=False)
         trained = {q.asked for q in rows} | {q.prompt for q in rows}
-        left = [q for q in questions if q.asked not in trained and q.prompt not in trained]
-        print(f"left out: {len(questions) - len(left):,} questions that {args.leave_out} holds")
-        if not left:
+        count = len(questions)
+        questions = [q for q in questions if q.asked not in trained and q.prompt not in trained]
+        print(f"left out: {count - len(questions):,} questions that {args.leave_out} holds")
+        if not questions:
             raise UserError(f"--leave-out: {args.leave_out} holds every question, none is left")
-        questions = left
     others = [q for q in questions if not PAPERS[q.paper].interpreter]
     if (args.interpreter or args.samples > 1) and others:
         raise UserError("--interpreter and --samples are for word problems, and "
@@ -289,8 +280,7 @@ def choose(model: Llama, tokenizer: Tokenizer, questions: list[Question],
     """Records of the chosen samples, whether all are there, and more for the results file."""
     rerank, valuer = PAPERS["word_problems"].rerank, value_model(args, model, tokenizer)
     found, complete = rerank.sample(model, tokenizer, questions, solved_record, args.samples,
-                                    valuer=valuer, progress=True,
-                                    **{"interpreter": False, **options})
+                                    valuer=valuer, progress=True, **options)
     how = args.rerank if args.rerank in rerank.methods(found) else "vote"  # broken off
     print(f"{rerank.summary(found)}\n\nby {how}:")
     return [one.chosen(how) for one in found], complete, {"reranking": rerank.scores(found)}
@@ -305,23 +295,23 @@ def main(argv: list[str] | None = None) -> int | None:
             curves.plot(args.compare, args.plot)
             print(f"curves: {args.plot}")
         return None
-    # before the model is loaded, so that bad input shows at once
-    questions = gather(args) if args.ask is None else []
-    for place in (args.out, args.html):
-        if place and args.ask is None:
+    questions = []
+    if args.ask is None:  # before the model is loaded, so that bad input shows at once
+        questions = gather(args)
+        for place in filter(None, (args.out, args.html)):
             check_place(place)
     model, tokenizer = load(args)
     model.join()
     print(f"base {args.base}, adapter {args.adapter or 'none'}, {args.dtype} on {args.device}")
-    if args.ask:
-        return ask(model, tokenizer, args.ask, args)
     if args.ask is not None:
-        return ask_in_turn(model, tokenizer, args)
+        ask(model, tokenizer, args.ask, args) if args.ask else ask_in_turn(model, tokenizer, args)
+        return None
     print(f"{len(questions):,} questions, fingerprint {fingerprint(questions)}")
     hashes = {"base_hash": folder_hash(args.base),  # of what was loaded, whatever is there later
               "adapter_hash": folder_hash(args.adapter) if args.adapter else None}
 
-    began, more, options = time.time(), {}, decoding(args, questions)
+    began, options = time.time(), decoding(args, questions)
+    more: dict = {}
     if args.samples > 1:
         records, complete, more = choose(model, tokenizer, questions, args, options)
     else:
@@ -334,8 +324,7 @@ def main(argv: list[str] | None = None) -> int | None:
                "seconds": time.time() - began, "fingerprint": fingerprint(questions),
                "questions": len(questions), **hashes,
                "config": asdict(model.config), "versions": report.versions(),
-               "date": time.strftime("%Y-%m-%d %H:%M:%S"),
-               **more}
+               "date": time.strftime("%Y-%m-%d %H:%M:%S"), **more}
     print(report.text_report(records, args.show))
     if not complete:
         print(f"interrupted: {len(records):,} of {len(questions):,} questions were answered")

@@ -22,10 +22,10 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from goat.cli import INTERRUPTED, given_flags, parser_for, refuse_empty, run, spelt
+from goat.cli import INTERRUPTED, given_flags, parser_for, refuse_empty, refuse_given, run
 from goat.errors import UserError
 from goat.files.rows import Report, Row
-from goat.papers import PAPERS, Paper, row_prompt
+from goat.papers import PAPERS, row_prompt
 
 PATHS = ("out", "check", "questions", "gsm8k", "from_model", "base", "tokenizer")
 
@@ -48,10 +48,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args.task, given = task, given_flags(parser, argv)
     refuse_empty(args, *(name for name in PATHS if name in args))
     if args.check:
-        if flags := [n for n, v in vars(given).items() if v is not None and n not in
-                     ("check", "workers")]:
-            raise UserError(f"{spelt(flags[0])} and --check exclude each other: a file is verified "
-                            "as it stands")
+        refuse_given(given, "{flag} and --check exclude each other: a file is verified as it "
+                     "stands", *sorted(vars(given).keys() - {"check", "workers"}))
         return args
     paper = PAPERS[task]
     if args.held_out and not paper.held_out:
@@ -80,8 +78,7 @@ def parser_of(task: str) -> argparse.ArgumentParser:
         help="processes (default: one for each core)")
     add("--tokenizer", metavar="PATH",
         help="count tokens with this tokenizer.model (default: count characters)")
-    add("--check", metavar="FILE",
-        help="write nothing; verify every row of FILE (default: off)")
+    add("--check", metavar="FILE", help="write nothing; verify every row of FILE (default: off)")
     return parser
 
 
@@ -103,29 +100,23 @@ def main(argv: list[str] | None = None) -> int:
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: must be 1 or more")
     if args.check:
-        return check(args.check, args.workers)
+        return verify_file(args.check, args.workers)
     count_tokens = None
     if args.tokenizer:
         from goat.llama.tokenizer import Tokenizer  # only here: rows need no tokenizer
 
         count_tokens = functools.partial(row_tokens, Tokenizer(args.tokenizer))
+    out = args.out or f"data/{PAPERS[args.task].file_name(args)}.jsonl"
+    started = time.perf_counter()
     try:
-        return write(PAPERS[args.task], args, count_tokens)
+        report = PAPERS[args.task].write(out, args, count_tokens)
+        rows = sum(summary.rows for summary in report.tasks.values())
+        title = f"{out}: {rows:,} rows in {time.perf_counter() - started:.1f} s"
+        print(report_table(report, count_tokens, title), *report.notes, sep="\n", flush=True,
+              file=sys.stderr if out == "-" else sys.stdout)
     except BrokenPipeError:  # the reader of our standard output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def write(paper: Paper, args: argparse.Namespace,
-          count_tokens: Callable[[Row], int] | None) -> int:
-    """Write the rows and print what they are; the exit code."""
-    out = args.out or f"data/{paper.file_name(args)}.jsonl"
-    started = time.perf_counter()
-    report = paper.write(out, args, count_tokens)
-    rows = sum(summary.rows for summary in report.tasks.values())
-    title = f"{out}: {rows:,} rows in {time.perf_counter() - started:.1f} s"
-    print(report_table(report, count_tokens, title), *report.notes, sep="\n", flush=True,
-          file=sys.stderr if out == "-" else sys.stdout)
     return 0 if report.complete else INTERRUPTED
 
 
@@ -152,15 +143,14 @@ def report_table(report: Report, count_tokens: Callable | None, title: str) -> s
     return "\n".join(lines)
 
 
-def check(path: str, workers: int) -> int:
+def verify_file(path: str, workers: int) -> int:
     """Verify a file and print what is wrong; the exit code."""
     from goat.evaluation import audit
 
     started = time.perf_counter()
     with tqdm(unit=" rows", unit_scale=True, leave=False, disable=None) as bar:
         found = audit.audit_file(path, workers, progress=bar.update)
-    print(f"{path}: {found.rows:,} rows, {found.bad:,} bad "
-          f"({time.perf_counter() - started:.1f} s)")
+    print(f"{path}: {found.rows:,} rows, {found.bad:,} bad ({time.perf_counter() - started:.1f} s)")
     for number, reason in found.first_bad:
         print(f"  {found.unit} {number}: {reason}")
     if found.bad > len(found.first_bad):

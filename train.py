@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -93,8 +94,8 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device,
     logits = model.lm_head(hidden).float()  # (W, V)
     loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     if batch.values is not None:
-        values = batch.values.flatten()[scored_at]
-        loss += value_scale * model.value_head.squared_error(hidden, values)
+        head: Any = model.value_head
+        loss += value_scale * head.squared_error(hidden, batch.values.flatten()[scored_at])
     return loss
 
 
@@ -115,10 +116,10 @@ def trial_pass(model: Llama, optimizer: Optimizer, batches: Iterable[Batch], whe
     meters = [(MemoryMeter(where, batch.targets), batch) for batch in batches]
     meter, batch = max(meters, key=lambda pair: pair[0].predicted(model.config, workload))
     reserve = optimizer.future_state()
-    for p in optimizer.masters:
-        p.grad = torch.zeros_like(p)
-    with meter.first_pass([*model.state_dict().values(), *optimizer.masters,
-                           *(p.grad for p in optimizer.masters)]):
+    grads = [torch.zeros_like(p) for p in optimizer.masters]
+    for p, grad in zip(optimizer.masters, grads):
+        p.grad = grad
+    with meter.first_pass([*model.state_dict().values(), *optimizer.masters, *grads]):
         answer_loss(model, batch, where).backward()
     optimizer.skip()
     del reserve
@@ -154,7 +155,8 @@ def pass_over(optimizer: Optimizer, folder: RunFolder, step: int, loss: float, n
     if math.isfinite(loss) and optimizer.scaler.lower():
         folder.log(step=step, norm=norm, loss_scale=optimizer.scaler.scale)
         return 0
-    folder.log(step=step, loss=loss, norm=norm, rows=[row for batch in window for row in batch.rows])
+    rows = [row for batch in window for row in batch.rows]
+    folder.log(step=step, loss=loss, norm=norm, rows=rows)
     if left < 1:
         raise UserError(f"step {step}: loss {loss}, gradient norm {norm}: lower --lr and "
                         "--muon-lr, try --dtype fp32, or let some steps pass by "
@@ -262,7 +264,8 @@ def main(argv: list[str] | None = None) -> int | None:
         if args.eval_every and done % args.eval_every == 0 and group.writer:
             score = before_after.held_out_score(model, tokenizer)
             folder.log(step=done, exact_match=score.exact, questions=score.n)
-            progress.write(f"step {done}: exact match {score.right} of {score.n} held-out questions")
+            progress.write(f"step {done}: exact match {score.right} of {score.n} held-out "
+                           "questions")
         if done % args.save_every == 0 or done == steps or stopping:
             folder.save_state(snapshot(done, settings, optimizer))
         if stopping:

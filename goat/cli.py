@@ -28,6 +28,14 @@ def spelt(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def refuse_given(given: Namespace, said: str, *names: str) -> None:
+    """Raises UserError for the first of these flags that is on the command line (see
+    `given_flags`), with `said`, in which {flag} stands for it."""
+    for name in names:
+        if getattr(given, name) is not None:
+            raise UserError(said.format(flag=spelt(name)))
+
+
 def refuse_empty(args: Namespace, *names: str) -> None:
     """Raises UserError for a path given as "", which an unset variable of the shell becomes: it
     would be taken for none, and a default used instead."""

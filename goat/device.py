@@ -30,17 +30,16 @@ def choose(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, tor
     own. Dtype auto: bf16 where the hardware has units for it, else fp16 on a GPU and fp32 on a
     CPU. Raises UserError for a device that is not there.
     """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(),
+                 "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        device = ("cuda" if torch.cuda.is_available()
-                  else "mps" if torch.backends.mps.is_available() else "cpu")
+        device = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
         if torch.version.cuda and device == "cpu" and shutil.which("nvidia-smi"):
             print("warning: there seems to be an NVIDIA GPU, but this torch cannot use it (is the "
                   f"driver too old for CUDA {torch.version.cuda}?): computing on the CPU",
                   file=sys.stderr)
     if device.startswith("cuda") and "LOCAL_RANK" in os.environ:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
-    available = {"cpu": True, "cuda": torch.cuda.is_available(),
-                 "mps": torch.backends.mps.is_available()}
     kind = device.partition(":")[0]
     if not available.get(kind, False):
         there = ", ".join(name for name, yes in available.items() if yes)

@@ -48,16 +48,15 @@ def train_tokenizer(texts: list[str], vocab_size: int, group_digits: bool = Fals
     paper's comparison (App. B) only. Raises UserError for a size that the texts do not allow.
     """
     model = io.BytesIO()
-    settings = dict(
-        model_type="bpe", vocab_size=vocab_size, character_coverage=0.9999, byte_fallback=True,
-        split_digits=not group_digits, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, add_dummy_prefix=True,
-        unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1, minloglevel=2,
-        required_chars="".join(sorted(set(string.printable) - set(string.whitespace))),
-        user_defined_symbols=["\n", "print(", *TAGS])
     try:
-        sentencepiece.SentencePieceTrainer.Train(sentence_iterator=iter(texts), model_writer=model,
-                                                 **settings)
+        sentencepiece.SentencePieceTrainer.Train(
+            sentence_iterator=iter(texts), model_writer=model, model_type="bpe",
+            vocab_size=vocab_size, character_coverage=0.9999, byte_fallback=True,
+            split_digits=not group_digits, normalization_rule_name="identity",
+            remove_extra_whitespaces=False, allow_whitespace_only_pieces=True,
+            add_dummy_prefix=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1,
+            minloglevel=2, user_defined_symbols=["\n", "print(", *TAGS],
+            required_chars="".join(sorted(set(string.printable) - set(string.whitespace))))
     except RuntimeError as error:  # "INTERNAL: file(line) [condition] Vocabulary size too high …"
         raise UserError(f"--vocab-size {vocab_size}: {str(error).rpartition('] ')[2]}")
     return model.getvalue()

@@ -4,8 +4,8 @@
 
 The original's way, written anew here: operands drawn one by one into a list of records, that list
 written as indented JSON, read back, worded, and written again, in one process. Its workings come
-from our `solve_numbers`, so the difference is the pipeline, not the arithmetic. Both contenders make the
-same mixture (`notebook`), each in a fresh process; they take turns, and the median counts.
+from our `solve_numbers`, so the difference is the pipeline, not the arithmetic. Both contenders
+make the same mixture (`notebook`), each in a fresh process; they take turns, and the median counts.
 """
 
 import json
@@ -41,14 +41,12 @@ def main(argv: list[str] | None = None) -> None:
     contenders = {"original's way, 1 process": (original_way, args.rows),
                   f"ours, {args.workers} processes": (our_way, args.rows, args.workers),
                   "ours, 1 process": (our_way, args.rows, 1)}
-    runs = {name: [] for name in contenders}
-    for _ in range(args.repeats):
-        for name, contender in contenders.items():
-            runs[name].append(measure(*contender))
+    runs = [{name: measure(*contender) for name, contender in contenders.items()}
+            for _ in range(args.repeats)]
     print(f"{'':28}{'seconds':>9}{'rows/s':>10}{'CPU s':>8}{'peak MB':>9}{'file MB':>9}")
     rates = {}
-    for name, figures in runs.items():
-        wall, cpu, memory, size = map(statistics.median, zip(*figures, strict=True))
+    for name in contenders:
+        wall, cpu, memory, size = map(statistics.median, zip(*(run[name] for run in runs)))
         rates[name] = args.rows / wall
         print(f"{name:28}{wall:9.2f}{rates[name]:10,.0f}{cpu:8.2f}{memory / 1e6:9,.0f}"
               f"{size / 1e6:9,.1f}")
@@ -80,7 +78,7 @@ def _measured(function, folder: Path, *args) -> tuple[float, float, float, int]:
 def our_way(folder: Path, rows: int, workers: int) -> tuple[Path, int]:
     path = folder / "rows.jsonl"
     dataset.write_mixture(path, dataset.Recipe("notebook", rows), frozenset(), workers,
-                       progress=False)
+                          progress=False)
     return path, workers
 
 

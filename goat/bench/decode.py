@@ -19,20 +19,27 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 
 import torch
 
 from goat import device
+from goat.bench.peers import installed, transformers_model
 from goat.cli import parser_for
 from goat.errors import UserError
 from goat.evaluation.questions import load_suites
 from goat.files import checkpoint
 from goat.files.checkpoint import EMBEDDED
 from goat.llama import lora
-from goat.llama.generate import generate
+from goat.llama.generate import stream
+from goat.llama.model import Llama
 from goat.llama.tokenizer import Tokenizer
 
 PROBLEMS = {1: 24, 32: 256}  # questions for a batch size; for others four batches
+# (prompts, batch size, most new tokens, ignore EOS?) -> the new token ids of each prompt
+Engine = Callable[[list[str], int, int, bool], list[list[int]]]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -54,16 +61,16 @@ def main(argv: list[str] | None = None) -> None:
     if not (args.adapter or args.base) and (EMBEDDED / "adapter").is_dir():
         args.adapter = EMBEDDED / "adapter"
     args.base = args.base or EMBEDDED
-    model = checkpoint.load_model(args.base, dtype=dtype, device=where)
-    if args.adapter:
-        model = lora.merge(checkpoint.load_adapter(model, args.adapter))
+    model = checkpoint.load_adapted(args.base, args.adapter or None, dtype=dtype, device=where)
+    lora.merge(model)
     tokenizer = Tokenizer(args.base)
     peer = transformers_like(model, tokenizer)
-    ours = Ours(model.join(), tokenizer)
+    ours = partial(new_ids, model.join(), tokenizer)
     prompts = [q.prompt for q in load_suites(["demo", "large"], 100)]
     random.Random(0).shuffle(prompts)
     lengths = [len(tokenizer.encode_prompt(prompt)) for prompt in prompts]
-    one_length = [p for p, n in zip(prompts, lengths) if n == statistics.mode(lengths)]
+    commonest = statistics.mode(lengths)
+    one_length = [p for p, n in zip(prompts, lengths) if n == commonest]
 
     print(f"{args.base}, adapter {args.adapter or 'none'}, {dtype} on {where}, "
           f"{torch.get_num_threads()} threads")
@@ -74,14 +81,14 @@ def main(argv: list[str] | None = None) -> None:
         even = [one_length[i % len(one_length)] for i in range(size)]
         for work, asked, tokens, ignore_eos in (("questions", some, args.max_new_tokens, False),
                                                 ("even", even, args.even, True)):
-            row = [timed(engine, asked, size, tokens, ignore_eos) for engine in (ours, peer)
-                   if engine]
+            row = [timed(engine, asked, size, tokens, ignore_eos)
+                   for engine in (ours, peer) if engine]
             print(f"{work:11}{size:>6}{len(asked):>10}" + figures(*row), flush=True)
     if peer is None:
         print("transformers is not installed: pip install -r tests/requirements.txt")
 
 
-def timed(engine, prompts: list[str], size: int, tokens: int,
+def timed(engine: Engine, prompts: list[str], size: int, tokens: int,
           ignore_eos: bool) -> tuple[float, list[list[int]]]:
     """(new tokens per second, the new token ids of each prompt), after a short warm-up."""
     engine(prompts[:size], size, 8, ignore_eos)
@@ -97,39 +104,24 @@ def figures(ours: tuple[float, list], peer: tuple[float, list] | None = None) ->
     return f"{ours[0]:>13,.0f}{peer[0]:>14,.0f}{ours[0] / peer[0]:>8.1f}{100 * same:>7.1f}%"
 
 
-class Recorder:
-    """A tokenizer that hands out the ids instead of text, so that tokens can be counted."""
-
-    def __init__(self, tokenizer: Tokenizer, eos_id: int):
-        self.tokenizer, self.eos_id = tokenizer, eos_id
-
-    def encode_prompt(self, prompt: str) -> list[int]:
-        return self.tokenizer.encode_prompt(prompt)
-
-    def decode_answer(self, prompt: str, ids: list[int]) -> list[int]:
-        return list(ids)
+def new_ids(model: Llama, tokenizer: Tokenizer, prompts: list[str], size: int, tokens: int,
+            ignore_eos: bool) -> list[list[int]]:
+    """Our `Engine`, given its first two arguments. Only ids count: no text is made of them."""
+    end = None if ignore_eos else tokenizer.eos_id
+    textless = SimpleNamespace(eos_id=end, encode_prompt=tokenizer.encode_prompt,
+                               decode_answer=lambda prompt, ids: "")
+    rows = sorted(stream(model, textless, prompts, tokens, size), key=lambda row: row.problem)
+    return [until(row.new, end) for row in rows]
 
 
-class Ours:
-    def __init__(self, model, tokenizer: Tokenizer):
-        self.model, self.tokenizer = model, tokenizer
-
-    def __call__(self, prompts: list[str], size: int, tokens: int,
-                 ignore_eos: bool) -> list[list[int]]:
-        recorder = Recorder(self.tokenizer, -1 if ignore_eos else self.tokenizer.eos_id)
-        return generate(self.model, recorder, prompts, tokens, size)
-
-
-def transformers_like(model, tokenizer: Tokenizer):
-    """The same weights in transformers, as a function like `Ours`; None if it is not installed."""
-    try:
-        from transformers import LlamaForCausalLM
-    except ImportError:
+def transformers_like(model: Llama, tokenizer: Tokenizer) -> Engine | None:
+    """The same weights in transformers; None if it is not installed."""
+    if not installed("transformers"):
         return None
     weight = model.model.embed_tokens.weight
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save_model(model, folder)
-        peer = LlamaForCausalLM.from_pretrained(folder, dtype=weight.dtype).to(weight.device)
+        peer = transformers_model(folder, weight.dtype, weight.device)
 
     def answer(prompts: list[str], size: int, tokens: int, ignore_eos: bool) -> list[list[int]]:
         answers = []

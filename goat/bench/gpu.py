@@ -19,36 +19,29 @@ share that counts the recomputed forward pass too, 6 FLOP, stands behind it.
 import argparse
 import copy
 import gc
-import importlib.util
-import math
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from goat import device
 from goat.bench.int8_inputs import OUTLIER, use_int8_inputs
-from goat.bench.train import stepper
+from goat.bench.peers import (CUTOFF, Step, Window, by_rows, count_tokens, goat_rows, installed,
+                              now, our_step, peft_step)
 from goat.cli import parser_for
 from goat.errors import UserError
-from goat.files.checkpoint import EMBEDDED, blank_model
-from goat.llama import lora
+from goat.files.checkpoint import blank_model
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.model import Llama, LlamaConfig
 from goat.llama.padding import used
-from goat.llama.tokenizer import Tokenizer
-from goat.papers.arithmetic import dataset, suites
 from goat.training import memory
-from goat.training.batches import IGNORE, Batch, RowBatches
+from goat.training.batches import IGNORE, RowBatches
 
-CUTOFF = 512  # tokens of the longest row
 TOY = LlamaConfig(vocab_size=1536, dim=64, hidden_dim=176, n_layers=2, n_heads=4, n_kv_heads=4,
                   head_dim=16)
 
@@ -67,8 +60,8 @@ class Bench:
 @dataclass(frozen=True)
 class Contender:
     name: str
-    build: Callable  # () -> one optimizer step over a list of micro-batches
-    windows: list[Callable]  # step number -> list of micro-batches; the first that fits counts
+    build: Callable[[], Step]
+    windows: list[Window]  # the first that fits counts
     checkpointing: bool
     predicted: int | None = None  # bytes
 
@@ -92,18 +85,19 @@ def main(argv: list[str] | None = None) -> None:
     print(f"\n{'':40}{'rows/s':>8}{'real tok/s':>12}{'padded':>10}{'alloc':>8}{'reserved':>10}"
           f"{'predicted':>11}{'share':>8}")
     with tempfile.TemporaryDirectory() as folder:
-        data = goat_rows(Path(folder) / "rows.jsonl", args)
+        data = goat_rows(folder, "paper", args.batch * (args.steps + 1), args.batch,
+                         args.micro_tokens)
         bench = Bench(config, where, dtype, data, args)
         speeds = {contender.name: measure(contender, bench, rate / parameters)
-                  for contender in ours(bench) + peers(bench)
+                  for contender in ours(bench) + theirs(bench)
                   if any(part in contender.name for part in args.only)}
     if not speeds:
         raise UserError(f"--only {' '.join(args.only)}: no line of the benchmark has such a name")
-    best = {who: max((speed for name, speed in speeds.items() if name.startswith(who)), default=0)
-            for who in ("goat, int8 weights", "peft")}
-    if min(best.values()) > 0:
-        ratio = best["goat, int8 weights"] / best["peft"]
-        print(f"\nint8 weights, the best, against peft, the best: {ratio:.2f} times the real tok/s")
+    int8, peft = (max((speed for name, speed in speeds.items() if name.startswith(who)), default=0)
+                  for who in ("goat, int8 weights", "peft"))
+    if int8 and peft:
+        print(f"\nint8 weights, the best, against peft, the best: {int8 / peft:.2f} times the real "
+              "tok/s")
     if args.toy:
         print("a toy: the paths have run, but its figures mean nothing. Missing, for want of a "
               "CUDA GPU: the speeds at LLaMA-7B's size, peak memory (alloc, reserved)")
@@ -130,14 +124,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def goat_rows(file: Path, args: argparse.Namespace) -> RowBatches:
-    """Rows of the paper's mixture. Their tokens are those of the embedded tokenizer, which writes
-    digits as LLaMA's does, so that the lengths are alike; which ids they are does not matter."""
-    recipe = dataset.Recipe("paper", rows=args.batch * (args.steps + 1))
-    dataset.write_mixture(file, recipe, suites.reserved(), progress=False)
-    return RowBatches(file, Tokenizer(EMBEDDED), args.batch, args.micro_tokens, CUTOFF, seed=0)
-
-
 def product_rate(where: torch.device, dtype: torch.dtype, size: int) -> float:
     """FLOP/s of multiplying two (size, size) matrices, the best of five turns of ten."""
     a, b = (torch.randn(size, size, device=where).to(dtype) for _ in range(2))
@@ -148,13 +134,6 @@ def product_rate(where: torch.device, dtype: torch.dtype, size: int) -> float:
             a @ b
         seconds.append(now(where) - began)
     return 10 * 2 * size ** 3 / min(seconds)
-
-
-def now(where: torch.device) -> float:
-    """Seconds, read when the device has done all it was given."""
-    if where.type == "cuda":
-        torch.cuda.synchronize(where)
-    return time.perf_counter()
 
 
 # ---- ours ----------------------------------------------------------------------------------------
@@ -175,20 +154,17 @@ def ours(bench: Bench) -> list[Contender]:
                         answer_share=(b.labels != IGNORE).float().mean().item(), **settings).total
             for step in range(args.steps) for b in data.window(step))
         contenders.append(Contender(f"goat, {base}{', ckpt' * checkpointing}",
-                                    partial(our_step, bench, base, checkpointing),
+                                    partial(build_ours, bench, base, checkpointing),
                                     [data.window], checkpointing, predicted))
     return contenders
 
 
-def our_step(bench: Bench, base: str, checkpointing: bool) -> Callable:
-    import train  # the script at the top level, whose loss this is
-
+def build_ours(bench: Bench, base: str, checkpointing: bool) -> Step:
     model = random_model(bench.config, bench.where, bench.dtype, int8=base.startswith("int8"))
     if base == "int8 x int8":
         use_int8_inputs(model, bench.args.threshold)
-    lora.add_lora(model, 64).train()
     model.checkpointing = checkpointing
-    return stepper(lora.trainable(model), partial(train.answer_loss, model, where=bench.where))
+    return our_step(model, bench.where)
 
 
 @torch.no_grad()
@@ -210,36 +186,22 @@ def random_model(config: LlamaConfig, where, dtype, int8: bool) -> Llama:
 
 # ---- peft ----------------------------------------------------------------------------------------
 
-def peers(bench: Bench) -> list[Contender]:
+def theirs(bench: Bench) -> list[Contender]:
     """transformers + peft, with bitsandbytes too where it is installed."""
-    if not all(importlib.util.find_spec(name) for name in ("transformers", "peft")):
+    if not installed("transformers", "peft"):
         print("peft is not compared: pip install -r tests/requirements.txt")
         return []
-    bases = ["plain base"] + ["int8 (bnb)"] * bool(importlib.util.find_spec("bitsandbytes"))
+    bases = ["plain base"] + ["int8 (bnb)"] * installed("bitsandbytes")
     size = max(1, bench.args.micro_tokens // CUTOFF)
     sizes = [size >> halvings for halvings in range(size.bit_length())]  # 16, 8, 4, 2, 1
     return [Contender(f"peft, {base}{', ckpt' * checkpointing}, {'grouped' if group else 'padded'}",
-                      partial(peer_step, bench, base, checkpointing),
+                      partial(build_theirs, bench, base, checkpointing),
                       [partial(by_rows, bench.data, size=size, group=group) for size in sizes],
                       checkpointing)
             for base, checkpointing, group in product(bases, (False, True), (False, True))]
 
 
-def by_rows(data: RowBatches, step: int, size: int, group: bool) -> list[Batch]:
-    """The window's rows, `size` a micro-batch, padded to the longest (a multiple of 8): in random
-    order, or sorted by length."""
-    numbers = {number: row for row, number in enumerate(data.numbers)}
-    rows = sorted(numbers[n] for batch in data.window(step) for n in batch.rows)
-    length = {row: int(data.starts[row + 1] - data.starts[row]) - 1 for row in rows}
-    if group:
-        rows.sort(key=length.get, reverse=True)
-    parts = [rows[i:i + size] for i in range(0, len(rows), size)]
-    return [data.collate(part, len(part), 8 * math.ceil(max(map(length.get, part)) / 8))
-            for part in parts]
-
-
-def peer_step(bench: Bench, base: str, checkpointing: bool) -> Callable:
-    import peft
+def build_theirs(bench: Bench, base: str, checkpointing: bool) -> Step:
     import transformers
 
     c, where = bench.config, bench.where
@@ -253,20 +215,12 @@ def peer_step(bench: Bench, base: str, checkpointing: bool) -> Callable:
         to_bitsandbytes(model, where)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    model = peft.get_peft_model(model, peft.LoraConfig(
-        r=64, lora_alpha=64, lora_dropout=0.05, task_type="CAUSAL_LM",
-        target_modules=list(lora.ATTENTION_TARGETS))).train()
-
-    def loss(batch: Batch):
-        mask = used(batch.labels != IGNORE)  # up to the answer's end
-        logits = model(input_ids=batch.tokens.to(where), attention_mask=mask.to(where)).logits
-        return F.cross_entropy(logits.float().flatten(0, 1), batch.labels.flatten().to(where),
-                               ignore_index=IGNORE, reduction="sum")
-    return stepper([p for p in model.parameters() if p.requires_grad], loss)
+    return peft_step(model, where)
 
 
-def to_bitsandbytes(model: nn.Module, where: torch.device) -> None:
-    """Swap the blocks' linear layers for LLM.int8() ones, as transformers' load_in_8bit does."""
+def to_bitsandbytes(model: Any, where: torch.device) -> None:
+    """Swap the linear layers of a transformers model's blocks for LLM.int8() ones, as its
+    load_in_8bit does."""
     import bitsandbytes
     for name, linear in list(model.named_modules()):
         if isinstance(linear, nn.Linear) and name != "lm_head":
@@ -274,8 +228,7 @@ def to_bitsandbytes(model: nn.Module, where: torch.device) -> None:
                                                  bias=False, has_fp16_weights=False, threshold=6.0)
             layer.weight = bitsandbytes.nn.Int8Params(  # rounded on its way from the host
                 linear.weight.data.cpu(), requires_grad=False, has_fp16_weights=False)
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, layer.to(where))
+            model.set_submodule(name, layer.to(where))
     model.to(where)
     model.is_loaded_in_8bit = True
 
@@ -303,11 +256,9 @@ def measure(contender: Contender, bench: Bench, flops: float) -> float:
     else:
         print(f"{contender.name:40} {reason}", flush=True)
         return 0.0
-    batches = [batch for number in range(args.steps) for batch in window(number)]
-    real = sum(int((b.tokens != bench.data.pad_id).sum()) for b in batches) / seconds
-    padded = sum(b.tokens.numel() for b in batches) / seconds
-    peaks = [torch.cuda.max_memory_allocated(where), torch.cuda.max_memory_reserved(where)] \
-        if where.type == "cuda" else [None, None]
+    real, padded = (n / seconds for n in count_tokens(bench.data, window, args.steps))
+    peaks = ([torch.cuda.max_memory_allocated(where), torch.cuda.max_memory_reserved(where)]
+             if where.type == "cuda" else [None, None])
     gb = [f"{n / memory.GB:.2f}" if n else "-" for n in (*peaks, contender.predicted)]
     share = 4 * real / flops
     print(f"{contender.name:40}{args.batch * args.steps / seconds:8.1f}{real:12,.0f}{padded:10,.0f}"
@@ -316,7 +267,7 @@ def measure(contender: Contender, bench: Bench, flops: float) -> float:
     return real
 
 
-def timed(contender: Contender, window: Callable, bench: Bench) -> float:
+def timed(contender: Contender, window: Window, bench: Bench) -> float:
     """Seconds for all steps, after a first round that builds kernels for all shapes."""
     step, where = contender.build(), bench.where
     windows = [window(number) for number in range(bench.args.steps)]

@@ -2,11 +2,11 @@
 
 x is rounded row by row as the weights are (goat/llama/int8.py), the product runs on whole numbers
 (`torch._int_mm`, int32 sums) and both scales are applied to the result. One large entry x_i spoils
-its whole row, because it sets the scale: with one input column 60 times the
-others the error grows from 1.2 % to over 9 %. LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339)
-therefore multiplies the columns of x that hold any entry above a threshold (6.0) apart, unrounded;
-the error is then 1.1 % again. In the backward pass the rounding is passed through as if it were
-not there (its true slope is 0 almost everywhere), as LLM.int8() does.
+its whole row, because it sets the scale: with one input column 60 times the others the error grows
+from 1.2 % to over 9 %. LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339) therefore multiplies the
+columns of x that hold any entry above a threshold (6.0) apart, unrounded; the error is then 1.1 %
+again. In the backward pass the rounding is passed through as if it were not there (its true slope
+is 0 almost everywhere), as LLM.int8() does.
 """
 
 import functools
@@ -31,28 +31,24 @@ def int_product(a: Tensor, b: Tensor) -> Tensor:
     return torch._int_mm(a, b.t())[:rows]  # b.t() is a view: the column-major operand it wants
 
 
-def int8_inputs(x: Tensor, weight: Tensor, scale: Tensor, threshold: float) -> Tensor:
-    """The same product with x rounded too; columns of outliers apart. (..., in) -> (..., out).
+class Int8InputsProduct(torch.autograd.Function):
+    """y = x (s Q)^T with x rounded too; columns of outliers apart. (..., in) -> (..., out).
 
     `threshold` 0 rounds every column (no outliers are looked for).
     """
-    rows = x.reshape(-1, x.size(-1))  # (M, in)
-    large = (rows.abs() >= threshold).any(dim=0).nonzero()[:, 0] if threshold > 0 else ()
-    inliers = rows.index_fill(1, large, 0) if len(large) else rows
-    q, row_scale = quantise(inliers)
-    y = int_product(q, weight) * row_scale[:, None]  # fp32 (M, out)
-    if len(large):
-        y += F.linear(rows[:, large], weight[:, large].to(x.dtype)).float()
-    return y.mul_(scale).to(x.dtype).view(*x.shape[:-1], -1)
-
-
-class Int8InputsProduct(torch.autograd.Function):
-    """y = x (s Q)^T with x rounded too."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, scale: Tensor, threshold: float) -> Tensor:
         ctx.save_for_backward(weight, scale)
-        return int8_inputs(x, weight, scale, threshold)
+        rows = x.reshape(-1, x.size(-1))  # (M, in)
+        large = x.new_empty(0)  # the columns of outliers
+        if threshold > 0:
+            large = (rows.abs() >= threshold).any(dim=0).nonzero()[:, 0]
+        q, row_scale = quantise(rows.index_fill(1, large, 0) if len(large) else rows)
+        y = int_product(q, weight) * row_scale[:, None]  # fp32 (M, out)
+        if len(large):
+            y += F.linear(rows[:, large], weight[:, large].to(x.dtype)).float()
+        return y.mul_(scale).to(x.dtype).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx, grad: Tensor):

@@ -11,6 +11,7 @@ from goat.files.rows import check_texts, parse_row, row_texts
 from goat.papers import paper_of
 
 CHUNK = 2000  # rows given to a process at a time
+SHOWN = 10  # bad rows kept
 
 
 @dataclass
@@ -21,9 +22,9 @@ class Audit:
     first_bad: list[tuple[int, str]] = field(default_factory=list)  # (line or row, reason)
 
 
-def audit_file(path: str | os.PathLike, workers: int = 1, show: int = 10,
+def audit_file(path: str | os.PathLike, workers: int = 1,
                progress: Callable[[int], object] | None = None) -> Audit:
-    """Check all rows of a file; keep the first `show` bad ones.
+    """Check all rows of a file; keep the first bad ones.
 
     `progress` is called with the number of rows of each chunk. Raises UserError when the file
     holds no rows, begins with something else than JSON, or is a list that breaks off.
@@ -37,7 +38,7 @@ def audit_file(path: str | os.PathLike, workers: int = 1, show: int = 10,
                             "of rows")
         audit.rows += count
         audit.bad += len(bad)
-        audit.first_bad += bad[: show - len(audit.first_bad)]
+        audit.first_bad += bad[: SHOWN - len(audit.first_bad)]
         if progress:
             progress(count)
     if not audit.rows:
@@ -47,8 +48,7 @@ def audit_file(path: str | os.PathLike, workers: int = 1, show: int = 10,
 
 def _audit_chunk(rows: list[tuple[int, str]]) -> tuple[int, list[tuple[int, str]]]:
     """(how many rows, number and reason of the bad ones)."""
-    findings = ((number, audit_row(text)) for number, text in rows)
-    return len(rows), [(number, reason) for number, reason in findings if reason]
+    return len(rows), [(number, reason) for number, text in rows if (reason := audit_row(text))]
 
 
 def audit_row(text: str) -> str | None:

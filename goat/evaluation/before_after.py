@@ -1,6 +1,6 @@
 """A look at a model before and after a few minutes of training: the suite `demo` as a table."""
 
-from goat.evaluation.evaluate import Score, by_cell, evaluate, score
+from goat.evaluation.evaluate import Score, Scores, evaluate, scores_of
 from goat.llama.model import Llama
 from goat.papers import PAPERS
 from goat.stats import wilson
@@ -8,12 +8,11 @@ from goat.stats import wilson
 NOTATIONS = {"bare": "bare notation", "held out": "natural language, unseen wordings"}
 SIZES = {"add 1-8D": 500, "sub 1-8D": 500, "mul nx1": 200, "div n/1": 200, "mul 2Dx2D": 200,
          "mul 3Dx3D": 200, "div 3D/2D": 200}  # questions of each cell of the suite
-Scores = dict[tuple[str, str], Score]  # (notation, cell) -> score
 
 
 def demo_scores(model: Llama, tokenizer, size: int | None = None, notations=tuple(NOTATIONS),
                 progress: bool = True) -> Scores:
-    """Scores of the demo cells in each notation: SIZES questions a cell, or `size` if given.
+    """(notation, cell) -> score in the suite demo: SIZES questions a cell, or `size` if given.
 
     The questions are the same at every call. None of them is in the training rows but for a few
     with numbers of so few digits that training has to see most of them (`Question.small`), in the
@@ -21,18 +20,13 @@ def demo_scores(model: Llama, tokenizer, size: int | None = None, notations=tupl
     a learnable single step).
     Raises KeyboardInterrupt when Ctrl-C has cut it short: half a table would be taken for a whole.
     """
-    training = model.training
-    model.eval()
     sizes = {name: size or usual for name, usual in SIZES.items()}
     questions = [q for notation in notations for q in PAPERS["arithmetic"].suite(
         "demo", size=sizes, wording=notation)]
-    records, complete = evaluate(model, tokenizer, questions, max_new_tokens=256,
-                                 progress=progress)
-    model.train(training)
+    records, complete = evaluate(model, tokenizer, questions, max_new_tokens=256, progress=progress)
     if not complete:
         raise KeyboardInterrupt
-    return {(notation, cell): score(group) for notation in notations
-            for (_, cell), group in by_cell(r for r in records if r.wording == notation).items()}
+    return scores_of(records, "wording", "cell")
 
 
 def held_out_score(model: Llama, tokenizer) -> Score:
@@ -45,14 +39,12 @@ def comparison(before: Scores, after: Scores) -> str:
     lines = []
     for notation, title in NOTATIONS.items():
         lines.append(f"{title:36} {'n':>5} {'before':>8} {'after':>8}   95 % interval")
-        pooled = [name for name in ("add 1-8D", "sub 1-8D") if (notation, name) in after]
-        for (kind, cell), new in after.items():
-            if kind == notation:
-                lines.append(row(cell, before[kind, cell], new))
+        cells = [cell for kind, cell in after if kind == notation]
+        lines += [row(cell, before[notation, cell], after[notation, cell]) for cell in cells]
+        pooled = [(notation, cell) for cell in cells if cell in ("add 1-8D", "sub 1-8D")]
         if len(pooled) == 2:
-            old, new = (merged([scores[notation, name] for name in pooled])
-                        for scores in (before, after))
-            lines.append(row("add and sub pooled", old, new))
+            lines.append(row("add and sub pooled", *(merged([scores[key] for key in pooled])
+                                                     for scores in (before, after))))
     return "\n".join(lines)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from goat.errors import UserError
-from goat.evaluation.evaluate import Score
-from goat.evaluation.report import read_results, scores_of
+from goat.evaluation.evaluate import Score, scores_of
+from goat.evaluation.report import read_results
 from goat.files.atomic import check_place, replacing
 
 Curves = dict[str, list[tuple[float, Score]]]  # cell -> (place on the axis, score)

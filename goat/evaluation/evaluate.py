@@ -1,9 +1,10 @@
 """Ask a model the questions, judge its answers, count them by cell."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from operator import attrgetter
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -11,11 +12,10 @@ from goat.evaluation import scoring
 from goat.llama.beam import beam_search
 from goat.llama.generate import stream
 from goat.llama.model import Llama
+from goat.llama.sampling import Row
 from goat.papers import PAPERS, Question
+from goat.papers.word_problems.interpreter import Solution, solve
 from goat.stats import wilson
-
-if TYPE_CHECKING:
-    from goat.papers.word_problems.interpreter import Solution
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class Score(NamedTuple):
     small: bool
 
 
+Scores = dict[tuple[str, str], Score]  # (suite, cell) -> score
+
+
 def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: int = 1,
              interpreter: bool = False, progress: bool = False,
              **decoding) -> tuple[list[Record], bool]:
@@ -61,11 +64,10 @@ def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: i
     `interpreter.solve`. Ctrl-C ends the work early: the records so far are returned, with False.
     """
     prompts = [question.prompt for question in questions]
+    rows: Iterator[Row] | Iterator[Solution]
     if beams > 1:
         rows = beam_search(model, tokenizer, prompts, beams=beams, **decoding)
     elif interpreter:
-        from goat.papers.word_problems.interpreter import solve
-
         rows = solve(model, tokenizer, prompts, **decoding)
     else:
         rows = stream(model, tokenizer, prompts, **decoding)
@@ -88,13 +90,12 @@ def record(question: Question, output: str) -> Record:
                   *PAPERS[question.paper].judge(question, output))
 
 
-def solved_record(question: Question, solution: "Solution") -> Record:
+def solved_record(question: Question, solution: Solution) -> Record:
     """The judged solution of one word problem; without an answer, `kind` is its outcome."""
     judged = replace(record(question, solution.text), runs=solution.runs,
                      failed_runs=solution.failed)
-    if solution.answered:
-        return judged
-    return replace(judged, given="", right=False, kind=solution.outcome)
+    return judged if solution.answered else replace(judged, given="", right=False,
+                                                    kind=solution.outcome)
 
 
 def score(records: Sequence[Record]) -> Score:
@@ -107,9 +108,16 @@ def score(records: Sequence[Record]) -> Score:
                  dict(errors.most_common()), any(r.small for r in records))
 
 
-def by_cell(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
-    """The records of each (suite, cell), in order of appearance."""
-    cells: dict[tuple[str, str], list[Record]] = {}
+def grouped(records: Iterable[Record], outer: str = "suite",
+            inner: str = "cell") -> dict[tuple[str, str], list[Record]]:
+    """The records of each (suite, cell), or pair of other fields, in order of appearance."""
+    key = attrgetter(outer, inner)
+    groups: dict[tuple[str, str], list[Record]] = {}
     for r in records:
-        cells.setdefault((r.suite, r.cell), []).append(r)
-    return cells
+        groups.setdefault(key(r), []).append(r)
+    return groups
+
+
+def scores_of(records: Iterable[Record], *fields: str) -> Scores:
+    """The score of each group of `grouped`."""
+    return {key: score(group) for key, group in grouped(records, *fields).items()}

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from goat.evaluation.evaluate import Record, Score
-from goat.evaluation.report import (COLUMNS, PAPER, TITLES, find, grid_shares, paper_figures,
-                                    percent, scores_of, wording_lines, wrong_by_turns)
+from goat.evaluation.evaluate import Record, Scores, scores_of
+from goat.evaluation.report import (COLUMNS, PAPER, TITLES, all_errors, exact_digits, grids,
+                                    paper_columns, percent, range_of, wording_lines, wrong_by_turns)
 from goat.evaluation.scoring import locate
 from goat.files.atomic import write_text
 
@@ -55,7 +55,9 @@ mark { background: var(--mark); color: inherit; padding: 0 .1em; border-radius: 
 def write(path: str | os.PathLike, setting: dict, records: Sequence[Record]) -> None:
     """Write the page for what `eval.py` has just measured."""
     scores = scores_of(records)
-    body = [heading(setting, len(records)), paper_section(scores), wordings(records),
+    wordings = "\n".join(f"<p>{escape(line)}</p>" for line in wording_lines(records))
+    body = [heading(setting, len(records)), paper_section(scores),
+            section("Wordings that training showed, and others", "", wordings),
             heat_maps(scores), attribution(scores), cells_section(scores), workings(records)]
     write_text(path, "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n"
                '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -65,8 +67,8 @@ def write(path: str | os.PathLike, setting: dict, records: Sequence[Record]) -> 
 
 def heading(setting: dict, answered: int) -> str:
     used = setting["settings"]
-    lines = [f"Base <b>{escape(str(used['base']))}</b>, adapter "
-             f"<b>{escape(str(used['adapter'] or 'none'))}</b>, {escape(used['dtype'])} on "
+    base, adapter = (escape(str(used[name] or "none")) for name in ("base", "adapter"))
+    lines = [f"Base <b>{base}</b>, adapter <b>{adapter}</b>, {escape(used['dtype'])} on "
              f"{escape(used['device'])}.",
              f"{answered:,} of {setting['questions']:,} questions answered in "
              f"{setting['seconds']:,.0f} s; fingerprint of the questions "
@@ -74,6 +76,17 @@ def heading(setting: dict, answered: int) -> str:
     if not setting["complete"]:
         lines.append("<b>The run was interrupted: cells may lack questions.</b>")
     return "<h1>Arithmetic results</h1>\n" + "\n".join(f"<p>{line}</p>" for line in lines)
+
+
+def section(title: str, note: str, body: str) -> str:
+    """A body under its heading and a note, which may be empty; nothing without a body."""
+    note = note and f'<p class="note">{note}</p>\n'
+    return body and f"<h2>{title}</h2>\n{note}{body}"
+
+
+def beside(tables: Sequence[str]) -> str:
+    """Tables one beside the other, as far as the screen is wide."""
+    return f'<div class="beside">{"".join(tables)}</div>' if tables else ""
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "wide") -> str:
@@ -98,60 +111,33 @@ def shaded(count: int, total: int) -> str:
     return f'<td class="e" style="--v:{count / total:.3f}">{count:,}</td>' if count else "<td></td>"
 
 
-def paper_section(scores: dict[tuple[str, str], Score]) -> str:
+def paper_section(scores: Scores) -> str:
     """Table 3 of the paper with our figures in it, an operation beside the other."""
-    parts = []
-    for operation, columns in COLUMNS.items():
-        ours = [find(scores, operation, column) for column in columns]
-        if not any(ours):
-            continue
-        paper = [paper_figures(model, operation) for model in PAPER]
-        rows = [[plain(column), score_cell(s) if s else plain("")]
-                + [coloured(float(figures[column].partition("/")[0]) / 100, figures[column])
-                   for figures in paper] for column, s in zip(columns, ours)]
-        parts.append(html_table([TITLES[operation], "here", *PAPER], rows))
-    if not parts:
-        return ""
-    return ("<h2>Beside the paper's Table 3</h2>\n<p class=\"note\">Exact match / digit match in "
-            "%; below, the 95 % range of our exact match. Colour: exact match.</p>\n"
-            f'<div class="beside">{"".join(parts)}</div>')
+    tables = []
+    for operation, ours in paper_columns(scores).items():
+        paper = [PAPER[model][operation].split() for model in PAPER]
+        rows = []
+        for column, s, *figures in zip(COLUMNS[operation], ours, *paper):
+            here = coloured(s.exact, exact_digits(s), range_of(s, " – ")) if s else plain("")
+            theirs = (coloured(float(text.partition("/")[0]) / 100, text) for text in figures)
+            rows.append([plain(column), here, *theirs])
+        tables.append(html_table([TITLES[operation], "here", *PAPER], rows))
+    return section("Beside the paper's Table 3", "Exact match / digit match in %; below, the 95 % "
+                   "range of our exact match. Colour: exact match.", beside(tables))
 
 
-def score_cell(s: Score) -> str:
-    return coloured(s.exact, f"{percent(s.exact)}/{percent(s.digits)}", range_of(s))
-
-
-def range_of(s: Score) -> str:
-    return f"{percent(s.low)} – {percent(s.high)}"
-
-
-def wordings(records: Sequence[Record]) -> str:
-    """Wordings that training showed and others, for each suite that asks in both."""
-    lines = wording_lines(records).splitlines()
-    return "\n".join(["<h2>Wordings that training showed, and others</h2>" if lines else "",
-                      *(f"<p>{escape(line)}</p>" for line in lines)])
-
-
-def heat_maps(scores: dict[tuple[str, str], Score]) -> str:
+def heat_maps(scores: Scores) -> str:
     """For each operation of the suite `grid`: digits of a (down) by digits of b (across)."""
-    parts = []
-    for operation in TITLES:
-        shares = grid_shares(scores, operation)
-        if not shares:
-            continue
-        across = sorted({b for _, b in shares})
-        rows = [[f"<th>{a}D</th>", *(coloured(shares[a, b], f"{100 * shares[a, b]:.0f}")
-                                     if (a, b) in shares else plain("") for b in across)]
-                for a in sorted({a for a, _ in shares})]
-        parts.append(html_table([TITLES[operation], *(f"{b}D" for b in across)], rows, "wide heat"))
-    if not parts:
-        return ""
-    return ("<h2>By digits of the first (down) and the second number (across)</h2>\n"
-            '<p class="note">Exact match in %.</p>\n'
-            f'<div class="beside">{"".join(parts)}</div>')
+    tables = []
+    for title, (across, found) in grids(scores).items():
+        rows = [[f"<th>{a}D</th>", *(plain("") if s is None else coloured(s, f"{100 * s:.0f}")
+                                     for s in shares)] for a, shares in found.items()]
+        tables.append(html_table([title, *(f"{b}D" for b in across)], rows, "wide heat"))
+    return section("By digits of the first (down) and the second number (across)",
+                   "Exact match in %.", beside(tables))
 
 
-def attribution(scores: dict[tuple[str, str], Score]) -> str:
+def attribution(scores: Scores) -> str:
     """How many wrong answers of each operation had their first false step in each kind of step."""
     errors: dict[str, Counter] = {}
     for (suite, cell), s in scores.items():
@@ -164,29 +150,28 @@ def attribution(scores: dict[tuple[str, str], Score]) -> str:
     rows = [[plain(kind), *(shaded(e[kind], e.total()) for e in columns.values())]
             for kind, _ in whole.most_common()]
     rows.append([plain("wrong answers"), *(plain(f"{e.total():,}") for e in columns.values())])
-    return ('<h2>Where the working broke</h2>\n<p class="note">The first false step of each wrong '
-            "answer; “answer”: there is no working to check. Shade: share of the column.</p>\n"
-            + html_table(["first false step", *columns], rows))
+    note = ("The first false step of each wrong answer; “answer”: there is no working to check. "
+            "Shade: share of the column.")
+    return section("Where the working broke", note,
+                   html_table(["first false step", *columns], rows))
 
 
-def cells_section(scores: dict[tuple[str, str], Score]) -> str:
+def cells_section(scores: Scores) -> str:
     """For each suite, every cell with its scores and the first false steps of its wrong answers."""
     parts = []
     for suite in dict.fromkeys(suite for suite, _ in scores):
         cells = {cell: s for (name, cell), s in scores.items() if name == suite}
-        kinds = [kind for kind, _ in sum((Counter(s.errors) for s in cells.values()),
-                                         Counter()).most_common()]
-        rows = [[plain(cell + "*" * s.small),
-                 coloured(s.exact, f"{percent(s.exact)}/{percent(s.digits)}"), plain(range_of(s)),
-                 plain(percent(s.last_token)), plain(f"{s.n:,}"), plain(f"{s.n - s.right:,}")]
-                + [shaded(s.errors.get(kind, 0), s.n) for kind in kinds]
+        kinds = all_errors(cells.values())
+        rows = [[plain(cell + "*" * s.small), coloured(s.exact, exact_digits(s)),
+                 *map(plain, (range_of(s, " – "), percent(s.last_token), f"{s.n:,}",
+                              f"{s.n - s.right:,}")),
+                 *(shaded(s.errors.get(kind, 0), s.n) for kind in kinds)]
                 for cell, s in cells.items()]
-        note = ("" if not any(s.small for s in cells.values()) else '<p class="note">* so few '
-                "questions are possible that training may have shown some of these.</p>\n")
-        parts.append(f"<details{' open' if len(rows) <= LONG_TABLE else ''}>\n<summary>Every cell: "
-                     f"{escape(suite)}</summary>\n{note}" + html_table(
-                         ["cell", "exact/digits", "95 % range", "last word", "n", "wrong", *kinds],
-                         rows) + "\n</details>")
+        head = ["cell", "exact/digits", "95 % range", "last word", "n", "wrong", *kinds]
+        note = ('<p class="note">* so few questions are possible that training may have shown some '
+                "of these.</p>\n" if any(s.small for s in cells.values()) else "")
+        parts.append(f"<details{' open' * (len(rows) <= LONG_TABLE)}>\n<summary>Every cell: "
+                     f"{escape(suite)}</summary>\n{note}{html_table(head, rows)}\n</details>")
     return "\n".join(parts)
 
 
@@ -195,13 +180,9 @@ def workings(records: Sequence[Record]) -> str:
     parts = []
     for r in wrong_by_turns(records)[:WORKINGS]:
         start, end = locate(r.working, r.first_error)
-        shown = escape(r.working[:start])
-        if r.first_error:
-            shown += f"<mark>{escape(r.working[start:end])}</mark>"
+        step = f"<mark>{escape(r.working[start:end])}</mark>" if r.first_error else ""
         reason = r.first_error or r.kind or "wrong answer"
         parts.append(f"<h3>{escape(r.cell)}: {escape(r.prompt.partition(chr(10))[0])}</h3>\n"
-                     f"<pre>{shown}{escape(r.working[end:])}</pre>\n<p class=\"note\">"
-                     f"{escape(reason)}; right is {escape(r.answer)}</p>")
-    if not parts:
-        return ""
-    return "<h2>Some wrong workings, the first false step marked</h2>\n" + "\n".join(parts)
+                     f"<pre>{escape(r.working[:start])}{step}{escape(r.working[end:])}</pre>\n"
+                     f'<p class="note">{escape(reason)}; right is {escape(r.answer)}</p>')
+    return section("Some wrong workings, the first false step marked", "", "\n".join(parts))

@@ -1,12 +1,8 @@
 """The questions that are asked: suites by their names, and files.
 
-`read_questions` takes three kinds of file, told apart by their content:
-  - rows as `generate_data.py` writes them: JSON lines, or one JSON list as published, with the
-    fields `instruction`, `input`, `answer` (and others, which are not looked at);
-  - a BIG-bench task: a JSON object with the list `examples` of {"input": …, "target": …}, or of
-    {"input": …, "target_scores": {choice: 0 or 1, …}};
-  - plain text: `question|answer` lines or, as in the DeepMind mathematics dataset, a question and
-    its answer on every two lines.
+Files are told apart by their content: rows with the fields `instruction`, `input` and `answer`, the
+examples of a BIG-bench task ({"input": …, "target": …} or {"input": …, "target_scores": {choice: 0
+or 1, …}}), or plain text; goat/files/rows.py reads them.
 """
 
 import hashlib
@@ -88,7 +84,8 @@ def _question(suite: str, where: str, row: dict, answers: bool) -> Question:
                         "every row")
     if not (texts["instruction"] or texts["input"]):
         raise UserError(f"{where}: the row has neither instruction nor input")
-    task = row.get("task") if isinstance(row.get("task"), str) else ""
+    if not isinstance(task := row.get("task"), str):
+        task = ""
     paper, operands = paper_of(task), None
     if paper.expressions or not answers:
         # else an expression may stand in a story or a skill, but is not what is asked

@@ -6,14 +6,14 @@ import os
 import platform
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
 
 from goat.errors import UserError
-from goat.evaluation.evaluate import Record, Score, by_cell, score
+from goat.evaluation.evaluate import Record, Score, Scores, grouped, score, scores_of
 from goat.evaluation.scoring import locate
 from goat.files.atomic import write_text
 from goat.papers.arithmetic.operations import OPERATIONS
@@ -40,13 +40,6 @@ PAPER = {
 }
 TITLES = {op.name: op.name.upper() for op in OPERATIONS.values()}
 
-Scores = dict[tuple[str, str], Score]
-
-
-def scores_of(records: Sequence[Record]) -> Scores:
-    """The score of each (suite, cell)."""
-    return {key: score(group) for key, group in by_cell(records).items()}
-
 
 def percent(share: float) -> str:
     """0.994 -> "99.4", 1.0 -> "100"."""
@@ -54,27 +47,31 @@ def percent(share: float) -> str:
     return "100" if text == "100.0" else text
 
 
-def paper_figures(model: str, operation: str) -> dict[str, str]:
-    """{"3D": "99.4/99.8", …} of a model in the paper's table."""
-    return dict(zip(COLUMNS[operation], PAPER[model][operation].split()))
+def exact_digits(s: Score) -> str:
+    """ "99.4/99.8", as the paper writes exact and digit match."""
+    return f"{percent(s.exact)}/{percent(s.digits)}"
 
 
-def find(scores: Scores, operation: str, column: str) -> Score | None:
-    """The score that belongs into a column of the paper's table."""
-    suite = "large" if "D" in column[:-1] else "bigbench"
-    return scores.get((suite, f"{operation} {column}"))
+def range_of(s: Score, dash: str = " - ") -> str:
+    """The 95 % interval of exact match."""
+    return percent(s.low) + dash + percent(s.high)
+
+
+def paper_columns(scores: Scores) -> dict[str, list[Score | None]]:
+    """Our scores for the columns of the paper's table, of each operation that has any."""
+    ours = {operation: [scores.get(("large" if "D" in column[:-1] else "bigbench",
+                                    f"{operation} {column}")) for column in columns]
+            for operation, columns in COLUMNS.items()}
+    return {operation: row for operation, row in ours.items() if any(row)}
 
 
 def paper_table(scores: Scores) -> str:
     """Our scores in the layout of the paper's Table 3; empty when no cell of it was run."""
     lines = ["Exact match / digit match in %, beside the paper's; ranges: 95 % of our exact match"]
-    for operation, columns in COLUMNS.items():
-        ours = [find(scores, operation, column) for column in columns]
-        if not any(ours):
-            continue
-        rows = {TITLES[operation]: columns,
-                "  here": [f"{percent(s.exact)}/{percent(s.digits)}" if s else "-" for s in ours],
-                "  range": [f"{percent(s.low)}-{percent(s.high)}" if s else "" for s in ours]}
+    for operation, ours in paper_columns(scores).items():
+        rows = {TITLES[operation]: list(COLUMNS[operation]),
+                "  here": [exact_digits(s) if s else "-" for s in ours],
+                "  range": [range_of(s, "-") if s else "" for s in ours]}
         rows |= {f"  {model}": PAPER[model][operation].split() for model in PAPER}
         width = max(11, *(len(text) + 1 for row in rows.values() for text in row))
         lines += [f"{name:10}" + "".join(f"{text:>{width}}" for text in row)
@@ -82,38 +79,42 @@ def paper_table(scores: Scores) -> str:
     return "\n".join(lines) if len(lines) > 1 else ""
 
 
-def grid_shares(scores: Scores, operation: str) -> dict[tuple[int, int], float]:
-    """Exact match of the suite `grid`: {(digits of a, digits of b): share}."""
+def grids(scores: Scores) -> dict[str, tuple[list[int], dict[int, list[float | None]]]]:
+    """Exact match of the suite `grid`: {operation: (digits of b, {digits of a: the shares})}."""
     found = {}
-    for (suite, cell), s in scores.items():
-        match = re.fullmatch(operation + r" (\d+)D.(\d+)D", cell)
-        if suite == "grid" and match:
-            found[int(match[1]), int(match[2])] = s.exact
+    for operation, title in TITLES.items():
+        pattern = re.compile(rf"{operation} (\d+)D.(\d+)D")
+        shares = {(int(match[1]), int(match[2])): s.exact for (suite, cell), s in scores.items()
+                  if suite == "grid" and (match := pattern.fullmatch(cell))}
+        if shares:
+            across = sorted({b for _, b in shares})
+            found[title] = across, {a: [shares.get((a, b)) for b in across]
+                                    for a in sorted({a for a, _ in shares})}
     return found
 
 
 def grid_tables(scores: Scores) -> str:
     """The suite `grid` as a table for each operation, digits of a down, of b across."""
     lines = []
-    for operation, title in TITLES.items():
-        shares = grid_shares(scores, operation)
-        across = sorted({b for _, b in shares})
+    for title, (across, rows) in grids(scores).items():
         lines += ["", f"{title}, exact match in % by digits of the first (down) and the second "
-                      "number (across)", " " * 5 + "".join(f"{b:>4}D" for b in across)
-                  ] if shares else []
-        for a in sorted({a for a, _ in shares}):
-            cells = [f"{100 * shares[a, b]:.0f}" if (a, b) in shares else "" for b in across]
+                      "number (across)", " " * 5 + "".join(f"{b:>4}D" for b in across)]
+        for a, shares in rows.items():
+            cells = ["" if share is None else f"{100 * share:.0f}" for share in shares]
             lines.append(f"{a:>4}D" + "".join(f"{text:>5}" for text in cells).rstrip())
-    errors = sum((Counter(s.errors) for (suite, _), s in scores.items() if suite == "grid"),
-                 Counter())
-    if errors:
+    if errors := all_errors(s for (suite, _), s in scores.items() if suite == "grid"):
         lines += ["", "grid, first false step of the wrong ones: " + listing(errors)]
     return "\n".join(lines[1:])
 
 
+def all_errors(scores: Iterable[Score]) -> dict[str, int]:
+    """The `errors` of all these scores together, commonest first."""
+    return dict(sum((Counter(s.errors) for s in scores), Counter()).most_common())
+
+
 def listing(errors: dict[str, int]) -> str:
-    """"sum 30, copying 2", commonest first."""
-    return ", ".join(f"{kind} {n}" for kind, n in Counter(errors).most_common())
+    """ "sum 30, copying 2"."""
+    return ", ".join(f"{kind} {n}" for kind, n in errors.items())
 
 
 def cell_table(scores: Scores) -> str:
@@ -125,43 +126,33 @@ def cell_table(scores: Scores) -> str:
     if not scores:
         return ""
     width = max(len(cell) for _, cell in scores) + 2
-    lines = []
-    last_suite = None
+    lines, last_suite = [], None
     for (suite, cell), s in scores.items():
         if suite != last_suite:
             lines += ["", f"{suite:{width}}{'n':>6}{'exact':>8}   {'95 % range':13}"
                       f"{'last word':>9}{'digits':>8}   first false step of the wrong ones"]
             last_suite = suite
-        range_text = f"{percent(s.low)} - {percent(s.high)}"
         lines.append(f"{cell + '*' * s.small:{width}}{s.n:>6}{percent(s.exact):>8}   "
-                     f"{range_text:13}{percent(s.last_token):>9}{percent(s.digits):>8}   "
+                     f"{range_of(s):13}{percent(s.last_token):>9}{percent(s.digits):>8}   "
                      f"{listing(s.errors)}".rstrip())
     if any(s.small for s in scores.values()):
         lines += ["", "* so few questions are possible that training may have shown some of these"]
     return "\n".join(lines[1:])
 
 
-def wording_lines(records: Sequence[Record]) -> str:
+def wording_lines(records: Sequence[Record]) -> list[str]:
     """Exact match by wording, for each suite that asks in more than one."""
-    lines = []
-    for suite in dict.fromkeys(r.suite for r in records):
-        groups: dict[str, list[Record]] = {}
-        for r in records:
-            if r.suite == suite:
-                groups.setdefault(r.wording, []).append(r)
-        if len(groups) > 1:
-            parts = []
-            for wording, group in groups.items():
-                s = score(group)
-                parts.append(f"{wording} {percent(s.exact)} ({percent(s.low)} - {percent(s.high)},"
-                             f" n = {s.n})")
-            lines.append(f"{suite}, by wording: " + "; ".join(parts))
-    return "\n".join(lines)
+    parts: dict[str, list[str]] = {}
+    for (suite, wording), s in scores_of(records, "suite", "wording").items():
+        parts.setdefault(suite, []).append(f"{wording} {percent(s.exact)} ({range_of(s)}, "
+                                           f"n = {s.n})")
+    return [f"{suite}, by wording: " + "; ".join(some) for suite, some in parts.items()
+            if len(some) > 1]
 
 
 def wrong_by_turns(records: Sequence[Record]) -> list[Record]:
     """The wrong ones, one of each cell after another, beginning with the cell that has most."""
-    cells = sorted(by_cell(r for r in records if not r.right).values(), key=len, reverse=True)
+    cells = sorted(grouped(r for r in records if not r.right).values(), key=len, reverse=True)
     return [r for group in zip_longest(*cells) for r in group if r]
 
 
@@ -170,9 +161,9 @@ def interpreter_lines(records: Sequence[Record]) -> str:
     lines = []
     if helped := [r for r in records if r.runs is not None]:
         idle = [r for r in helped if not r.runs]
-        lines = [f"interpreter: {sum(r.runs for r in helped):,} programs run for {len(helped):,} "
-                 f"questions, {sum(r.failed_runs for r in helped):,} ended in an error or were "
-                 f"stopped; {len(idle):,} solutions hold no code, "
+        lines = [f"interpreter: {sum(r.runs or 0 for r in helped):,} programs run for "
+                 f"{len(helped):,} questions, {sum(r.failed_runs for r in helped):,} ended in an "
+                 f"error or were stopped; {len(idle):,} solutions hold no code, "
                  f"{sum(r.right for r in idle):,} of them right"]
     if unrun := sum(r.runs is None and interpreter_spans(r.working) != [] for r in records):
         lines.append(f"{unrun:,} solutions hold code that nobody has run: add --interpreter")
@@ -184,18 +175,17 @@ def mistakes(records: Sequence[Record], count: int) -> str:
 
     Solutions of word problems show what training masks, and right ones follow the wrong ones.
     """
-    lines = []
-    wrong = wrong_by_turns(records)
-    for r in (wrong + [r for r in records if r.right and "<step>" in r.working])[:count]:
+    lines, right = [], [r for r in records if r.right and "<step>" in r.working]
+    for r in (wrong_by_turns(records) + right)[:count]:
         if "<step>" in r.working or r.runs is not None:
             verdict = "right" if r.right else f"{r.kind or 'wrong answer'}; right is {r.answer}"
             lines += [f"--- {r.suite}, {r.cell} (# masked in training): {verdict}",
                       with_mask(r.prompt, r.working)]
             continue
         start, end = locate(r.working, r.first_error)
-        before, step, behind = r.working[:start], r.working[start:end], r.working[end:]
-        marked = f"{before}>>>{step}<<<{behind}" if r.first_error else r.working
-        lines += [f"--- {r.suite}, {r.cell}: {r.prompt.splitlines()[0]}", marked,
+        step = f">>>{r.working[start:end]}<<<" if r.first_error else ""
+        lines += [f"--- {r.suite}, {r.cell}: {r.prompt.splitlines()[0]}",
+                  r.working[:start] + step + r.working[end:],
                   f"    {r.first_error or 'wrong answer'}; right is {r.answer}"]
     return "\n".join(lines)
 
@@ -204,7 +194,7 @@ def text_report(records: Sequence[Record], show: int = 0) -> str:
     """Everything that eval.py prints about its records."""
     scores = scores_of(records)
     parts = [paper_table(scores), cell_table(scores), grid_tables(scores),
-             wording_lines(records), interpreter_lines(records), mistakes(records, show)]
+             "\n".join(wording_lines(records)), interpreter_lines(records), mistakes(records, show)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -240,7 +230,7 @@ def compare(paths: Sequence[str]) -> str:
     """Results files side by side: exact match by cell, and where two have questions in common,
     McNemar's test of the first against each other one on these."""
     files = [read_results(path) for path in paths]
-    cells = [by_cell(records) for records in files]
+    cells = [grouped(records) for records in files]
     names = [chr(ord("A") + i) for i in range(len(files))]
     lines = [f"{name}: {path}" for name, path in zip(names, paths)]
     keys = list(dict.fromkeys(key for file in cells for key in file))
@@ -249,13 +239,11 @@ def compare(paths: Sequence[str]) -> str:
     tests = "".join(f"{f'A:{name} only':>12}{'p':>8}" for name in names[1:])
     lines += ["", " " * width + head + tests]
     for key in keys:
-        line = f"{' '.join(key):{width}}"
-        for file in cells:
-            s = score(file[key]) if key in file else None
-            line += (f"{percent(s.exact):>9}  {f'{percent(s.low)} - {percent(s.high)}':14}" if s
-                     else f"{'-':>9}  {'':14}")
-        lines.append(line + "".join(paired(cells[0].get(key, []), file.get(key, []))
-                                    for file in cells[1:]))
+        scores = [score(file[key]) if key in file else None for file in cells]
+        lines.append(f"{' '.join(key):{width}}" + "".join(
+            f"{percent(s.exact):>9}  {range_of(s):14}" if s else f"{'-':>9}  {'':14}"
+            for s in scores) + "".join(paired(cells[0].get(key, []), file.get(key, []))
+                                       for file in cells[1:]))
     return "\n".join(lines)
 
 

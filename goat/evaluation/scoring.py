@@ -6,14 +6,19 @@ same order. All scores are shares between 0 and 1 (digit match can be negative).
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from goat.errors import UserError
+from goat.papers.longhand.forms import steps_of
 
 
 def exact_match(predictions: Sequence[str], answers: Sequence[str]) -> float:
-    """The share of predictions that equal the whole answer, white space at the ends apart."""
-    return _share(_pairs(predictions, answers), lambda said, true: said == true)
+    """The share of predictions that equal the whole answer, white space at the ends apart.
+
+    Raises UserError, as all scores do, for lists of unequal length or without any answer.
+    """
+    pairs = _pairs(predictions, answers)
+    return sum(said == true for said, true in pairs) / len(pairs)
 
 
 def last_token_match(predictions: Sequence[str], answers: Sequence[str]) -> float:
@@ -22,8 +27,8 @@ def last_token_match(predictions: Sequence[str], answers: Sequence[str]) -> floa
     This is what the authors of Goat published. It is kinder than `exact_match`: of `227 R 27`
     only the remainder is looked at, so `999 R 27` counts as right.
     """
-    return _share(_pairs(predictions, answers), lambda said, true: said.split()[-1:] ==
-                  true.split()[-1:])
+    pairs = _pairs(predictions, answers)
+    return sum(said.split()[-1:] == true.split()[-1:] for said, true in pairs) / len(pairs)
 
 
 def digit_match(predictions: Sequence[str], answers: Sequence[str]) -> float:
@@ -43,10 +48,6 @@ def _pairs(predictions: Sequence[str], answers: Sequence[str]) -> list[tuple[str
         raise UserError(f"{len(predictions)} predictions for {len(answers)} answers: give one for "
                         "each, and at least one answer that is not empty")
     return [(said.strip(), true.strip()) for said, true in zip(predictions, answers)]
-
-
-def _share(pairs: list[tuple[str, str]], right: Callable[[str, str], bool]) -> float:
-    return sum(right(said, true) for said, true in pairs) / len(pairs)
 
 
 def edit_distance(a: str, b: str) -> int:
@@ -77,18 +78,12 @@ def locate(text: str, first_error: str | None) -> tuple[int, int]:
     """
     if first_error is None:
         return 0, 0
-    place = _PLACE.match(first_error)
-    if place is None:
+    if (place := _PLACE.match(first_error)) is None:
         return 0, len(text)
-    separator, skip = {"line": ("\n", 0), "step": ("", 0),
-                       "equation": (" = ", 0 if place[3] else 1)}[place[1]]
-    if separator:
-        parts = text.split(separator)
-    else:
-        from goat.papers.longhand.forms import steps_of
-
-        parts = steps_of(text)
-    index = int(place[2]) - 1 + skip
+    what, number, copied = place.groups()
+    separator = {"line": "\n", "step": "", "equation": " = "}[what]
+    parts = text.split(separator) if separator else steps_of(text)
+    index = int(number) - (what != "equation" or copied is not None)
     if index >= len(parts):
         return 0, len(text)
     start = sum(len(part) + len(separator) for part in parts[:index])

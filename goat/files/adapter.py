@@ -9,7 +9,8 @@ The tensors of one adapted layer are named
 where the first `base_model.model.` stands for PEFT's wrapper and the second `model.` is the
 LLaMA's own. The scaling is lora_alpha / r, or lora_alpha / sqrt(r) with `use_rslora`.
 
-The mean of adapters that went on from each other: `python -m goat.files.adapter average A B --out DIR`
+The mean of adapters that went on from each other:
+`python -m goat.files.adapter average A B --out DIR`
 """
 
 import math
@@ -26,7 +27,8 @@ from goat.files.atomic import refuse_full
 from goat.files.tensors import (checked, open_tensors, positive, read_json, same_names, write_json,
                                 write_tensors)
 from goat.llama.int8 import Int8Linear
-from goat.llama.lora import LoRALinear, lora_layers
+from goat.llama.lora import LoRALinear, linear_layers, lora_layers
+from goat.llama.model import Llama
 
 PREFIX = "base_model.model."
 CONFIG = "adapter_config.json"
@@ -35,7 +37,7 @@ VALUE_HEAD = "value_head.safetensors"  # beside them where there is a value mode
 
 # Settings that change the adapted model's function in ways this project does not compute:
 # key -> the values under which it computes exactly what peft would.
-PLAIN = {
+PLAIN: dict[str, tuple] = {
     "peft_type": ("LORA",), "bias": ("none", None), "fan_in_fan_out": (False, None),
     "use_dora": (False, None), "use_qalora": (False, None), "use_bdlora": (False, None),
     "lora_bias": (False, None), "modules_to_save": (None, []), "rank_pattern": (None, {}),
@@ -54,7 +56,7 @@ BOOKKEEPING = {"task_type", "auto_mapping", "peft_version", "base_model_name_or_
                "qalora_group_size", "runtime_config", "ensure_weight_tying"}
 
 
-def save_adapter(model: nn.Module, path: str | Path, base: str | Path) -> None:
+def save_adapter(model: Llama, path: str | Path, base: str | Path) -> None:
     """Write the model's LoRA matrices as a PEFT folder, then read them back and compare.
 
     `base` is the name or folder of the base model, kept in the file for the reader's sake. Raises
@@ -76,7 +78,7 @@ def save_adapter(model: nn.Module, path: str | Path, base: str | Path) -> None:
         raise OSError(f"{folder / WEIGHTS[0]}: reads back differently; is the disk full or faulty?")
 
 
-def config_of(model: nn.Module, layers: dict[str, LoRALinear], base: str) -> dict:
+def config_of(model: Llama, layers: dict[str, LoRALinear], base: str) -> dict:
     """The `adapter_config.json` that describes these LoRA layers."""
     first = next(iter(layers.values()))
     settings = {(layer.rank, layer.alpha, layer.scaling) for layer in layers.values()}
@@ -86,7 +88,7 @@ def config_of(model: nn.Module, layers: dict[str, LoRALinear], base: str) -> dic
         raise UserError("a PEFT folder holds one rank, one alpha and a scaling of alpha / rank or "
                         f"alpha / sqrt(rank); the layers have (rank, alpha, scaling) {settings}")
     targets = sorted({name.rpartition(".")[2] for name in layers})
-    if matching(model, targets, {}) != set(layers):
+    if matching(model, targets, {}).keys() != layers.keys():
         targets = sorted(layers)  # not every layer of these kinds: give the full names
     return {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base,
@@ -96,7 +98,7 @@ def config_of(model: nn.Module, layers: dict[str, LoRALinear], base: str) -> dic
     }
 
 
-def load_adapter(model: nn.Module, path: str | Path) -> nn.Module:
+def load_adapter(model: Llama, path: str | Path) -> Llama:
     """Wrap the layers that the PEFT folder at `path` adapts; freeze the rest. Returns the model.
 
     The result computes what peft computes, or UserError says why it cannot: a setting outside
@@ -108,13 +110,13 @@ def load_adapter(model: nn.Module, path: str | Path) -> nn.Module:
         raise UserError(f"{folder}: the model carries an adapter already; load it on the bare base")
     config = read_adapter_config(folder / CONFIG)
     weights = weights_file(folder)
-    names = matching(model, config["target_modules"], config)
-    factors = read_factors(model, sorted(names), config["r"], weights)
+    linear = matching(model, config["target_modules"], config)
+    factors = read_factors(linear, config["r"], weights)
     rank, alpha, dropout = config["r"], config["lora_alpha"], config.get("lora_dropout") or 0.0
     scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     model.requires_grad_(False)
     for name, (a, b) in factors.items():
-        layer = LoRALinear(model.get_submodule(name), rank, alpha, dropout, scaling,
+        layer = LoRALinear(linear[name], rank, alpha, dropout, scaling,
                            torch.Generator())  # draws an A to be overwritten, not globally
         layer.lora_A.data.copy_(a)
         layer.lora_B.data.copy_(b)
@@ -135,35 +137,28 @@ def weights_file(folder: Path) -> Path:
     raise UserError(f"{folder}: neither {WEIGHTS[0]} nor {WEIGHTS[1]} is there")
 
 
-def read_factors(model: nn.Module, names: list[str], rank: int,
+def read_factors(linear: dict[str, nn.Linear | Int8Linear], rank: int,
                  weights: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """The checked fp32 matrices (A, B) of each named layer, and nothing else in the file."""
+    """The checked fp32 matrices (A, B) of each layer; the file may hold nothing else."""
     readers = open_tensors(weights)
     if not readers:
         raise UserError(f"{weights}: the adapter is empty; it was not saved properly")
-    keys = {name: [f"{PREFIX}{name}.lora_{side}.weight" for side in "AB"] for name in names}
-    bases = {name: readers.pop(key) for name in names
-             if (key := f"{PREFIX}{name}.base_layer.weight") in readers}
-    refuse_new_base(model, bases, weights)
+    for name, layer in linear.items():
+        # peft stores a copy of an adapted `lm_head` beside the adapter; it must be the base's own
+        copy = readers.pop(f"{PREFIX}{name}.base_layer.weight", None)
+        if copy and not torch.equal(copy().to(layer.weight), layer.weight):
+            raise UserError(f"{weights}: holds other base weights for {name} than this model's: it "
+                            "was trained on another base, or trained the base too")
+    keys = {name: [f"{PREFIX}{name}.lora_{side}.weight" for side in "AB"] for name in linear}
     same_names(readers, sum(keys.values(), []), str(weights),
                f"target_modules in {CONFIG} against the file")
     factors = {}
-    for name, pair in keys.items():
-        layer = model.get_submodule(name)
-        shapes = (rank, layer.in_features), (layer.out_features, rank)
-        factors[name] = tuple(checked(readers[key](), f"{weights}: {key}", shape).float()
-                              for key, shape in zip(pair, shapes))
+    for name, (key_a, key_b) in keys.items():
+        a = checked(readers[key_a](), f"{weights}: {key_a}", (rank, linear[name].in_features))
+        b = checked(readers[key_b](), f"{weights}: {key_b}", (linear[name].out_features, rank))
+        factors[name] = a.float(), b.float()
     refuse_useless(factors, str(weights))
     return factors
-
-
-def refuse_new_base(model: nn.Module, copies: dict, weights: Path) -> None:
-    """peft stores a copy of an adapted `lm_head` beside the adapter; it must be the base's own."""
-    for name, read in copies.items():
-        weight = model.get_submodule(name).weight
-        if not torch.equal(read().to(weight), weight):
-            raise UserError(f"{weights}: holds other base weights for {name} than this model's: it "
-                            "was trained on another base, or trained the base too")
 
 
 def read_adapter_config(file: Path) -> dict:
@@ -194,19 +189,18 @@ def read_adapter_config(file: Path) -> dict:
     return config
 
 
-def matching(model: nn.Module, targets: str | list[str], config: dict) -> set[str]:
-    """Names of the linear layers that `target_modules` means, by PEFT's rules.
+def matching(model: Llama, targets: str | list[str],
+             config: dict) -> dict[str, nn.Linear | Int8Linear]:
+    """The linear layers that `target_modules` means, by PEFT's rules, in the order of their names.
 
     A list names whole last parts of module names (`q_proj`, `self_attn.q_proj`); a string is a
     regular expression for the full name. `exclude_modules` takes away by the same rules, and
     `layers_to_transform` keeps some block numbers only. Raises UserError for a listed target
     that is no linear layer of the model.
     """
-    linear = {name for name, module in model.named_modules()
-              if isinstance(module, (nn.Linear, Int8Linear, LoRALinear))
-              and not name.endswith(".base")}
-    absent = [t for t in targets if not any(named(name, [t]) for name in linear)] \
-        if not isinstance(targets, str) else []
+    linear, absent = linear_layers(model), []
+    if not isinstance(targets, str):
+        absent = [t for t in targets if not any(named(name, [t]) for name in linear)]
     chosen = {name for name in linear if named(name, targets)}
     if excluded := config.get("exclude_modules"):
         chosen = {name for name in chosen if not named(name, excluded)}
@@ -221,7 +215,7 @@ def matching(model: nn.Module, targets: str | list[str], config: dict) -> set[st
     if "lm_head" in chosen and model.config.tie_embeddings:
         raise UserError("target_modules: lm_head shares its weight with the embedding in this "
                         "model, so it cannot be adapted alone")
-    return chosen
+    return {name: linear[name] for name in sorted(chosen)}
 
 
 def named(name: str, targets: str | list[str]) -> bool:
@@ -247,7 +241,7 @@ def refuse_useless(factors: dict[str, tuple[Tensor, Tensor]], where: str) -> Non
                         "has it been trained?")
 
 
-def average(folders: Sequence[str | Path], out: str | Path) -> None:
+def average(folders: Sequence[Path], out: Path) -> None:
     """Write the mean of the LoRA matrices of several adapters as a new PEFT folder, and of their
     value heads where all have one.
 
@@ -256,7 +250,6 @@ def average(folders: Sequence[str | Path], out: str | Path) -> None:
     each other, as those do of which one was trained further from the other. Raises UserError for
     adapters of other settings, names or shapes than the first one's, and for a full `out`.
     """
-    out, folders = Path(out), [Path(folder) for folder in folders]
     refuse_full(out)
     configs = [read_adapter_config(folder / CONFIG) for folder in folders]
     for folder, config in zip(folders, configs):
@@ -282,7 +275,7 @@ def average(folders: Sequence[str | Path], out: str | Path) -> None:
 
 def mean(files: Sequence[Path]) -> dict[str, Tensor]:
     """The mean, in fp32, of tensor files that hold the same names and shapes."""
-    sums = {}
+    sums: dict[str, Tensor] = {}
     for file in files:
         readers = open_tensors(file)
         same_names(readers, sums or readers, str(file), f"against {files[0]}")
@@ -300,7 +293,7 @@ def main(argv: list[str] | None = None) -> None:
     averaging.add_argument("adapters", nargs="+", help="PEFT folders; twice named counts twice")
     averaging.add_argument("--out", required=True, help="new folder for the mean")
     args = parser.parse_args(argv)
-    average(args.adapters, args.out)
+    average([Path(adapter) for adapter in args.adapters], Path(args.out))
     print(f"{args.out}: the mean of {', '.join(args.adapters)}")
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from goat.cli import parser_for, run
@@ -39,6 +39,8 @@ HF_FILES = ("model.safetensors", "model.safetensors.index.json",
             "pytorch_model.bin", "pytorch_model.bin.index.json")
 COPIED = (TOKENIZER, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
           "generation_config.json")  # what a merged model takes from its base
+# Older files, or their index alone, hold this table of each block, which follows from the config.
+IMPLIED = "rotary_emb.inv_freq"
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -52,11 +54,12 @@ def load_model(path: str | Path, *, dtype: torch.dtype | None = None,
     config, readers = open_model(Path(path))
     model = blank_model(config)
     shapes = {name: tuple(p.shape) for name, p in model.state_dict().items()}
+    spare_head = None
     if config.tie_embeddings:
         shapes.pop(HEAD)
-    spare_head = readers.pop(HEAD, None) if config.tie_embeddings else None
+        spare_head = readers.pop(HEAD, None)
     same_names(readers, shapes, str(path), "config.json or params.json against the files")
-    if spare_head is not None and not torch.equal(spare_head(), readers[EMBEDDING]()):
+    if spare_head and not torch.equal(spare_head(), readers[EMBEDDING]()):
         raise UserError(f"{path}: tie_word_embeddings is true, but {HEAD} differs from "
                         f"{EMBEDDING}: set it to false")
     if int8:
@@ -64,7 +67,14 @@ def load_model(path: str | Path, *, dtype: torch.dtype | None = None,
     for name, shape in shapes.items():
         tensor = checked(readers.pop(name)(), f"{path}: {name}", shape)
         dtype = dtype or tensor.dtype  # the first tensor is the embedding
-        place(model, name, tensor, dtype, device)
+        module = model.get_submodule(name.removesuffix(".weight"))
+        if isinstance(module, Int8Linear):
+            try:
+                module.store(tensor.to(device))
+            except UserError as error:
+                raise UserError(f"{name}: {error}")
+        else:  # a copy: the tensor may be a view of its file
+            module.weight = nn.Parameter(tensor.to(device=device, dtype=dtype, copy=True))
     if config.tie_embeddings:
         model.lm_head.weight = model.model.embed_tokens.weight
     return model.eval()
@@ -99,18 +109,6 @@ def blank_model(config: LlamaConfig) -> Llama:
     """The model on the meta device: every name, shape and layer, and no memory at all."""
     with torch.device("meta"), NoInit():
         return Llama(config)
-
-
-def place(model: Llama, name: str, tensor: Tensor, dtype: torch.dtype, device) -> None:
-    """Put a tensor that may be a view of its file into the model, as a copy."""
-    module = model.get_submodule(name.removesuffix(".weight"))
-    if isinstance(module, Int8Linear):
-        try:
-            module.store(tensor.to(device))
-        except UserError as error:
-            raise UserError(f"{name}: {error}")
-    else:
-        module.weight = nn.Parameter(tensor.to(device=device, dtype=dtype, copy=True))
 
 
 def open_model(folder: Path) -> tuple[LlamaConfig, Readers]:
@@ -154,15 +152,9 @@ def check_tokenizer(config: LlamaConfig, tokenizer) -> None:
               "the tokenizer's are used")
 
 
-def implied(name: str) -> bool:
-    """Older files, or their index alone, hold a table of rotary frequencies, which follows from
-    the config."""
-    return name.endswith("rotary_emb.inv_freq")
-
-
 def weights(file: Path) -> Readers:
     """The readers of a file's tensors, without what is implied."""
-    return {name: read for name, read in open_tensors(file).items() if not implied(name)}
+    return {name: read for name, read in open_tensors(file).items() if not name.endswith(IMPLIED)}
 
 
 def sharded(index: Path) -> Readers:
@@ -177,7 +169,7 @@ def sharded(index: Path) -> Readers:
             raise UserError(f"{index} names {shard}, which is not in the folder: copy it there")
         have = weights(file)
         same_names(have, [name for name, where in weight_map.items()
-                          if where == shard and not implied(name)],
+                          if where == shard and not name.endswith(IMPLIED)],
                    str(file), f"against {index.name}")
         readers |= have
     return readers
@@ -189,15 +181,13 @@ def hf_config(file: Path) -> LlamaConfig:
     Raises UserError for everything that this project's model does not compute.
     """
     raw = read_json(file)
-
     number = partial(positive, raw, file)
 
     def refuse(condition: bool, what: str):
         if condition:
             raise UserError(f"{file}: {what} is not supported: only plain LLaMA models are")
 
-    names = raw.get("architectures") or ["LlamaForCausalLM"]
-    # early conversions spelt it LLaMAForCausalLM
+    names = raw.get("architectures") or ["LlamaForCausalLM"]  # LLaMAFor… in early conversions
     refuse(str(names[0]).lower() != "llamaforcausallm", f"architecture {names[0]}")
     refuse(raw.get("model_type", "llama") != "llama", f"model_type {raw.get('model_type')!r}")
     refuse(raw.get("hidden_act", "silu") != "silu", f"hidden_act {raw.get('hidden_act')!r}")
@@ -209,18 +199,15 @@ def hf_config(file: Path) -> LlamaConfig:
     refuse(raw.get("head_dim") is None and dim % heads != 0, f"{heads} heads in {dim} dimensions")
     head_dim = number("head_dim", dim // heads)
     refuse(head_dim % 2 != 0, f"an odd head_dim ({head_dim})")
-    ids = {}
-    for key, default in (("bos_token_id", 1), ("eos_token_id", 2)):
-        value = raw.get(key, default)
-        ids[key] = value[0] if isinstance(value, list) and value else value
+    bos, eos = (found[0] if isinstance(found, list) and found else found
+                for found in (raw.get("bos_token_id", 1), raw.get("eos_token_id", 2)))
     return LlamaConfig(
         vocab_size=number("vocab_size", 32000), dim=dim,
         hidden_dim=number("intermediate_size", 11008), n_layers=number("num_hidden_layers", 32),
         n_heads=heads, n_kv_heads=kv_heads, head_dim=head_dim,
         norm_eps=number("rms_norm_eps", 1e-6, float), rope_theta=rope_theta(raw, file),
         max_positions=number("max_position_embeddings", raw.get("max_sequence_length") or 2048),
-        tie_embeddings=bool(raw.get("tie_word_embeddings")),
-        bos_id=ids["bos_token_id"], eos_id=ids["eos_token_id"])
+        tie_embeddings=bool(raw.get("tie_word_embeddings")), bos_id=bos, eos_id=eos)
 
 
 def rope_theta(raw: dict, file: Path) -> float:
@@ -255,7 +242,15 @@ def save_model(model: Llama, path: str | Path, tokenizer: Tokenizer | None = Non
     names = list(blank_model(config).state_dict())
     if config.tie_embeddings:
         names.remove(HEAD)
-    tensors = {name: plain_weight(model, name).to(dtype) for name in names}
+    tensors = {}
+    for name in names:
+        module = model.get_submodule(name.removesuffix(".weight"))
+        if isinstance(module, LoRALinear):
+            raise UserError("the adapter is not merged: call merge(model) before save_model, or "
+                            "save_adapter to keep it apart")
+        weight = (module.dequantised() if isinstance(module, Int8Linear)
+                  else model.get_parameter(name).detach())
+        tensors[name] = weight.to(dtype)
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(tensors, folder / HF_FILES[0])
     write_json({
@@ -273,15 +268,6 @@ def save_model(model: Llama, path: str | Path, tokenizer: Tokenizer | None = Non
         shutil.copyfile(tokenizer.path, folder / TOKENIZER)
 
 
-def plain_weight(model: Llama, name: str) -> Tensor:
-    """The tensor that a plain LLaMA would hold under this name."""
-    module = model.get_submodule(name.removesuffix(".weight"))
-    if isinstance(module, LoRALinear):
-        raise UserError("the adapter is not merged: call merge(model) before save_model, or "
-                        "save_adapter to keep it apart")
-    return module.dequantised() if isinstance(module, Int8Linear) else module.weight.detach()
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = parser_for("python -m goat.files.checkpoint", __doc__)
     merging = parser.add_subparsers(dest="command", required=True).add_parser(
@@ -293,7 +279,8 @@ def main(argv: list[str] | None = None) -> None:
     base, out = Path(args.base), Path(args.out)
     refuse_full(out)
     model = load_adapter(load_model(base), args.adapter)
-    save_model(merge(model), out)
+    merge(model)
+    save_model(model, out)
     for name in COPIED:
         if (base / name).is_file():
             shutil.copyfile(base / name, out / name)

@@ -66,46 +66,35 @@ def open_meta(folder: Path) -> tuple[LlamaConfig, Readers]:
 
     readers: Readers = {}
     for name in shards[0]:
-        hf_name, dim = renamed(name, files[0])
+        block = re.fullmatch(r"(layers\.\d+\.)(.+)", name)
+        start, own, table = (f"model.{block[1]}", block[2], LAYER) if block else ("", name, TENSORS)
+        if own not in table:
+            raise UserError(f"{files[0]}: unexpected tensor {name}: not a LLaMA of Meta's")
+        hf_name, dim = table[own]
         if name == "tok_embeddings.weight" and shards[0][name]().size(0) < rows:
             dim = 0  # Llama 3 cuts the vocabulary, LLaMA-1 and -2 cut the width
         heads = {"q_proj": config.n_heads, "k_proj": config.n_kv_heads}.get(hf_name.split(".")[-2])
         parts = [shard[name] for shard in shards]
-        readers[hf_name] = partial(assembled, folder / name, parts, dim, heads)
+        readers[start + hf_name] = partial(assembled, folder / name, parts, dim, heads)
     return config, readers
 
 
-def renamed(name: str, file: Path) -> tuple[str, int | None]:
-    """The HF name of a Meta tensor, and the dimension along which its shards are joined."""
-    block = re.fullmatch(r"layers\.(\d+)\.(.+)", name)
-    if block and block[2] in LAYER:
-        hf_name, dim = LAYER[block[2]]
-        return f"model.layers.{block[1]}.{hf_name}", dim
-    if name not in TENSORS:
-        raise UserError(f"{file}: unexpected tensor {name}: not a LLaMA of Meta's")
-    return TENSORS[name]
-
-
 def assembled(name: Path, parts: list, dim: int | None, heads: int | None) -> Tensor:
-    """Read one tensor's shards, join them, and bring rotated rows into HF's order."""
-    return half_split(joined(name, parts, dim), heads)
-
-
-def joined(name: Path, parts: list, dim: int | None) -> Tensor:
-    """One tensor from its shards: joined along `dim`, or the one that all of them hold."""
+    """One tensor from its shards, joined along `dim` or the one that all of them hold, with
+    rotated rows in HF's order."""
     tensors = [read() for read in parts]
+    whole = tensors[0]
     if dim is REPLICATED:
-        if not all(torch.equal(tensors[0], other) for other in tensors[1:]):
+        if not all(torch.equal(whole, other) for other in tensors[1:]):
             raise UserError(f"{name}: the shards hold different values, but should hold the same: "
                             "are they all of one model?")
-        return tensors[0]
-    if len(tensors) == 1:
-        return tensors[0]
-    if len({(t.dim(), t.dtype, t.shape[1 - dim]) for t in tensors}) > 1:
-        shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
-        raise UserError(f"{name}: shards of shapes {shapes} cannot be joined: are they all of one "
-                        "model?")
-    return torch.cat(tensors, dim)
+    elif len(tensors) > 1:
+        if len({(t.dim(), t.dtype, t.shape[1 - dim]) for t in tensors}) > 1:
+            shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
+            raise UserError(f"{name}: shards of shapes {shapes} cannot be joined: are they all of "
+                            "one model?")
+        whole = torch.cat(tensors, dim)
+    return half_split(whole, heads)
 
 
 def half_split(weight: Tensor, heads: int | None) -> Tensor:
@@ -121,7 +110,6 @@ def meta_config(file: Path, vocab_size: int) -> LlamaConfig:
     """Read `params.json`. `vocab_size` is the number of output rows, which the file may leave out
     (-1: "ask the tokenizer")."""
     raw = read_json(file)
-
     number = partial(positive, raw, file)
     unknown = sorted(key for key, value in raw.items() if key not in PARAMS and value)
     if unknown:

@@ -3,7 +3,7 @@
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 
 _function: Callable  # of this worker process
 
@@ -19,7 +19,7 @@ def ordered_map(function: Callable, items: Iterable, workers: int) -> Iterator:
         yield from map(function, items)
         return
     with ProcessPoolExecutor(workers, initializer=_start, initargs=(function,)) as pool:
-        waiting = deque()
+        waiting: deque[Future] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(_apply, item))

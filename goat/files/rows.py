@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -37,18 +37,23 @@ def open_text(path: str | os.PathLike) -> TextIO:
     return open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n")
 
 
-class RowTexts(NamedTuple):
-    """The rows of a file as JSON texts, not parsed yet."""
-
-    unit: str  # what they are counted in: "line" of JSON lines, "row" of a JSON list
-    numbered: Iterator[tuple[int, str]]
-
-
-def row_texts(path: str | os.PathLike) -> RowTexts:
-    """The numbered JSON texts in a file of JSON lines or a JSON list; empty lines are left out."""
+def _first_character(path: str | os.PathLike) -> str:
+    """The first character of a file, white space aside; "" if it is empty."""
     with open_text(path) as file:
-        is_list = file.read(4096).lstrip().startswith("[")
-    return RowTexts("row", _elements(path)) if is_list else RowTexts("line", _lines(path))
+        return file.read(4096).lstrip()[:1]
+
+
+def is_json(path: str | os.PathLike) -> bool:
+    """Whether a file holds rows in JSON, by its first character."""
+    return _first_character(path) in ("{", "[")
+
+
+def row_texts(path: str | os.PathLike) -> tuple[str, Iterator[tuple[int, str]]]:
+    """(what rows are counted in, the numbered JSON texts of the rows) of a file of JSON lines,
+    empty ones left out ("line"), or of a JSON list ("row")."""
+    if _first_character(path) == "[":
+        return "row", _elements(path)
+    return "line", _lines(path)
 
 
 def _lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
@@ -68,7 +73,9 @@ def _elements(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
         while more := file.read(1 << 20):
             text, at = text + more, 0
             while True:
-                at = between.match(text, at).end()
+                gap = between.match(text, at)
+                assert gap  # nothing at all is a match too
+                at = gap.end()
                 try:
                     _, end = decoder.raw_decode(text, at)
                 except json.JSONDecodeError:
@@ -108,8 +115,8 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
         try:
             row = parse_row(text)
         except UserError as error:
-            row = _whole_object(path) if (unit, number) == ("line", 1) else None
-            if row is None:
+            row = _whole_object(path) if (unit, number) == ("line", 1) else {}
+            if not row:
                 raise UserError(f"{path}, {unit} {number}: {error}")
         if isinstance(row.get("examples"), list):  # a BIG-bench task, on one line or on many
             for count, example in enumerate(row["examples"], 1):
@@ -120,14 +127,14 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
         yield f"{path}, {unit} {number}", row
 
 
-def _whole_object(path: str | os.PathLike) -> dict | None:
-    """The object of a BIG-bench task that is spread over all lines of a file; else None."""
+def _whole_object(path: str | os.PathLike) -> dict:
+    """The object of a BIG-bench task that is spread over all lines of a file; else an empty one."""
     with open_text(path) as file:
         try:
             whole = json.load(file)
         except ValueError:
-            return None
-    return whole if isinstance(whole, dict) and "examples" in whole else None
+            return {}
+    return whole if isinstance(whole, dict) and "examples" in whole else {}
 
 
 def check_texts(row: dict, where: str, *names: str) -> None:
@@ -139,12 +146,6 @@ def check_texts(row: dict, where: str, *names: str) -> None:
         if not text.isascii() and _SURROGATE.search(text):
             raise UserError(f"{where}the field {name!r} holds half of a surrogate pair, which is "
                             "not text that can be written in UTF-8")
-
-
-def is_json(path: str | os.PathLike) -> bool:
-    """Whether a file holds rows in JSON, by its first character."""
-    with open_text(path) as file:
-        return file.read(4096).lstrip()[:1] in ("{", "[")
 
 
 def read_pairs(path: str | os.PathLike) -> list[tuple[str, str, str]]:
@@ -207,15 +208,13 @@ class Report:
 
 def block_report(rows_of: dict[str, list[int]], lines: list[str], lengths: list[int]) -> Report:
     """The report of one block: `rows_of` has the numbers of each task's rows."""
-    report = Report()
-    for task, rows in rows_of.items():
-        own = [lengths[i] for i in rows]
-        report.tasks[task] = Summary(len(rows), sum(own), max(own), [lines[i] for i in rows[:SAMPLES]])
-    return report
+    return Report({task: Summary(len(rows), sum(lengths[i] for i in rows),
+                                 max(lengths[i] for i in rows), [lines[i] for i in rows[:SAMPLES]])
+                   for task, rows in rows_of.items()})
 
 
 @contextmanager
-def writing(path: str | os.PathLike) -> Iterator[Callable[[bytes], None]]:
+def writing(path: str | os.PathLike) -> Iterator[Callable[[bytes], object]]:
     """Gives a function that appends JSON lines, each with its newline; the file takes its name
     only when all has been written. "-" is standard output. UserError where it cannot be written."""
     if str(path) == "-":

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from goat.errors import UserError
-from goat.files.atomic import replacing
+from goat.files.atomic import replacing, write_text
 
 Readers = dict[str, Callable[[], Tensor]]
 DAMAGE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError,
@@ -43,7 +43,8 @@ def no_number(word: str):
     raise ValueError(f"{word} is no number")
 
 
-def positive(content: dict, file: Path, key: str, default=None, kind: type = int):
+def positive(content: dict, file: Path, key: str, default=None,
+             kind: type[int] | type[float] = int):
     """The positive number under `key`, or `default` if the key is absent or null."""
     value = content.get(key)
     value = default if value is None else value
@@ -63,7 +64,8 @@ def open_tensors(file: Path) -> Readers:
     if file.suffix == ".safetensors":
         try:
             handle = safe_open(file, framework="pt")
-            return {name: partial(read_slice, handle, file, name) for name in handle.keys()}
+            return {name: partial(read_slice, handle, file, name)
+                    for name in handle.keys()}  # noqa: SIM118  # it is no dictionary
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file}: cut short or damaged ({error}); copy or download it again")
     try:
@@ -107,8 +109,7 @@ def same_names(have, want, where: str, hint: str) -> None:
 
 
 def write_json(content: dict, file: Path) -> None:
-    with replacing(file) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(content, indent=2) + "\n")
 
 
 def write_tensors(tensors: dict[str, Tensor], file: Path) -> None:

@@ -39,13 +39,9 @@ class Search:
                  for value, token in zip(values[beam].tolist(), tokens[beam].tolist())]
         found.sort(key=lambda candidate: -candidate[0])
         length = len(self.rows[0].new) + 1
-        going_on = []
-        for rank, (score, beam, token) in enumerate(found[:2 * k]):
-            if token != eos:
-                going_on.append((score, beam, token))
-            elif rank < k:
-                self.ended.append((score / length, self.rows[beam].new))
-        going_on = going_on[:k]
+        self.ended += [(score / length, self.rows[beam].new)
+                       for score, beam, token in found[:k] if token == eos]
+        going_on = [candidate for candidate in found if candidate[2] != eos][:k]
         before = [row.new for row in self.rows]
         for row, (_, beam, token) in zip(self.rows, going_on):
             row.new, row.pending = before[beam] + [token], [token]
@@ -87,7 +83,7 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
                     read = [row.pending if row else [0] for row in batch.rows]
                     logits = batch.step(read)[:, 0]  # (B, V)
                     logits = logits[[place for s in fresh for place in s.places]]
-                advance(batch, fresh, logits, beams, tokenizer.eos_id)
+                advance(batch, fresh, logits, tokenizer.eos_id)
             for search in [s for s in fresh if s.done()]:
                 searches.remove(search)
                 for place in search.places:
@@ -97,22 +93,15 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
                 yield answer
 
 
-def advance(batch: DecodingBatch, searches: list[Search], logits: Tensor, beams: int, eos: int) -> None:
+def advance(batch: DecodingBatch, searches: list[Search], logits: Tensor, eos: int) -> None:
     """One step of some searches: new beams, each with the cache of the beam it goes on from."""
+    beams, span = len(searches[0].rows), batch.cache.span
     values, tokens = logits.float().log_softmax(-1).topk(min(2 * beams, logits.size(-1)))
-    places = [place for s in searches for place in s.places]
-    parents = [s.places[beam] for s, v, t in zip(searches, values.split(beams),
-                                                 tokens.split(beams))
-               for beam in s.advance(v, t, eos)]
-    move(batch, parents, places)
-
-
-def move(batch: DecodingBatch, parents: list[int], places: list[int]) -> None:
-    """Copy the cache of each beam's parent into its place, where that is another place."""
-    moves = [(a, b) for a, b in zip(parents, places) if a != b]
-    if not moves:
-        return
-    source, target = (batch.tensor(list(side)) for side in zip(*moves))
-    span = batch.cache.span
-    for held in batch.cache.keys + batch.cache.values:
-        held[target, :, :span] = held[source, :, :span]  # the right side is a copy first
+    moves = [(search.places[parent], place)
+             for search, v, t in zip(searches, values.split(beams), tokens.split(beams))
+             for parent, place in zip(search.advance(v, t, eos), search.places)
+             if search.places[parent] != place]
+    if moves:
+        source, target = (batch.tensor(list(side)) for side in zip(*moves))
+        for held in batch.cache.keys + batch.cache.values:
+            held[target, :, :span] = held[source, :, :span]  # the right side is a copy first

@@ -17,7 +17,7 @@ lookup decoding"). Dropping costs nothing: the slots of wrong guesses are simply
 Tokens that are known, as an interpreter's output is, are read in the same way, without a guess.
 
 `generate` is greedy unless a temperature is given. In fp32 it gives token for token what
-transformers' `generate` gives (tests/test_generate.py). Beam search is in beam.py.
+transformers' `generate` gives (tests/llama/test_generate.py). Beam search is in beam.py.
 """
 
 import sys
@@ -32,7 +32,7 @@ from tqdm import tqdm
 from goat.errors import UserError
 from goat.llama.model import KVCache, Llama, LlamaConfig
 from goat.llama.padding import round_up
-from goat.llama.sampling import Lookup, Row, Sampling
+from goat.llama.sampling import Row, Sampling
 
 PREFILL_STEP = 8  # prompt lengths are rounded up to a multiple of this
 SLOT_STEP = 32  # and so is the number of cache slots
@@ -53,7 +53,7 @@ class DecodingBatch:
     def new_cache(self, rows: int, slots: int) -> KVCache:
         return KVCache(self.model.config, rows, slots, device=self.device, dtype=self.dtype)
 
-    def tensor(self, ids: list[list[int]]) -> Tensor:
+    def tensor(self, ids: list[int] | list[list[int]]) -> Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self.device)
 
     def free(self) -> list[int]:
@@ -223,19 +223,21 @@ def decode(model: Llama, tokenizer, waiting: deque[Row], batch_size: int, sampli
     size = min(batch_size, len(waiting), most_rows(model, waiting))
     group = max(1, size // 8)
     batch = DecodingBatch(model, size)
+    fresh: list[Row | None]  # the rows that read in a step
     with evaluating(model):
         while waiting or any(batch.rows):
             count = min(group, len(waiting), len(batch.rows))
             with torch.inference_mode():
                 if waiting and len(batch.free()) >= count:
-                    fresh = [waiting.popleft() for _ in range(count)]
-                    reading = [row.ids[-1:] for row in fresh]
-                    logits = batch.admit(fresh, group)[:, None]  # (count, 1, V)
+                    newcomers = [waiting.popleft() for _ in range(count)]
+                    fresh, reading = [*newcomers], [row.ids[-1:] for row in newcomers]
+                    logits = batch.admit(newcomers, group)[:, None]  # (count, 1, V)
                 else:
                     if not waiting:
                         batch.shrink()
                     fresh = batch.rows
-                    reading = next_reading(fresh)
+                    most = 1 + min(GUESSES, max(1, TOKENS_PER_STEP // len(fresh) - 1))
+                    reading = [row.reading(most) if row else [0] * most for row in fresh]
                     logits = batch.step(reading)
                 chosen = sampling.choose(logits, fresh)
             for row, tokens, read in zip(fresh, chosen, reading):
@@ -246,16 +248,6 @@ def decode(model: Llama, tokenizer, waiting: deque[Row], batch_size: int, sampli
                     yield row
                     if row.text is not None:
                         batch.rows[place] = None
-
-
-def next_reading(rows: list[Row | None]) -> list[list[int]]:
-    """The same number of tokens for each row: its pending ones, and guesses behind them."""
-    count = 1 + min(GUESSES, max(1, TOKENS_PER_STEP // len(rows) - 1))
-    for row in rows:
-        if row and row.lookup is None:
-            row.lookup = Lookup(row.ids + row.new)
-    return [(row.pending + row.lookup.guess(max(0, count - len(row.pending))))[:count] if row
-            else [0] * count for row in rows]
 
 
 def take(row: Row, chosen: list[int], read: list[int], tokenizer, stop: tuple[str, ...]) -> None:
@@ -279,7 +271,8 @@ def generate(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 
     A continuation ends at EOS (not part of it), with one of the strings in `stop` (the last part
     of it), after `max_new_tokens`, or where the model's context ends. `temperature`, `top_p` and
     `seed` choose at random instead of greedily, see `Sampling`; `samples` = n returns n
-    continuations of each prompt, one after another. `progress` shows a bar in problems/s.
+    continuations of each prompt, one after another. `progress` shows a bar in problems/s. Raises
+    UserError for a prompt that fills the model's context and for numbers that make no sense.
     """
     samples = options.get("samples", 1)
     texts = [""] * (len(prompts) * samples)

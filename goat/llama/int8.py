@@ -49,20 +49,15 @@ def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
     return q.to(torch.int8), scale
 
 
-def weight_only(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """x (s Q)^T with the scale on the output. (..., in) -> (..., out)."""
-    if x.dtype == torch.float16:
-        return F.linear(x, weight.to(x.dtype).mul_(scale[:, None]))
-    return F.linear(x, weight.to(x.dtype)).mul_(scale)
-
-
 class Int8Product(torch.autograd.Function):
-    """y = x (s Q)^T with a frozen Q."""
+    """y = x (s Q)^T with a frozen Q, the scale on the output. (..., in) -> (..., out)."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(weight, scale)  # the layer's own buffers: no new memory
-        return weight_only(x, weight, scale)
+        if x.dtype == torch.float16:
+            return F.linear(x, weight.to(x.dtype).mul_(scale[:, None]))
+        return F.linear(x, weight.to(x.dtype)).mul_(scale)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -80,8 +75,11 @@ def input_gradient(grad: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
 class Int8Linear(nn.Module):
     """A frozen linear layer without bias, its weight in int8. (..., in) -> (..., out).
 
-    Buffers: `weight` int8 (out, in) and `scale` fp32 (out,), empty until `store`.
+    Its buffers are empty until `store`.
     """
+
+    weight: Tensor  # int8 (out, in)
+    scale: Tensor  # fp32 (out,)
 
     def __init__(self, in_features: int, out_features: int, device=None):
         super().__init__()
@@ -131,9 +129,8 @@ def to_int8(model: nn.Module, skip: tuple[str, ...] = ("lm_head",)) -> nn.Module
     The head keeps its 16 bits: it is small, and its errors go straight into the answer. On the
     meta device the new layers are left empty, to be filled by `store` while a file is read.
     """
-    linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    for name, linear in linears.items():
-        if name in skip:
+    for name, linear in list(model.named_modules()):
+        if not isinstance(linear, nn.Linear) or name in skip:
             continue
         device = linear.weight.device
         layer = Int8Linear(linear.in_features, linear.out_features, device).train(linear.training)

@@ -104,35 +104,34 @@ class LoRALinear(nn.Module):
     `Int8Linear`.
     """
 
-    def __init__(self, base: nn.Module, rank: int, alpha: float, dropout: float = 0.0,
+    def __init__(self, base: nn.Linear | Int8Linear, rank: int, alpha: float, dropout: float = 0.0,
                  scaling: float | None = None, generator: torch.Generator | None = None):
         super().__init__()
-        device = base.weight.device
         self.base = base.requires_grad_(False)
         self.rank, self.alpha, self.dropout = rank, alpha, dropout
         self.scaling = alpha / rank if scaling is None else scaling
         self.lora_A = nn.Parameter(torch.empty(rank, base.in_features))
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5), generator=generator)
-        self.to(device)
+        self.to(base.weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.together(x, [self])[0]
 
     @staticmethod
     def together(x: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
-        """The outputs of layers that read the same input, LoRA or not: it is dropped out once."""
+        """The outputs of layers that read the same input, which is dropped out once. At least one
+        of them has LoRA."""
         outputs = [getattr(layer, "base", layer)(x) for layer in layers]
         learning = [i for i, layer in enumerate(layers) if isinstance(layer, LoRALinear)]
-        if learning:
-            some = [layers[i] for i in learning]
-            dropout = some[0].dropout if some[0].training else 0.0
-            added = LoRAProducts.apply(x, dropout, [layer.scaling for layer in some],
-                                       *(outputs[i] for i in learning),
-                                       *(layer.lora_A for layer in some),
-                                       *(layer.lora_B for layer in some))
-            for i, output in zip(learning, added):
-                outputs[i] = output
+        some = [layers[i] for i in learning]
+        dropout = some[0].dropout if some[0].training else 0.0
+        added = LoRAProducts.apply(x, dropout, [layer.scaling for layer in some],
+                                   *(outputs[i] for i in learning),
+                                   *(layer.lora_A for layer in some),
+                                   *(layer.lora_B for layer in some))
+        for i, output in zip(learning, added):
+            outputs[i] = output
         return outputs
 
     def delta(self) -> Tensor:
@@ -143,6 +142,12 @@ class LoRALinear(nn.Module):
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     """Every LoRA layer of the model by its module name."""
     return {name: m for name, m in model.named_modules() if isinstance(m, LoRALinear)}
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Linear | Int8Linear]:
+    """Every linear layer by its module name; under the name of a LoRA layer stands its base."""
+    return {name.removesuffix(".base"): m for name, m in model.named_modules()
+            if isinstance(m, (nn.Linear, Int8Linear))}
 
 
 def add_lora(model: nn.Module, rank: int = 64, alpha: float | None = None, dropout: float = 0.05,
@@ -161,20 +166,19 @@ def add_lora(model: nn.Module, rank: int = 64, alpha: float | None = None, dropo
         raise UserError(f"LoRA dropout must be in [0, 1), not {dropout}: see --lora-dropout")
     if lora_layers(model):
         raise UserError("the model carries LoRA layers already: merge them or load the bare base")
-    found = {name: m for name, m in model.named_modules()
-             if isinstance(m, (nn.Linear, Int8Linear)) and name.rpartition(".")[2] in targets}
-    known = sorted({name.rpartition(".")[2] for name, m in model.named_modules()
-                    if isinstance(m, (nn.Linear, Int8Linear))})
-    unknown = sorted(set(targets) - set(known))
+    linear = linear_layers(model)
+    known = {name.rpartition(".")[2] for name in linear}
+    unknown = sorted(set(targets) - known)
     if unknown or not targets:
         raise UserError(f"LoRA target {', '.join(unknown) or '(none)'} is no linear layer of this "
-                        f"model; choose from {', '.join(known)}")
+                        f"model; choose from {', '.join(sorted(known))}")
     model.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     alpha = rank if alpha is None else alpha
-    for name, linear in found.items():
-        layer = LoRALinear(linear, rank, alpha, dropout, scaling, generator)
-        model.set_submodule(name, layer.train(model.training))
+    for name, base in linear.items():
+        if name.rpartition(".")[2] in targets:
+            layer = LoRALinear(base, rank, alpha, dropout, scaling, generator)
+            model.set_submodule(name, layer.train(model.training))
     return model
 
 
@@ -188,11 +192,11 @@ def merge(model: nn.Module) -> nn.Module:
     """
     widened, wide = 0, next(model.parameters()).dtype  # of the embedding
     for name, layer in lora_layers(model).items():
-        weight, dtype = layer.base.weight, layer.base.weight.dtype
-        if isinstance(layer.base, Int8Linear):
-            weight, dtype, widened = layer.base.dequantised(), wide, widened + 1
-        out_features, in_features = weight.shape
-        linear = nn.Linear(in_features, out_features, bias=False, device="meta")
+        base, dtype = layer.base, layer.base.weight.dtype
+        weight: Tensor = base.weight
+        if isinstance(base, Int8Linear):
+            weight, dtype, widened = base.dequantised(), wide, widened + 1
+        linear = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
         merged = (weight.float() + layer.delta()).to(dtype)
         linear.weight = nn.Parameter(merged, requires_grad=False)
         model.set_submodule(name, linear)

@@ -105,38 +105,27 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     K, S = k.size(1), k.size(2)
     if mask is None:
         mask = causal_mask(T, q.device, q.dtype)
-    bias = mask[:, None].expand(B, K, T, S)  # (B, K, T, S), no copy
-    if groups > 1:  # the queries of one group stand one after another along T
-        bias = bias.repeat(1, 1, groups, 1)
+    # the queries of one group stand one after another along T
+    bias = mask[:, None, None].expand(B, K, groups, T, S).reshape(B * K, groups * T, S)
     q = q.reshape(B * K, groups * T, D)
     k, v = k.reshape(B * K, S, D), v.reshape(B * K, S, D)
-    bias = bias.reshape(B * K, groups * T, S)
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=D ** -0.5)
     return torch.bmm(scores.softmax(dim=-1), v).view(B, H, T, D)
 
 
 def causal_mask(length: int, device, dtype) -> Tensor:
     """(1, T, T): 0 on and below the diagonal, -inf above it."""
-    full = torch.full((1, length, length), float("-inf"), device=device, dtype=dtype)
-    return full.triu(diagonal=1)
+    return torch.full((1, length, length), float("-inf"), device=device, dtype=dtype).triu(1)
 
 
-def products(module: nn.Module, names: tuple[str, ...], x: Tensor) -> Sequence[Tensor]:
-    """The named layers of one input: one product where `Llama.join` has joined them, and shared
-    work where they have a method `together` for it, as LoRA's layers do."""
-    joined = module.__dict__.get("joined")
-    if joined is not None:
-        return F.linear(x, joined).split([getattr(module, n).out_features for n in names], dim=-1)
-    layers = [getattr(module, name) for name in names]
+def products(module: "Attention | MLP", x: Tensor) -> Sequence[Tensor]:
+    """The layers that read the module's input x: one product where `Llama.join` has joined them,
+    and shared work where they have a method `together` for it, as LoRA's layers do."""
+    layers = [getattr(module, name) for name in module.READERS]
+    if "joined" in module.__dict__:
+        return F.linear(x, module.joined).split([layer.out_features for layer in layers], dim=-1)
     together = next((layer.together for layer in layers if hasattr(layer, "together")), None)
     return together(x, layers) if together else [layer(x) for layer in layers]
-
-
-def split_heads(x: Tensor, heads: int, packed: Packed | None) -> Tensor:
-    """(B, T, heads * D), or (N, heads * D) if `packed`, -> (B, heads, T, D)."""
-    if packed is not None:
-        return packed.spread(x, heads)
-    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def picked(x: Tensor, scored: Tensor | None) -> Tensor:
@@ -145,9 +134,11 @@ def picked(x: Tensor, scored: Tensor | None) -> Tensor:
 
 
 class Attention(nn.Module):
+    READERS = ("q_proj", "k_proj", "v_proj")  # the layers that read its input
+    joined: Tensor  # their weights, once `Llama.join` has joined them
+
     def __init__(self, config: LlamaConfig):
         super().__init__()
-        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
         self.head_dim = config.head_dim
         self.q_proj = nn.Linear(config.dim, config.n_heads * config.head_dim, bias=False)
         self.k_proj = nn.Linear(config.dim, config.n_kv_heads * config.head_dim, bias=False)
@@ -160,9 +151,11 @@ class Attention(nn.Module):
 
         `store`, if given, keeps k and v and returns all cached ones.
         """
-        q, k, v = products(self, ("q_proj", "k_proj", "v_proj"), x)
-        q, k, v = (split_heads(t, n, packed) for t, n in
-                   ((q, self.n_heads), (k, self.n_kv_heads), (v, self.n_kv_heads)))
+        if packed is None:  # (B, T, heads * D), or packed (N, heads * D), -> (B, heads, T, D)
+            q, k, v = (y.view(*y.shape[:2], -1, self.head_dim).transpose(1, 2)
+                       for y in products(self, x))
+        else:
+            q, k, v = (packed.spread(y, y.size(-1) // self.head_dim) for y in products(self, x))
         q, k = rotate(q, *rotary), rotate(k, *rotary)
         if store is not None:
             k, v = store(k, v)  # (B, K, S, D)
@@ -174,6 +167,9 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """SwiGLU: down(silu(gate(x)) * up(x)). (..., C) -> (..., C)."""
 
+    READERS = ("gate_proj", "up_proj")  # as in Attention
+    joined: Tensor
+
     def __init__(self, config: LlamaConfig):
         super().__init__()
         self.gate_proj = nn.Linear(config.dim, config.hidden_dim, bias=False)
@@ -181,7 +177,7 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.hidden_dim, config.dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = products(self, ("gate_proj", "up_proj"), x)
+        gate, up = products(self, x)
         return self.down_proj(F.silu(gate) * up)
 
 
@@ -237,18 +233,18 @@ class Llama(nn.Module):
         """
         config, packed = self.config, None
         if computed is not None:
-            packed = Packed(tuple(tokens.shape), computed, {config.n_heads, config.n_kv_heads})
+            packed = Packed(tokens.shape, computed, {config.n_heads, config.n_kv_heads})
         x = self.model.embed_tokens(tokens if computed is None else tokens.flatten()[computed])
         if positions is None:
             positions = torch.arange(tokens.size(1), device=tokens.device)[None]  # (1, T)
         rotary = rotary_angles(positions, config.head_dim, config.rope_theta, x.dtype)
+        mask: Tensor | None = None  # one for all layers; a GPU's fused kernel needs none
         if cache is not None:
             seen = torch.arange(cache.span, device=x.device) <= positions[:, :, None]  # (B, T, S)
             mask = torch.zeros(seen.shape, dtype=x.dtype, device=x.device)
             mask.masked_fill_(~seen, float("-inf"))
-        else:  # made once for all layers; a GPU's fused kernel needs none
-            on_cpu = x.device.type == "cpu"
-            mask = causal_mask(tokens.size(1), x.device, x.dtype) if on_cpu else None
+        elif x.device.type == "cpu":
+            mask = causal_mask(tokens.size(1), x.device, x.dtype)
         for i, block in enumerate(self.model.layers):
             store = None if cache is None else partial(cache.update, i, positions)
             rest = rotary, mask, store, packed, scored if i == config.n_layers - 1 else None
@@ -266,15 +262,15 @@ class Llama(nn.Module):
         The layers' weights become views of the joined ones, so this takes no more memory. It is
         the last thing to do with a model: to move or wrap it after would part them again.
         """
-        for block in self.model.layers:
-            for module, names in ((block.self_attn, ("q_proj", "k_proj", "v_proj")),
-                                  (block.mlp, ("gate_proj", "up_proj"))):
-                layers = [getattr(module, name) for name in names]
-                if all(type(layer) is nn.Linear for layer in layers):
-                    module.joined = torch.cat([layer.weight for layer in layers])
-                    parts = module.joined.split([layer.out_features for layer in layers])
-                    for layer, part in zip(layers, parts):
-                        layer.weight.data = part
+        for module in self.modules():
+            if not isinstance(module, (Attention, MLP)):
+                continue
+            layers = [getattr(module, name) for name in module.READERS]
+            if all(type(layer) is nn.Linear for layer in layers):
+                module.joined = torch.cat([layer.weight for layer in layers])
+                parts = module.joined.split([layer.out_features for layer in layers])
+                for layer, part in zip(layers, parts):
+                    layer.weight.data = part
         return self
 
     @torch.no_grad()

@@ -94,7 +94,7 @@ class Packed:
     """N tokens of a batch of shape (B, T), which stand at the places `at` (N,) of the flattened
     batch. `heads` are the numbers of heads that attention may ask for."""
 
-    def __init__(self, shape: tuple[int, int], at: Tensor, heads: set[int]):
+    def __init__(self, shape: tuple[int, ...], at: Tensor, heads: set[int]):
         self.shape, (B, T) = shape, shape
         number = at.new_zeros(B * T)  # of the token at each place; where none is, any will do
         number[at] = torch.arange(len(at), device=at.device)

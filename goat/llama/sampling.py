@@ -52,6 +52,11 @@ class Row:
         """The place of the next token to be read."""
         return len(self.ids) + len(self.new) - len(self.pending)
 
+    def reading(self, count: int) -> list[int]:
+        """The next `count` tokens to be read: the pending ones, and guesses behind them."""
+        self.lookup = self.lookup or Lookup(self.ids + self.new)
+        return (self.pending + self.lookup.guess(max(0, count - len(self.pending))))[:count]
+
     def go_on(self, prompt: str, ids: list[int], limit: int) -> bool:
         """Turn a finished row into one that continues `prompt`, whose tokens are `ids`.
 
@@ -112,6 +117,7 @@ class Sampling:
         draws = torch.zeros(logits.shape[:2])  # (B, T)
         for i, row in enumerate(rows):
             if row:
+                assert row.uniforms is not None  # drawn where the temperature is not 0
                 first = max(0, len(row.pending) - 1)  # behind the last pending token
                 some = row.uniforms[len(row.new):][:max(0, length - first)]
                 draws[i, first:first + len(some)] = some

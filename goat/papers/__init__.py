@@ -7,6 +7,8 @@ the judgement of an answer, are methods there. A new paper is a new room and a l
 What papers share stands here too: the prompt, `Question`, `Check` and `Verdict`.
 """
 
+# ruff: noqa: B027  (what a paper may leave out does nothing here, and is not abstract)
+
 import importlib
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser, Namespace
@@ -15,16 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from goat.errors import UserError
+from goat.files.rows import Report, Row
 
 if TYPE_CHECKING:
-    from goat.files.rows import Report, Row
     from goat.papers.word_problems.loss_mask import LossMask
 
 Operands = tuple[int, str, int]  # (397, "*", 4429)
 WORDINGS = ("seen", "held out", "bare", "BIG-bench")  # BIG-bench's own is among those seen
 MAX_DIGITS = 2000  # of one number: Python refuses to read or write integers of over 4300 digits
-
-# ------------------------------------------------------------------------------------ the prompt
 
 
 def prompt(instruction: str) -> str:
@@ -38,17 +38,11 @@ def row_prompt(row: Mapping[str, str]) -> str:
     return prompt(row["instruction"]) if row["instruction"] else row["input"]
 
 
-# ------------------------------------------------------------------------ questions and verdicts
-
-
 @dataclass(frozen=True)
 class Question:
-    """One question of a suite or of a file.
-
-    `wording` says how it is asked: one of WORDINGS ("seen" and "held out" are of the training rows)
-    or, from a file, "given". `operands` is (a, op, b) where the question is arithmetic; op is one
-    of + - * / %.
-    """
+    """One question of a suite or of a file. `wording` says how it is asked: one of WORDINGS ("seen"
+    and "held out" are of the training rows) or, from a file, "given". `operands` is (a, op, b)
+    where the question is arithmetic; op is one of + - * / %."""
 
     suite: str
     cell: str  # the kind of question: results are counted by suite and cell
@@ -62,7 +56,6 @@ class Question:
 
     @property
     def prompt(self) -> str:
-        """What the model reads before its answer."""
         return row_prompt({"instruction": self.instruction, "input": self.input})
 
     def working(self, output: str) -> str:
@@ -101,9 +94,6 @@ class Verdict(NamedTuple):
     first_error: str | None  # which step that is, and why it is false
 
 
-# ------------------------------------------------------------------------------------- the paper
-
-
 class Paper(ABC):
     """What the scripts ask of a paper. Any other attribute is a module of its room, imported when
     it is first asked for: `self.dataset` is dataset.py. So nobody loads what is not used."""
@@ -138,8 +128,7 @@ class Paper(ABC):
         return self.name
 
     @abstractmethod
-    def write(self, out: str, args: Namespace,
-              count_tokens: "Callable[[Row], int] | None") -> "Report":
+    def write(self, out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
         """Write the rows that the flags ask for, and say what they are."""
 
     def write_default(self, path: str, mixture: str, rows: int | None) -> str:
@@ -155,10 +144,6 @@ class Paper(ABC):
     def check_evaluation_flags(self, args: Namespace, given: Namespace) -> None:
         """As `check_flags`, for eval.py."""
 
-    def asks(self, args: Namespace) -> bool:
-        """Whether the paper's own flags of eval.py ask questions."""
-        return False
-
     def flag_questions(self, args: Namespace) -> list[Question]:
         """The questions that these flags ask for."""
         return []
@@ -170,11 +155,11 @@ class Paper(ABC):
         return task == self.name
 
     @abstractmethod
-    def audit(self, row: "Row") -> str | None:
+    def audit(self, row: Row) -> str | None:
         """What is wrong first in a row of this paper; None if nothing is."""
 
-    def mask_row(self, row: "Row", prompt: str, ids: list[int], encode: Callable,
-                  learn_output: bool, valued: bool) -> "LossMask | None":
+    def mask_row(self, row: Row, prompt: str, ids: list[int], encode: Callable,
+                 learn_output: bool, valued: bool) -> "LossMask | None":
         """What of a row is not learnt (see word_problems/loss_mask.py); None: nothing is masked."""
         return None
 
@@ -211,8 +196,8 @@ ROOMS = {"arithmetic": "goat.papers.arithmetic", "longhand": "goat.papers.longha
 
 
 class _Papers(Mapping[str, Any]):
-    """The papers by their names; each is imported when it is first asked for. Each is a `Paper`,
-    and may offer more (hence `Any`)."""
+    """The papers by their names, imported when they are first asked for. Each is a `Paper`, and
+    may offer more (hence `Any`)."""
 
     def __getitem__(self, name: str) -> Any:
         return importlib.import_module(ROOMS[name]).PAPER

@@ -78,11 +78,13 @@ class RowBatches:
     def __init__(self, path: str | os.PathLike, tokenizer: Tokenizer, batch: int, budget: int,
                  cutoff: int, seed: int, learn_output: bool = False, valued: bool = False):
         self.batch, self.budget, self.seed, self.valued = batch, budget, seed, valued
+        self.shuffled: tuple[int, np.ndarray] = -1, np.zeros(0)  # an epoch, its order of rows
         self.masks: dict[int, LossMask] = {}  # of the rows that have any
         self.left_out: list[int] = []
         self.pad_id = tokenizer.eos_id  # any id will do: padding is never looked at
         self.task = ""  # of the first row: what to evaluate the result on
-        ids, self.starts, self.prompts, self.numbers = [], [0], [], []
+        ids: list[np.ndarray] = []
+        self.starts, self.prompts, self.numbers = [0], [], []
         progress = tqdm(training_rows(path), desc=f"reading {path}", unit=" rows", leave=False)
         for number, row in enumerate(progress, 1):
             try:
@@ -118,8 +120,8 @@ class RowBatches:
 
     def window(self, step: int) -> list[Batch]:
         """The micro-batches of a step, longest first."""
-        at = np.arange(step * self.batch, (step + 1) * self.batch)
-        rows = [int(self.order(epoch)[i]) for epoch, i in zip(at // len(self), at % len(self))]
+        rows = [int(self.order(i // len(self))[i % len(self)])
+                for i in range(step * self.batch, (step + 1) * self.batch)]
         rows.sort(key=lambda r: (self.starts[r] - self.starts[r + 1], r))  # longest first
         batches = []
         while rows:
@@ -133,9 +135,8 @@ class RowBatches:
         """For each padded length the fullest micro-batch there can be, with the longest answers:
         one of these needs the most memory."""
         of_length: dict[int, list[int]] = {}
-        answers = {row: self.starts[row + 1] - self.starts[row] - self.prompts[row]
-                   for row in range(len(self))}
-        for row in sorted(answers, key=answers.get, reverse=True):
+        for row in sorted(range(len(self)), reverse=True, key=lambda row: (
+                self.starts[row + 1] - self.starts[row] - self.prompts[row])):
             of_length.setdefault(self.padded(row), []).append(row)
         batches = []
         for length, rows in of_length.items():
@@ -156,10 +157,10 @@ class RowBatches:
 
     def order(self, epoch: int) -> np.ndarray:
         """A seeded permutation of the rows for each epoch (the last one is kept)."""
-        if getattr(self, "_order", (None,))[0] != epoch:
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self))
-            self._order = epoch, order
-        return self._order[1]
+        if self.shuffled[0] != epoch:
+            rng = np.random.default_rng((self.seed, epoch))
+            self.shuffled = epoch, rng.permutation(len(self))
+        return self.shuffled[1]
 
     def collate(self, rows: list[int], count: int, length: int) -> Batch:
         """Pad to (count, length): short rows at their end, a short batch by empty rows."""

@@ -87,10 +87,10 @@ class Group:
         """Raises UserError, in every process, where a flag has not the same value in all."""
         if self.size == 1:
             return
-        everybody = [None] * self.size
+        everybody: list = [None] * self.size
         with together():
             dist.all_gather_object(everybody, values)
-        for name, value in values.items():
+        for name in values:
             if len(found := {str(theirs[name]) for theirs in everybody}) > 1:
                 raise UserError(f"the processes chose {name} {' and '.join(sorted(found))}, by the "
                                 f"memory of their cards: give {name} as the smallest card needs it")

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 from goat import device
-from goat.base.rows import MIX_NAMES
-from goat.cli import given_flags, parser_for, refuse_empty, spelt
+from goat.cli import given_flags, parser_for, refuse_empty, refuse_given, spelt
 from goat.errors import UserError
 from goat.files import adapter
 from goat.files.checkpoint import EMBEDDED
 from goat.llama import lora
 from goat.llama.model import LlamaConfig
+from goat.papers import PAPERS
 from goat.training import distributed, memory
 from goat.training.batches import padded_length
 from goat.training.optim import MUON_DECAY
@@ -25,13 +25,13 @@ ENOUGH = 1536  # tokens of a pass: faster than recomputing one of 8,192 (goat/be
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
-    """The flags. Defaults are the paper's; without --base, those of goat/base/recipe.json."""
+    """The flags, checked."""
     parser = parser_for("train.py", "Teach a LLaMA arithmetic with LoRA. The defaults below are "
                         "those of the embedded base; with --base they are the paper's, and "
                         "`--base DIR --help` shows them.")
-    for add_flags in (add_model_flags, add_lora_flags, add_data_flags, add_optimization_flags,
-                      add_run_flags):
-        add_flags(parser)
+    add_model_flags(parser)
+    add_data_flags(parser)
+    add_run_flags(parser)
     given = given_flags(parser, argv)
     check_given(given)
     if given.base is None and given.plan not in memory.PRESETS:
@@ -43,7 +43,10 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     if args.adapter and Path(args.adapter).is_dir():
         vars(args).update(lora_settings(Path(args.adapter)))
     check_ranges(args)
-    check_adamw(given, args)
+    if args.muon_lr and not (args.full or args.value_head or "lm_head" in lora_targets(args)):
+        refuse_given(given, "{flag} is AdamW's, and here Muon takes every matrix of the adapter: "
+                     "give --muon-lr instead, or --muon-lr 0 for AdamW",
+                     "lr", "beta2", "weight_decay")
     if args.plan not in (None, "base", *memory.PRESETS):
         raise UserError(f"--plan {args.plan}: there are {', '.join(memory.PRESETS)}; for a model "
                         "of your own give --plan alone and the model as --base")
@@ -75,9 +78,6 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="auto", choices=("auto", *device.DTYPES),
         help="of the products (default auto: bf16 where the hardware has units for it, else fp16 "
              "on a GPU, with a loss scale, and fp32 on a CPU)")
-
-
-def add_lora_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("LoRA").add_argument
     add("--adapter", help="LoRA folder in PEFT's format to train further, with its rank, alpha, "
                           "dropout and targets, with --value-head also its value head (default: a "
@@ -102,7 +102,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
                                  "%(default)s; None is the mixture's)")
     add("--skills", type=int, metavar="DIGITS",
         help="no file, but an endless stream of `skills` rows that grow to so many digits")
-    add("--skills-mix", default="growing", choices=MIX_NAMES,
+    add("--skills-mix", default="growing", choices=PAPERS["skills"].mix_names,
         help="of that stream: growing is a curriculum of digits; the others draw a size for "
              "each row; even has more subtraction, sheets has scratch sheets, words also text, "
              "names also numbers with names, sizes and carries many sums of unequal sizes and "
@@ -115,7 +115,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
              "--data are those of seed 0")
 
 
-def add_optimization_flags(parser: argparse.ArgumentParser) -> None:
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("optimization").add_argument
     add("--batch", type=int, default=128, help="rows per step (default %(default)s)")
     add("--micro-tokens", type=int, default=8192,
@@ -128,8 +128,8 @@ def add_optimization_flags(parser: argparse.ArgumentParser) -> None:
         help="AdamW's learning rate (default %(default)s); where --muon-lr is above 0, of "
              "embeddings, norms and heads only, which an adapter by itself has not")
     add("--muon-lr", type=float, default=0.0,
-        help="above 0: Muon, an optimizer for matrices (goat/training/optim.py), at this rate for the "
-             "matrices of the blocks, LoRA's included (default %(default)s)")
+        help="above 0: Muon, an optimizer for matrices (goat/training/optim.py), at this rate for "
+             "the matrices of the blocks, LoRA's included (default %(default)s)")
     add("--beta2", type=float, default=0.999, help="AdamW's second beta (default %(default)s)")
     add("--weight-decay", type=float, default=0.0,
         help=f"AdamW's (default %(default)s; Muon's is {MUON_DECAY} always)")
@@ -141,9 +141,6 @@ def add_optimization_flags(parser: argparse.ArgumentParser) -> None:
     add("--clip", type=float, default=1.0, help="largest gradient norm (default %(default)s)")
     add("--skip-bad-steps", type=int, default=0, metavar="N",
         help="pass over up to N steps whose loss is not finite (default %(default)s)")
-
-
-def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("run").add_argument
     add("--out", help="run folder (default: the first free of out/lora, out/lora-2, …; with "
                       "--full of out/full, …)")
@@ -160,38 +157,24 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def check_given(given: argparse.Namespace) -> None:
-    """Raises UserError for a flag that another one makes useless. `given` has None for flags that
-    are not on the command line."""
+    """Raises UserError for a flag that another one makes useless."""
     refuse_empty(given, "base", "adapter", "data", "out")
     if given.data and given.rows:
         raise UserError("--rows is the size of a file that is written, and --data names one that "
                         "is there: leave one of them out")
-    for flag in ("data", "rows", "batch", "epochs", "cutoff", "learn_output"):
-        if given.skills and getattr(given, flag) is not None:
-            raise UserError(f"{spelt(flag)} is for files of rows, and --skills is an "
-                            "endless stream: leave one of them out")
-    for flag, needed in (("skills_mix", "skills"), ("value_weight", "value_head")):
-        if getattr(given, flag) is not None and not getattr(given, needed):
-            raise UserError(f"{spelt(flag)} goes with {spelt(needed)}")
-    for flag in ("adapter", *LORA_SETTINGS):
-        if given.full and getattr(given, flag) is not None:
-            raise UserError(f"{spelt(flag)} is for an adapter, and with --full all "
-                            "weights learn instead: leave one of them out")
-    for flag in LORA_SETTINGS:
-        if given.adapter and getattr(given, flag) is not None:
-            raise UserError(f"{spelt(flag)} is for a fresh adapter, and the one of --adapter "
-                            "has its own: leave one of them out")
-
-
-def check_adamw(given: argparse.Namespace, args: argparse.Namespace) -> None:
-    """Raises UserError for a given flag of AdamW's where Muon takes all that learns."""
-    if not args.muon_lr or args.full or args.value_head or "lm_head" in lora_targets(args):
-        return
-    for flag in ("lr", "beta2", "weight_decay"):
-        if getattr(given, flag) is not None:
-            raise UserError(f"{spelt(flag)} is AdamW's, and here Muon takes every "
-                            "matrix of the adapter: give --muon-lr instead, or --muon-lr 0 for "
-                            "AdamW")
+    if given.skills:
+        refuse_given(given, "{flag} is for files of rows, and --skills is an endless stream: leave "
+                     "one of them out", "data", "rows", "batch", "epochs", "cutoff", "learn_output")
+    else:
+        refuse_given(given, "{flag} goes with --skills", "skills_mix")
+    if not given.value_head:
+        refuse_given(given, "{flag} goes with --value-head", "value_weight")
+    if given.full:
+        refuse_given(given, "{flag} is for an adapter, and with --full all weights learn instead: "
+                     "leave one of them out", "adapter", *LORA_SETTINGS)
+    if given.adapter:
+        refuse_given(given, "{flag} is for a fresh adapter, and the one of --adapter has its own: "
+                     "leave one of them out", *LORA_SETTINGS)
 
 
 ABOVE_0 = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "max_steps",
@@ -262,9 +245,8 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
             micro_tokens = rows * length * processes
         else:
             workload = replace(workload, checkpointing=True)
-    checkpointing = "on" if workload.checkpointing else "off"
-    return dict(int8=int8, checkpointing=checkpointing, micro_tokens=micro_tokens,
-                cutoff=cutoff), workload
+    return dict(int8=int8, checkpointing="on" if workload.checkpointing else "off",
+                micro_tokens=micro_tokens, cutoff=cutoff), workload
 
 
 def block_targets(args: argparse.Namespace, config: LlamaConfig) -> tuple[str, ...]:

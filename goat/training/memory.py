@@ -2,7 +2,7 @@
 
 `plan` adds up, from the dimensions alone, the weights, gradients and optimizer state (exact), the
 tensors that the backward pass needs (exact: what autograd saves, operation by operation, in
-goat/llama/model.py, goat/llama/lora.py, goat/llama/int8.py and train.py) and the short-lived ones at the worst
+model.py, lora.py and int8.py of goat/llama and in train.py) and the short-lived ones at the worst
 moment (an estimate). `Ledger.table` prints it, `largest` finds the largest micro-batch that fits.
 
 Why a linear layer is cheap under LoRA: its weight is frozen, and the gradient of its input,
@@ -12,6 +12,7 @@ the norms, the LoRA matrices, the attention and the gated MLP need. `block_saved
 Units: GB = 1e9 bytes, GiB = 2^30 bytes = 1.074 GB.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 
 import torch
@@ -68,7 +69,7 @@ class Ledger:
     """Bytes by purpose: what stays for the whole run, what autograd saves, what comes and goes."""
 
     config: LlamaConfig
-    setting: Workload
+    workload: Workload
     state: dict[str, int]
     saved: dict[str, int]
     passing: dict[str, int]
@@ -81,24 +82,20 @@ class Ledger:
     def total(self) -> int:
         return sum(self.rows.values())
 
-    @property
-    def block(self) -> int:
-        """What autograd saves for one block, the first excepted."""
-        if self.setting.checkpointing:
-            return self.setting.packed * self.config.dim * self.setting.dtype.itemsize
-        return sum(block_saved(self.config, self.setting, grad_in=True).values())
-
     def fits(self, card: int = CARD) -> bool:
         return self.total <= card
 
     def table(self, card: int = CARD) -> str:
         """The ledger in lines, with the headroom under `card` bytes and the largest that fits."""
-        s = self.setting
+        s = self.workload
         adapter = f"LoRA r {s.rank} on {', '.join(s.targets)}" if s.rank else "every weight learns"
+        block = sum(block_saved(self.config, s, grad_in=True).values())  # of any but the first
+        if s.checkpointing:
+            block = s.packed * self.config.dim * s.dtype.itemsize
         lines = [f"{self.config.n_layers} layers of width {self.config.dim}; {adapter}; "
                  f"{s.micro_batch} x {s.length} tokens a pass; "
                  f"checkpointing {'on' if s.checkpointing else 'off'}",
-                 f"(GB = 10^9 bytes, GiB = 2^30 bytes; a block keeps {self.block / GB:.3f} GB)"]
+                 f"(GB = 10^9 bytes, GiB = 2^30 bytes; a block keeps {block / GB:.3f} GB)"]
         rows = self.rows | {"total": self.total,
                             f"headroom under {card / GIB:.1f} GiB": card - self.total}
         lines += [f"{name:<52}{n / GB:>9.3f} GB" for name, n in rows.items()]
@@ -114,14 +111,14 @@ class Ledger:
 def plan(config: LlamaConfig, **settings) -> Ledger:
     """The ledger of a training step; `settings` are the fields of `Workload`."""
     s = Workload(**settings)
-    later = block_saved(config, s, grad_in=True)
-    if s.checkpointing:
-        saved = checkpointed(config, s)
+    if s.checkpointing:  # a block keeps its input only, and a CPU the one causal mask
+        inputs = config.n_layers * s.packed * config.dim + (not s.fused) * s.length ** 2
+        saved = {"saved: inputs of the blocks": inputs * s.dtype.itemsize}
     else:
         end = config.n_layers - 1
         blocks = [block_saved(config, s, s.rank == 0 or i > 0, last=i == end)
                   for i in range(end + 1)]
-        saved = {f"saved: {name}": sum(block[name] for block in blocks) for name in later}
+        saved = {f"saved: {name}": sum(block[name] for block in blocks) for name in blocks[0]}
         # the rotary tables and the places of packed tokens are shared by all blocks
         saved["saved: attention"] += 2 * s.length * config.head_dim * s.dtype.itemsize
         if s.packed < s.tokens:
@@ -135,16 +132,8 @@ def plan(config: LlamaConfig, **settings) -> Ledger:
 
 def largest(config: LlamaConfig, card: int = CARD, **settings) -> int:
     """The largest micro-batch (rows) that fits under `card` bytes; 0 if not even one row does."""
-    def fits(rows: int) -> bool:
-        return plan(config, **settings | {"micro_batch": rows}).fits(card)
-
-    low, high = 0, 1
-    while fits(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    return bisect_left(range(1, 1 << 32), True, key=lambda rows: not plan(
+        config, **settings | {"micro_batch": rows}).fits(card))
 
 
 def room(where: torch.device) -> int:
@@ -244,21 +233,10 @@ def attention_saved(config: LlamaConfig, s: Workload, q: bool, k: bool, v: bool)
     if s.fused:  # q, k, v, the output, one fp32 log-sum for each row of scores, 24 bytes of state
         kept = M * (2 * q_out + 2 * kv_out) * wide + 4 * M * config.n_heads + 24
         return kept if q or k or v else 0
-    saved = 0
-    if k:
-        saved += M * q_out * wide  # the other factor of q k^T
-    if q:
-        saved += M * kv_out * wide
-    if q or k:
-        saved += M * kv_out * wide  # v
-    return saved + (q or k or v) * M * config.n_heads * s.length * wide  # the probabilities
-
-
-def checkpointed(config: LlamaConfig, s: Workload) -> dict[str, int]:
-    """With recomputation a block keeps its input only (and a CPU the one causal mask)."""
-    inputs = config.n_layers * s.packed * config.dim * s.dtype.itemsize
-    mask = 0 if s.fused else s.length ** 2 * s.dtype.itemsize
-    return {"saved: inputs of the blocks": inputs + mask}
+    factors = k * q_out + q * kv_out  # q for the gradient of k, and k for that of q
+    values = (q or k) * kv_out
+    probabilities = (q or k or v) * config.n_heads * s.length
+    return M * (factors + values + probabilities) * wide
 
 
 def head_saved(config: LlamaConfig, s: Workload) -> int:
@@ -272,7 +250,7 @@ def head_saved(config: LlamaConfig, s: Workload) -> int:
 
 def worst_moment(config: LlamaConfig, s: Workload) -> int:
     """The most that short-lived tensors add to all that is saved, as measured by following every
-    tensor of a step (tests/test_memory.py). There are five candidates for the worst moment.
+    tensor of a step (tests/training/test_memory.py). Five moments may be the worst.
 
     In the loss: two fp32 gradients of the logits. Then, each time with what was saved behind it
     gone: in the backward of the last norm, 12 bytes for each of its entries; in the last block and

@@ -59,7 +59,7 @@ class MemoryMeter:
     """
 
     def __init__(self, where: torch.device, targets: Tensor):
-        self.where, self.targets, self.bytes, self.live = where, targets, 0, None
+        self.where, self.targets, self.bytes, self.live = where, targets, 0, LiveTensors()
 
     def first_pass(self, kept: list[Tensor]):
         """A context that follows one pass; `kept` are the tensors that stay for the whole run."""

@@ -115,7 +115,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # no closure is ever given
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for p in group["params"]:
@@ -130,6 +130,7 @@ class Muon(torch.optim.Optimizer):
 
     def nesterov(self, p: nn.Parameter, group: dict) -> Tensor:
         """The gradient mixed with its running mean, which takes it in first."""
+        assert p.grad is not None
         state = self.state[p]
         if not state:
             state["momentum"] = torch.zeros_like(p)
@@ -138,7 +139,7 @@ class Muon(torch.optim.Optimizer):
 
 
 class Optimizer:
-    """All that moves the weights: fp32 masters of `params`, their optimizers, and fp16's loss scale.
+    """All that moves the weights: fp32 masters of `params`, their optimizers, fp16's loss scale.
 
     AdamW steps everything or, with `muon_lr` above 0, Muon the matrices of the blocks and AdamW the
     rest. A step is `backward` for each micro-batch, `clip`, then `step` or `skip`.
@@ -147,26 +148,22 @@ class Optimizer:
     def __init__(self, model: nn.Module, params: list[nn.Parameter], dtype: torch.dtype, *,
                  lr: float, muon_lr: float, betas: tuple[float, float], weight_decay: float):
         self.weights, self.scaler = MasterWeights(params), LossScaler(dtype)
+        self.masters = self.weights.masters  # what is stepped; they get the window's gradients
         names = {id(p): name for name, p in model.named_parameters()}
-        muon, adam = [], []
-        for p, master in zip(params, self.masters):
-            in_block = muon_lr > 0 and p.dim() == 2 and ".layers." in names[id(p)]
-            (muon if in_block else adam).append(master)
+        in_block = [muon_lr > 0 and p.dim() == 2 and ".layers." in names[id(p)] for p in params]
+        muon = [master for master, inside in zip(self.masters, in_block) if inside]
+        adam = [master for master, inside in zip(self.masters, in_block) if not inside]
         self.parts: list[torch.optim.Optimizer] = [Muon(muon, lr=muon_lr)] if muon else []
         if adam:  # LoRA on blocks leaves nothing to AdamW
-            self.parts.append(torch.optim.AdamW(adam, lr=lr, betas=betas,
-                                                weight_decay=weight_decay))
+            self.parts.append(
+                torch.optim.AdamW(adam, lr=lr, betas=betas, weight_decay=weight_decay))
+        self.stateful: list = [*self.parts, *[self.scaler] * self.scaler.active]
         self.rates = [group["lr"] for group in self.groups]
 
     @property
     def groups(self) -> list[dict]:
         """The settings of each group of weights."""
         return [group for part in self.parts for group in part.param_groups]
-
-    @property
-    def masters(self) -> list[nn.Parameter]:
-        """What is stepped; `masters[i].grad` is the gradient of the window so far."""
-        return self.weights.masters
 
     @property
     def lr(self) -> float:
@@ -211,17 +208,15 @@ class Optimizer:
                 for _ in range(1 if isinstance(part, Muon) else 2)]
 
     def state_dict(self) -> dict:
-        parts = [*self.parts, *[self.scaler] * self.scaler.active]
         return {"weights": [m.detach() for m in self.masters],
-                "optimizers": [part.state_dict() for part in parts]}
+                "optimizers": [part.state_dict() for part in self.stateful]}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict) -> None:
         for master, saved in zip(self.masters, state["weights"], strict=True):
             master.copy_(saved)
         self.weights.publish()
-        parts = [*self.parts, *[self.scaler] * self.scaler.active]
-        for part, saved in zip(parts, state["optimizers"], strict=True):
+        for part, saved in zip(self.stateful, state["optimizers"], strict=True):
             part.load_state_dict(saved)
 
 

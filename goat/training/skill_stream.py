@@ -26,8 +26,7 @@ class SkillStream:
     """
 
     def __init__(self, tokenizer: Tokenizer, budget: int, max_digits: int, steps: int, seed: int,
-                 mix: str = "growing",
-                 reserved: Collection[Operands] | None = None):
+                 mix: str = "growing", reserved: Collection[Operands] | None = None):
         self.tokenizer, self.budget, self.max_digits = tokenizer, budget, max_digits
         self.steps, self.seed, self.mix = steps, seed, mix
         self.reserved = suites.reserved() if reserved is None else reserved

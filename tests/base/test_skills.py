@@ -1,7 +1,7 @@
 """The base's pretraining rows: every equation true, and nothing in them that fine-tuning is to
 teach (multi-digit products, multi-digit divisions, remainders of longer divisors).
 
-Run: python -m pytest tests/test_skills.py
+Run: python -m pytest tests/base/test_skills.py
 """
 
 import re
@@ -11,8 +11,7 @@ from random import Random
 import pytest
 
 from goat.base.rows import mixes, naming, skills
-from goat.papers.arithmetic import suites
-from goat.papers.arithmetic import wordings
+from goat.papers.arithmetic import suites, wordings
 from goat.papers.word_problems import templates
 
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (-?\d+)(?: R (\d+))?(?![\d+*/-]| [-+*/])")
@@ -88,8 +87,7 @@ def test_other_skills_are_right(rows):
         else:
             continue
         seen.add(row["task"])
-    assert {"order", "compare", "split", "count_by", "multiples", "copy",
-            "append_digit"} <= seen
+    assert {"order", "compare", "split", "count_by", "multiples", "copy", "append_digit"} <= seen
 
 
 def test_named_numbers_are_found_again(rows):
@@ -345,7 +343,8 @@ def test_carries_run_through_many_columns():
         a, op, b, _ = skills.carries(rng, 8)[0].split()
         lengths.append(run(a, op, b))
         signs.add((op, int(a) < int(b)))
-    plain = [run(str(skills.random_number(rng, 8)), "+", str(skills.random_number(rng, 8))) for _ in range(2000)]
+    plain = [run(str(skills.random_number(rng, 8)), "+", str(skills.random_number(rng, 8)))
+             for _ in range(2000)]
     assert sum(lengths) > 2 * sum(plain) and len(signs) == 4
 
 

@@ -11,7 +11,8 @@ from goat.base.train_tokenizer import main
 from goat.errors import UserError
 from goat.llama.tokenizer import Tokenizer
 
-WORDS = "one two three four five six seven eight nine ten apples books hours".split()
+WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "apples",
+         "books", "hours"]
 
 
 def test_training_gives_the_same_bytes_twice(tmp_path):

@@ -1,6 +1,6 @@
 """The benchmark of decoding in miniature: what it counts, and what it says of the agreement.
 
-Run: python -m pytest tests/test_bench_decode.py
+Run: python -m pytest tests/bench/test_bench_decode.py
 """
 
 import pytest
@@ -23,7 +23,7 @@ def test_what_is_measured_is_what_a_merged_adapter_runs_as(monkeypatch, capsys):
     models = []
 
     def timed(engine, *work):
-        models.append(engine.model)
+        models.append(engine.args[0])
         return 1, []
 
     monkeypatch.setattr(decode, "transformers_like", lambda model, tokenizer: None)

@@ -1,14 +1,14 @@
 """goat/bench/gpu.py in miniature: every path that runs without a GPU, and what it counts.
 
-Run: python -m pytest tests/test_bench_gpu.py
+Run: python -m pytest tests/bench/test_bench_gpu.py
 """
 
-import importlib.util
+from functools import partial
 
 import pytest
 import torch
 
-from goat.bench import gpu
+from goat.bench import gpu, peers
 from goat.errors import UserError
 from goat.training.batches import IGNORE
 
@@ -18,7 +18,7 @@ SMALL = ["--toy", "--steps", "1", "--batch", "6", "--micro-tokens", "1024"]
 @pytest.fixture
 def bench(tmp_path):
     args = gpu.parse_args(SMALL)
-    rows = gpu.goat_rows(tmp_path / "rows.jsonl", args)
+    rows = peers.goat_rows(tmp_path, "paper", 2 * args.batch, args.batch, args.micro_tokens)
     return gpu.Bench(gpu.TOY, torch.device("cpu"), torch.float32, rows, args)
 
 
@@ -29,8 +29,8 @@ def test_the_whole_benchmark_runs_as_a_toy(capsys):
     theirs = [line for line in lines if line.startswith("peft, ")]
     assert "Missing, for want of a CUDA GPU: the speeds at LLaMA-7B's size, peak" in lines[-1]
     assert len(ours) == 6  # three forms of the base, with and without recomputation
-    peers = importlib.util.find_spec("peft") and importlib.util.find_spec("transformers")
-    assert len(theirs) == 0 if not peers else len(theirs) in (4, 8)  # 8 with bitsandbytes
+    installed = peers.installed("transformers", "peft")
+    assert len(theirs) in ((4, 8) if installed else (0,))  # 8 with bitsandbytes
     for line in ours + theirs:
         rows_s, real, padded = (float(word.replace(",", "")) for word in line[40:].split()[:3])
         assert rows_s > 0 and 0 < real < padded
@@ -55,17 +55,15 @@ def test_without_a_gpu_the_full_size_is_refused():
 @pytest.mark.parametrize("group", [False, True], ids=["padded", "grouped"])
 def test_peft_sees_the_same_rows_as_we_do(bench, group):
     rows = bench.data
-    ours, theirs = rows.window(0), gpu.by_rows(rows, 0, size=4, group=group)
+    ours, theirs = rows.window(0), peers.by_rows(rows, 0, size=4, group=group)
     assert [len(b.tokens) for b in theirs] == [4, 2]
 
     def content(batches):
         """The non-padding tokens and the number of labels of each row, in any order."""
-        return sorted((tokens[: _length(tokens)].tolist(), int((labels != IGNORE).sum()))
-                      for b in batches for tokens, labels in zip(b.tokens, b.labels)
-                      if (labels != IGNORE).any())
+        return sorted((tokens[: int((tokens != rows.pad_id).sum())].tolist(),
+                       int((labels != IGNORE).sum())) for b in batches
+                      for tokens, labels in zip(b.tokens, b.labels) if (labels != IGNORE).any())
 
-    def _length(tokens):
-        return int((tokens != rows.pad_id).sum())
     assert content(ours) == content(theirs)
     lengths = [b.tokens.size(1) for b in theirs]
     assert all(length % 8 == 0 for length in lengths)
@@ -82,8 +80,7 @@ def test_a_micro_batch_that_does_not_fit_is_halved_and_failures_are_named(bench,
                 raise reason
         return lambda: step
 
-    windows = [lambda number, size=size: gpu.by_rows(bench.data, number, size, True)
-               for size in (4, 2, 1)]
+    windows = [partial(peers.by_rows, bench.data, size=size, group=True) for size in (4, 2, 1)]
     full = gpu.Contender("full", build(torch.OutOfMemoryError("no")), windows, False)
     assert gpu.measure(full, bench, 1e9) > 0
     assert tried == [4, 2, 1, 1]  # warming up, and the one timed step of the size that fits

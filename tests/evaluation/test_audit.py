@@ -1,6 +1,6 @@
 """`generate_data.py --check`: finds every kind of bad row, reads ours and the published format.
 
-Run: python -m pytest tests/test_audit.py
+Run: python -m pytest tests/evaluation/test_audit.py
 """
 
 import json
@@ -10,6 +10,7 @@ import pytest
 import generate_data
 from goat.errors import UserError
 from goat.evaluation import audit
+from goat.files.rows import write_lines
 
 GOOD = {"instruction": "Work out 62x5083.", "input": "62 * 5083", "answer": "315146",
         "output": "62 * 5083 = 5083 * (60 + 2) = 5083 * 60 + 5083 * 2 = 304980 + 10166 = 315146"}
@@ -29,7 +30,7 @@ GOOD = {"instruction": "Work out 62x5083.", "input": "62 * 5083", "answer": "315
 ])
 def test_check_names_what_is_wrong(change, reason, tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in (GOOD, GOOD, {**GOOD, **change})))
+    write_lines(path, [GOOD, GOOD, {**GOOD, **change}])
     assert generate_data.main(["--check", str(path), "--workers", "1"]) == 1
     shown = capsys.readouterr().out
     assert "3 rows, 1 bad" in shown and "line 3: " in shown and reason in shown
@@ -40,10 +41,9 @@ def test_check_of_skills(tmp_path, capsys):
     path = tmp_path / "skills.jsonl"
     generate_data.main(["--mixture", "skills", "--rows", "300", "--out", str(path)])
     assert generate_data.main(["--check", str(path), "--workers", "1"]) == 0
-    bad = [{"instruction": "", "answer": "", "input": i, "output": o, "task": "running"} for i, o in
-           (("7 + 5 - 3 = ", "12 - 3 = 8"), ("38 / 5 = ", "7 R 2"), ("4 / 0 = ", "1"),
-            ("1" * 5000 + " + 1 = ", "2"))]
-    path.write_text("".join(json.dumps(row) + "\n" for row in bad))
+    write_lines(path, ({"instruction": "", "answer": "", "input": i, "output": o, "task": "running"}
+                       for i, o in (("7 + 5 - 3 = ", "12 - 3 = 8"), ("38 / 5 = ", "7 R 2"),
+                                    ("4 / 0 = ", "1"), ("1" * 5000 + " + 1 = ", "2"))))
     capsys.readouterr()
     assert generate_data.main(["--check", str(path), "--workers", "1"]) == 1
     shown = capsys.readouterr().out

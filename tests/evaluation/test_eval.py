@@ -1,6 +1,6 @@
 """eval.py from the command line to its files: a tiny random model, and one that knows the answers.
 
-Run: python -m pytest tests/test_eval.py
+Run: python -m pytest tests/evaluation/test_eval.py
 """
 
 import json
@@ -19,6 +19,7 @@ from goat.errors import UserError
 from goat.evaluation import curves, evaluate, page, questions, report
 from goat.evaluation.questions import load_suites, suite_names
 from goat.files import checkpoint
+from goat.files.rows import write_lines
 from goat.llama import lora
 from goat.papers.arithmetic.solutions import solve
 
@@ -81,12 +82,11 @@ def test_adapter_int8_and_merge(run, tiny_base, tmp_path):
     for layer in lora.lora_layers(model).values():
         layer.lora_B.data.fill_(0.5)
     checkpoint.save_adapter(model, tmp_path / "adapter", tiny_base)
-    flags = ("--suite", "demo", "--limit", 2)
+    adapter = ["--adapter", tmp_path / "adapter"]
+    merge = [*adapter, "--merge"]
     plain, int8, adapted, merged, wide = (
-        [r["working"] for r in run(*flags, *more)[2]["records"]] for more in
-        ((), ("--int8",), ("--adapter", tmp_path / "adapter"),
-         ("--adapter", tmp_path / "adapter", "--merge"),
-         ("--adapter", tmp_path / "adapter", "--merge", "--int8")))
+        [r["working"] for r in run("--suite", "demo", "--limit", 2, *more)[2]["records"]]
+        for more in ([], ["--int8"], adapter, merge, [*merge, "--int8"]))
     assert plain != adapted == merged and len(int8) == len(wide) == 14
 
 
@@ -147,14 +147,13 @@ def test_places_that_cannot_be_written_show_at_once(run, tmp_path, monkeypatch):
         run("--limit", 1, "--html", tmp_path / "file" / "page.html")
 
 
-def test_compare(run, scholar, tmp_path, capsys):
+def test_compare(run, scholar, tmp_path):
     run("--suite", "demo", "--limit", 20)
     shutil.copy(tmp_path / "results.json", tmp_path / "a.json")
     scholar.weak_at = "/"
     run("--suite", "demo", "--limit", 20)
-    run("--compare", tmp_path / "a.json", tmp_path / "results.json")
-    script.main(["--compare", str(tmp_path / "a.json"), str(tmp_path / "results.json")])
-    lines = {line[:16].strip(): line.split() for line in capsys.readouterr().out.splitlines()}
+    shown = run("--compare", tmp_path / "a.json", tmp_path / "results.json")[1]
+    lines = {line[:16].strip(): line.split() for line in shown.splitlines()}
     assert lines["demo add 1-8D"][-2:] == ["0:0", "1.000"]
     assert lines["demo div n/1"][-2:] == ["20:0", "0.000"]  # p = 2 / 2^20
     other = report.read_results(tmp_path / "a.json")
@@ -213,8 +212,8 @@ def test_questions_that_were_trained_on_are_left_out(run, tmp_path):
     write_rows(rows, [(q.instruction, q.input, q.answer) for q in asked])
     with pytest.raises(UserError, match="holds every question"):
         run(*flags, rows)
-    rows.write_text("".join(json.dumps({"instruction": q.instruction, "input": q.input,
-                                        "output": "..."}) + "\n" for q in asked[1:]))
+    write_lines(rows, ({"instruction": q.instruction, "input": q.input, "output": "..."}
+                       for q in asked[1:]))
     assert "left out: 139 questions" in run(*flags, rows)[1]  # rows for training, without answers
 
 
@@ -233,14 +232,12 @@ def test_a_file_does_not_pass_for_the_suite_of_its_name(run, tmp_path):
 
 
 def write_rows(path, rows):
-    path.write_text("".join(json.dumps(dict(zip(("instruction", "input", "answer"), row))) + "\n"
-                            for row in rows))
+    write_lines(path, (dict(zip(("instruction", "input", "answer"), row)) for row in rows))
 
 
 def test_data_file(run, tmp_path):
-    rows = tmp_path / "mine.jsonl"
-    rows.write_text('{"instruction": "What is 3 + 4?", "input": "3 + 4", "answer": "7"}\n' * 3)
-    _, shown, results = run("--data", rows, "--limit", 2)
+    write_rows(tmp_path / "mine.jsonl", [("What is 3 + 4?", "3 + 4", "7")] * 3)
+    _, shown, results = run("--data", tmp_path / "mine.jsonl", "--limit", 2)
     assert [r["suite"] for r in results["records"]] == ["mine", "mine"] and "add 1D+1D" in shown
 
 

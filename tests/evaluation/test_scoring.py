@@ -1,6 +1,6 @@
 """Scores against values worked out by hand or by brute force; blame put on the right step.
 
-Run: python -m pytest tests/test_scoring.py
+Run: python -m pytest tests/evaluation/test_scoring.py
 """
 
 import random

@@ -1,10 +1,11 @@
 """Suites: sizes, operands, answers, wordings, what is reserved; files of questions.
 
-Run: python -m pytest tests/test_suites.py
+Run: python -m pytest tests/evaluation/test_suites.py
 """
 
 import json
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ from collections import Counter
 import pytest
 
 from goat.errors import UserError
-from goat.evaluation.questions import (fingerprint, load_suites, read_questions, suite_names)
+from goat.evaluation.questions import fingerprint, load_suites, read_questions, suite_names
 from goat.papers import Question, paper_of
 from goat.papers.arithmetic import suites, wordings
 from support.asking import judge, operands_in, suite
@@ -51,7 +52,7 @@ def test_bigbench():
                             for n in range(1, 6)]
     sizes = {cell: len(questions) for cell, questions in groups.items()}
     assert [sizes[f"{op} 1D"] for op in ("add", "sub", "mul", "div")] == [100, 100, 100, 23]
-    whole = sum(1 for a in range(10, 100) for b in range(1, 100) if a % b == 0)
+    whole = sum(a % b == 0 for a in range(10, 100) for b in range(1, 100))
     assert sizes.pop("div 2D") == whole == 450
     assert all(n == 1000 for cell, n in sizes.items() if not cell.endswith("1D"))
     assert any(0 in q.operands for q in groups["mul 1D"])
@@ -64,19 +65,18 @@ def test_bigbench():
                        for x in (q.operands[0], q.operands[2]))
     assert {len(str(q.operands[2])) for q in groups["div 5D"]} == {1, 2, 3, 4, 5}
     assert any(q.answer.startswith("-") for q in groups["sub 3D"])
-    q = next(q for q in groups["mul 3D"])
+    q = groups["mul 3D"][0]
     assert q.instruction == f"What is {q.operands[0]} times {q.operands[2]}?"
 
 
 def test_large():
     """The paper's twelve cells; the name says the digits."""
     groups = cells("large")
-    assert " ".join(groups) == ("add 8D+8D add 16D+8D add 16D+16D sub 8D-8D sub 16D-8D "
-                                "sub 16D-16D mul 1Dx16D mul 4Dx8D mul 6Dx6D div 16D/1D "
-                                "div 6D/3D div 12D/6D")
+    assert " ".join(groups) == (
+        "add 8D+8D add 16D+8D add 16D+16D sub 8D-8D sub 16D-8D sub 16D-16D "
+        "mul 1Dx16D mul 4Dx8D mul 6Dx6D div 16D/1D div 6D/3D div 12D/6D")
     for cell, questions in groups.items():
-        digits = [int(part[:-1]) for part in
-                  cell.split()[1].replace("x", "+").replace("/", "+").replace("-", "+").split("+")]
+        digits = [int(n) for n in re.findall(r"(\d+)D", cell)]
         assert len(questions) == 1000
         assert all([len(str(q.operands[0])), len(str(q.operands[2]))] == digits for q in questions)
     assert any(" R " in q.answer for q in groups["div 12D/6D"])
@@ -84,7 +84,7 @@ def test_large():
 
 def test_extrapolation_goes_beyond_the_training_sizes():
     for q in suite("extrapolation", size=5):
-        (a, op, b), digits = q.operands, [len(str(x)) for x in q.operands[::2]]
+        (_, op, _), digits = q.operands, [len(str(x)) for x in q.operands[::2]]
         if op in "+-":
             assert min(digits) >= 17
         elif 1 in digits:

@@ -1,11 +1,12 @@
 """goat/files/adapter.py: PEFT folders out and in, and everything in them that must be refused.
 
 alpha is never the rank here, so that a forgotten scaling shows. With peft installed, adapters
-travel both ways and the logits must agree. Run: python -m pytest tests/test_adapter.py
+travel both ways and the logits must agree. Run: python -m pytest tests/files/test_adapter.py
 """
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -16,8 +17,10 @@ from goat.files import adapter
 from goat.files.checkpoint import load_adapter, save_adapter, save_model
 from goat.llama.int8 import to_int8
 from goat.llama.lora import ALL_TARGETS, add_lora, lora_layers, merge
+from support.folders import edit_config
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
+edit = partial(edit_config, name="adapter_config.json")
 Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
 
 
@@ -34,12 +37,6 @@ def trained(rank=4, alpha=12.0, targets=("q_proj", "v_proj"), model=None, **opti
 def folder(tmp_path):
     save_adapter(trained(), tmp_path / "adapter", "some/base")
     return tmp_path / "adapter"
-
-
-def edit(folder, remove=(), **changes):
-    file = folder / "adapter_config.json"
-    content = json.loads(file.read_text()) | changes
-    file.write_text(json.dumps({k: v for k, v in content.items() if k not in remove}))
 
 
 def rewrite(folder, change):

@@ -1,7 +1,7 @@
 """Hugging Face folders in and out: every spelling read, everything else refused by name.
 
-Damaged files are in tests/test_damaged_files.py, Meta's format in tests/test_meta_checkpoint.py.
-Run: python -m pytest tests/test_checkpoint.py
+Damaged files are in tests/files/test_damaged_files.py, Meta's format in tests/files/test_meta.py.
+Run: python -m pytest tests/files/test_checkpoint.py
 """
 
 import shutil

@@ -1,6 +1,6 @@
 """Files cut short, flipped, missing or lying: one clear error each, never a wrong model.
 
-Run: python -m pytest tests/test_damaged_files.py
+Run: python -m pytest tests/files/test_damaged_files.py
 """
 
 import json

@@ -1,6 +1,6 @@
 """Beam search against every possible sequence, and against transformers.
 
-Run: python -m pytest tests/test_beam.py
+Run: python -m pytest tests/llama/test_beam.py
 """
 
 import random
@@ -73,24 +73,16 @@ def test_batching_is_irrelevant():
 
 
 @pytest.mark.parametrize("beams", [2, 4])
-def test_equals_transformers(beams):
-    transformers = pytest.importorskip("transformers")
-    letters, config = Letters(20), tiny_config(vocab_size=20)
-    model = tiny_model(config, 4)
-    peer = transformers.LlamaForCausalLM(transformers.LlamaConfig(
-        vocab_size=20, hidden_size=config.dim, intermediate_size=config.hidden_dim,
-        num_hidden_layers=config.n_layers, num_attention_heads=config.n_heads,
-        num_key_value_heads=config.n_kv_heads, head_dim=config.head_dim,
-        rms_norm_eps=config.norm_eps, max_position_embeddings=64)).eval()
-    peer.load_state_dict(model.state_dict())
-    wanted = []
-    for prompt in some_prompts(10, "abcdef", seed=3):
+def test_equals_transformers(peer_of, beams):
+    letters, model = Letters(20), tiny_model(tiny_config(vocab_size=20), 4)
+    peer, prompts, wanted = peer_of(model), some_prompts(10, "abcdef", seed=3), []
+    for prompt in prompts:
         ids = torch.tensor([letters.encode_prompt(prompt)])
         out = peer.generate(ids, attention_mask=torch.ones_like(ids), num_beams=beams,
                             do_sample=False, max_new_tokens=20, eos_token_id=EOS,
                             pad_token_id=EOS)[0, ids.size(1):].tolist()
         wanted.append(letters.decode(out[:out.index(EOS)] if EOS in out else out))
-    assert texts(model, letters, some_prompts(10, "abcdef", seed=3), 20, beams=beams) == wanted
+    assert texts(model, letters, prompts, 20, beams=beams) == wanted
 
 
 def test_more_beams_than_rows_are_refused():

@@ -1,6 +1,6 @@
 """Decoding: the batched engine against plain recomputation, transformers and probabilities.
 
-Run: python -m pytest tests/test_generate.py
+Run: python -m pytest tests/llama/test_generate.py
 """
 
 import random
@@ -148,21 +148,14 @@ def test_dropout_is_off_while_decoding_and_back_on_behind():
     assert model.training
 
 
-def test_equals_transformers(model):
+def test_equals_transformers(model, peer_of):
     """Token for token, greedy in fp32: left-padded batches there, ours without padding."""
-    transformers = pytest.importorskip("transformers")
-    peer = transformers.LlamaForCausalLM(transformers.LlamaConfig(
-        vocab_size=V, hidden_size=CONFIG.dim, intermediate_size=CONFIG.hidden_dim,
-        num_hidden_layers=CONFIG.n_layers, num_attention_heads=CONFIG.n_heads,
-        num_key_value_heads=CONFIG.n_kv_heads, head_dim=CONFIG.head_dim,
-        rms_norm_eps=CONFIG.norm_eps, max_position_embeddings=96)).eval()
-    peer.load_state_dict(model.state_dict())
     prompts = [LETTERS.encode_prompt(prompt) for prompt in some_prompts()]
     length = max(map(len, prompts))
     ids = torch.tensor([[0] * (length - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (length - len(p)) + [1] * len(p) for p in prompts])
-    out = peer.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=40,
-                        pad_token_id=2, eos_token_id=2)[:, length:].tolist()
+    out = peer_of(model).generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=40,
+                                  pad_token_id=2, eos_token_id=2)[:, length:].tolist()
     texts = [LETTERS.decode(row[:row.index(2)] if 2 in row else row) for row in out]
     assert generate(model, LETTERS, some_prompts(), 40, 8) == texts
 
@@ -196,10 +189,8 @@ def test_frequencies_are_the_probabilities(model, top_p):
             kept.append(token)
         total += float(wanted[token])
     wanted = {token: float(wanted[token] / wanted[kept].sum()) for token in kept}
-    rows = list(stream(model, LETTERS, ["abc"], 1, 500, samples=4000, temperature=1.5,
-                       top_p=top_p))
     counts = dict.fromkeys(range(V), 0)
-    for row in rows:
+    for row in stream(model, LETTERS, ["abc"], 1, 500, samples=4000, temperature=1.5, top_p=top_p):
         counts[row.new[0]] += 1
     for token in range(V):
         p = wanted.get(token, 0.0)

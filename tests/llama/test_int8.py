@@ -1,6 +1,6 @@
 """goat/llama/int8.py: rounding, product and backward pass, against float on the same weight.
 
-The error figures are those of Gaussian matrices. Run: python -m pytest tests/test_int8.py
+The error figures are those of Gaussian matrices. Run: python -m pytest tests/llama/test_int8.py
 """
 
 import pytest

@@ -1,6 +1,6 @@
-"""Gradients by hand against automatic ones: goat/llama/kernels.py, and LoRA's products of goat/llama/lora.py.
+"""Gradients by hand against automatic ones: goat/llama/kernels.py, and LoRA's products (lora.py).
 
-Run: python -m pytest tests/test_gradients.py
+Run: python -m pytest tests/llama/test_kernels.py
 """
 
 import pytest

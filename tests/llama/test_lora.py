@@ -1,7 +1,7 @@
 """goat/llama/lora.py: the arithmetic of the layer, what trains, merging.
 
-Adapters on disk and the comparison with peft are in tests/test_adapter.py.
-Run: python -m pytest tests/test_lora.py
+Adapters on disk and the comparison with peft are in tests/files/test_adapter.py.
+Run: python -m pytest tests/llama/test_lora.py
 """
 
 import pytest

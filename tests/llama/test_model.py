@@ -1,6 +1,6 @@
-"""goat/llama/model.py against the maths of tests/reference.py, piece by piece, and transformers.
+"""goat/llama/model.py against the maths of tests/support/reference.py, and transformers.
 
-Run: python -m pytest tests/test_model.py
+Run: python -m pytest tests/llama/test_model.py
 """
 
 import math
@@ -60,8 +60,8 @@ def test_rotation_is_a_complex_multiplication():
 
 @pytest.mark.parametrize("heads, kv_heads", [(4, 4), (4, 2), (6, 2), (4, 1)])
 def test_attention_is_the_naive_loop(heads, kv_heads):
-    q, k, v = random(2, heads, 9, 8), random(2, kv_heads, 9, 8, seed=1), random(2, kv_heads, 9, 8,
-                                                                                seed=2)
+    q = random(2, heads, 9, 8)
+    k, v = (random(2, kv_heads, 9, 8, seed=seed) for seed in (1, 2))
     y = attention(q, k, v, None)
     for b in range(2):
         for h in range(heads):
@@ -159,21 +159,10 @@ def test_fused_attention_on_a_gpu_equals_the_cpu(config):
 
 @pytest.mark.parametrize("config", GRID.values(), ids=GRID.keys())
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
-def test_transformers_computes_the_same(config, dtype, tolerance):
-    transformers = pytest.importorskip("transformers")
-    peer_config = transformers.LlamaConfig(
-        vocab_size=config.vocab_size, hidden_size=config.dim, intermediate_size=config.hidden_dim,
-        num_hidden_layers=config.n_layers, num_attention_heads=config.n_heads,
-        num_key_value_heads=config.n_kv_heads, head_dim=config.head_dim,
-        rms_norm_eps=config.norm_eps, max_position_embeddings=config.max_positions,
-        rope_theta=config.rope_theta, tie_word_embeddings=config.tie_embeddings,
-        attn_implementation="eager")
+def test_transformers_computes_the_same(peer_of, config, dtype, tolerance):
     model, tokens = tiny_model(config).to(dtype), tiny_tokens()
-    peer = transformers.LlamaForCausalLM(peer_config).to(dtype).eval()
-    missing, unexpected = peer.load_state_dict(model.state_dict(), strict=False)
-    assert not unexpected and not [name for name in missing if "rotary" not in name]
     with torch.no_grad():
-        ours, theirs = model(tokens).float(), peer(tokens).logits.float()
+        ours, theirs = model(tokens).float(), peer_of(model)(tokens).logits.float()
     assert (ours - theirs).norm() / theirs.norm() < tolerance
 
 

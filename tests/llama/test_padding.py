@@ -1,6 +1,6 @@
 """goat/llama/padding.py: leaving padding out changes neither the loss nor any gradient.
 
-Run: python -m pytest tests/test_padding.py
+Run: python -m pytest tests/llama/test_padding.py
 """
 
 import pytest

@@ -1,6 +1,6 @@
 """The tokenizer: LLaMA's conventions, and the boundary between prompt and answer.
 
-Run: python -m pytest tests/test_tokenizer.py
+Run: python -m pytest tests/llama/test_tokenizer.py
 """
 
 import io

@@ -1,6 +1,7 @@
 """LLaMA once more, written for clarity only: complex numbers, loops, float64. Not a test.
 
-The tests compare goat/llama/model.py and the loaders with this file, which shares no code with them.
+The tests compare goat/llama/model.py and the loaders with this file, which shares no code with
+them.
 """
 
 import torch

@@ -4,7 +4,7 @@ SPECIAL = 3  # unk, bos, eos
 
 
 class Letters:
-    """Ids 3, 4, … stand for a, b, …; like goat.llama.tokenizer.Tokenizer as far as decoding needs it."""
+    """Ids 3, 4, … stand for a, b, …; like `Tokenizer` as far as decoding needs it."""
 
     bos_id, eos_id = 1, 2
 

@@ -1,6 +1,6 @@
 """Rows to batches: which tokens are learnt, every row once, few shapes, clear errors.
 
-Run: python -m pytest tests/test_batching.py
+Run: python -m pytest tests/training/test_batches.py
 """
 
 import json

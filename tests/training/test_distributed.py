@@ -1,7 +1,7 @@
 """Two processes, of which one is killed: the other ends with one clear line, and nothing is lost.
 
-That two processes train like one is in tests/test_train.py.
-Run: python -m pytest tests/test_distributed.py
+That two processes train like one is in tests/training/test_train.py.
+Run: python -m pytest tests/training/test_distributed.py
 """
 
 import os
@@ -29,6 +29,13 @@ def two_places() -> list[dict]:
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
               "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+
+
+def both(code: str) -> list[str]:
+    """What the code prints in each of two processes."""
+    processes = [subprocess.Popen([sys.executable, "-c", code], env=place, text=True,
+                                  stdout=subprocess.PIPE, cwd=ROOT) for place in two_places()]
+    return [process.communicate(timeout=WAIT)[0] for process in processes]
 
 
 @pytest.mark.parametrize("victim", [0, 1], ids=["the writer dies", "the other dies"])
@@ -72,9 +79,7 @@ print([name for name in (open(f"{tasks}/{task}/comm").read() for task in os.list
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="lists threads as Linux does")
 def test_the_groups_threads_end_with_it():
     """A thread that outlives the group crashes its process at the exit now and then."""
-    processes = [subprocess.Popen([sys.executable, "-c", THREADS], env=place, text=True,
-                                  stdout=subprocess.PIPE, cwd=ROOT) for place in two_places()]
-    assert [process.communicate(timeout=WAIT)[0] for process in processes] == ["[]\n"] * 2
+    assert both(THREADS) == ["[]\n"] * 2
 
 
 CHOICES = """
@@ -93,11 +98,8 @@ group.close()
 
 def test_processes_that_chose_differently_are_refused():
     """Else each would take its share of other micro-batches, and rows would be lost."""
-    processes = [subprocess.Popen([sys.executable, "-c", CHOICES], env=place, text=True,
-                                  stdout=subprocess.PIPE, cwd=ROOT) for place in two_places()]
-    for process in processes:
-        assert process.communicate(timeout=WAIT)[0].startswith(
-            "the processes chose --micro-tokens 1024 and 512")
+    for said in both(CHOICES):
+        assert said.startswith("the processes chose --micro-tokens 1024 and 512")
 
 
 def test_a_run_whose_processes_chose_differently_stops(tiny_base, rows, tmp_path):

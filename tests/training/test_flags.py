@@ -1,6 +1,7 @@
 """What train.py decides by itself: device, number format, 8 bits, recomputation; no GPU needed.
 
-The cards are stand-ins that only say how large they are. Run: python -m pytest tests/test_flags.py
+The cards are stand-ins that only say how large they are.
+Run: python -m pytest tests/training/test_flags.py
 """
 
 import json
@@ -128,7 +129,7 @@ def test_a_gpu_that_torch_cannot_use_is_named(monkeypatch, capsys):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     for there in (None, "/usr/bin/nvidia-smi"):
-        monkeypatch.setattr(device.shutil, "which", lambda name: there)
+        monkeypatch.setattr(device.shutil, "which", lambda name, there=there: there)
         assert device.choose(dtype="fp32")[0].type == "cpu"
         assert ("driver too old for CUDA 13.0" in capsys.readouterr().err) == bool(there)
 

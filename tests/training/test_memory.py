@@ -3,7 +3,7 @@
 On a CPU the saved tensors are counted with `saved_tensors_hooks`. The GPU's path is followed on
 the meta device, where a LLaMA of 7B dimensions costs nothing: every tensor that any operation
 makes is counted from birth to death, with the GPU's fused attention and dropout in place.
-Run: python -m pytest tests/test_memory.py
+Run: python -m pytest tests/training/test_memory.py
 """
 
 import itertools
@@ -23,6 +23,7 @@ from goat.training.memory import GB, LIBRARIES, PRESETS, Workload, largest, plan
 from goat.training.memory_meter import LiveTensors, storages
 from support.tiny import GROUPED, tiny_config, tiny_model
 
+CPU = torch.device("cpu")
 CONFIGS = [GROUPED, tiny_config(n_kv_heads=4, n_layers=3),
            tiny_config(n_kv_heads=1, head_dim=16, tie_embeddings=True)]
 TARGETS = [ATTENTION_TARGETS, ALL_TARGETS, ("q_proj",), ("o_proj",), ("up_proj",),
@@ -67,28 +68,28 @@ def saved_bytes(model, loss):
     return sum(seen.values()), result
 
 
+def check_saved(config, s):
+    model = build(config, s)
+    kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch_of(s), "cpu"))
+    assert kept == sum(plan(config, **vars(s)).saved.values()), s
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=["grouped", "plain", "tied"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["saved", "recomputed"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_saved_bytes_are_what_autograd_keeps(config, dtype, checkpointing):
     for targets, int8, dropout in itertools.product(TARGETS, (False, True), (0.0, 0.05)):
-        s = Workload(rank=4, targets=targets, dropout=dropout, micro_batch=3, length=10,
-                    answer_share=0.5, int8=int8, checkpointing=checkpointing, dtype=dtype,
-                    fused=False)
-        model = build(config, s)
-        kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch_of(s), "cpu"))
-        assert kept == sum(plan(config, **vars(s)).saved.values()), (targets, int8, dropout)
+        check_saved(config, Workload(rank=4, targets=targets, dropout=dropout, micro_batch=3,
+                                     length=10, answer_share=0.5, int8=int8, dtype=dtype,
+                                     checkpointing=checkpointing, fused=False))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["grouped", "plain", "tied"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["saved", "recomputed"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_saved_bytes_when_every_weight_learns(config, dtype, checkpointing):
-    s = Workload(rank=0, targets=(), micro_batch=30, length=20, checkpointing=checkpointing,
-                dtype=dtype, fused=False)
-    model = build(config, s)
-    kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch_of(s), "cpu"))
-    assert kept == sum(plan(config, **vars(s)).saved.values())
+    check_saved(config, Workload(rank=0, targets=(), micro_batch=30, length=20, dtype=dtype,
+                                 checkpointing=checkpointing, fused=False))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["grouped", "plain", "tied"])
@@ -97,9 +98,7 @@ def test_the_saved_bytes_where_padding_is_left_out(config, rank, checkpointing):
     s = Workload(rank=rank, targets=ALL_TARGETS, micro_batch=40, length=20, real_share=0.5,
                 answer_share=0.5, checkpointing=checkpointing, fused=False)
     assert (s.packed, s.scored) == (512, 512)
-    model = build(config, s)
-    kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch_of(s), "cpu"))
-    assert kept == sum(plan(config, **vars(s)).saved.values())
+    check_saved(config, s)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["grouped", "plain", "tied"])
@@ -128,6 +127,13 @@ def optimizer_of(model, muon_lr=0.0):
                            betas=(0.9, 0.9), weight_decay=0.0)
 
 
+def step(optimizer):
+    """A step that moves nothing and makes the optimizer's state."""
+    for p in optimizer.masters:
+        p.grad = torch.zeros_like(p)
+    optimizer.step(1.0)
+
+
 @pytest.mark.parametrize("rank", [0, 4])
 def test_muon_keeps_one_moment_for_the_matrices_of_the_blocks(rank):
     s = Workload(rank=rank, dropout=0.0, micro_batch=1, length=8, muon=True, dtype=torch.float32)
@@ -147,12 +153,9 @@ def test_a_run_on_a_cpu_measures_what_was_predicted(changes, dtype):
     model, batch = build(config, s), batch_of(replace(s, answer_share=0.5))
     optimizer = optimizer_of(model)
     smaller = batch_of(replace(s, answer_share=0.5, micro_batch=4))
-    meter = train.trial_pass(model, optimizer, [smaller, batch, smaller],
-                             torch.device("cpu"), s)
+    meter = train.trial_pass(model, optimizer, [smaller, batch, smaller], CPU, s)
     assert all(p.grad is None for p in (*optimizer.masters, *model.parameters()))
-    for p in optimizer.masters:
-        p.grad = torch.zeros_like(p)
-    optimizer.step(1.0)
+    step(optimizer)
     said = meter.measured(optimizer)
     predicted = meter.predicted(config, s)
     half = replace(s, answer_share=0.5, real_share=0.5)
@@ -174,10 +177,8 @@ def test_few_answers_behind_long_prompts_are_predicted_too(rank, kv_heads, rows,
     batch = batch_of(replace(s, answer_share=0))
     batch.labels[:, -2:] = 1
     optimizer = optimizer_of(model)
-    meter = train.trial_pass(model, optimizer, [batch], torch.device("cpu"), s)
-    for p in optimizer.masters:
-        p.grad = torch.zeros_like(p)
-    optimizer.step(1.0)
+    meter = train.trial_pass(model, optimizer, [batch], CPU, s)
+    step(optimizer)
     assert meter.total(optimizer) == pytest.approx(meter.predicted(config, s), rel=0.02)
 
 

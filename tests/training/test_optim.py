@@ -1,6 +1,6 @@
 """Optimizers and schedule: Muon against torch's own, master weights, the learning rate's shape.
 
-Run: python -m pytest tests/test_optim.py
+Run: python -m pytest tests/training/test_optim.py
 """
 
 import pytest

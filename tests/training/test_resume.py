@@ -1,7 +1,7 @@
 """Training that breaks off: resumed to the bit, whatever ended it, and refused where it must be.
 And adapters that are trained further.
 
-Run: python -m pytest tests/test_resume.py
+Run: python -m pytest tests/training/test_resume.py
 """
 
 import json
@@ -29,6 +29,10 @@ from goat.training.run_folder import RunFolder, choose, fingerprint
 from support.runs import adapter, flags, log, run_script, stop_after_first
 
 
+def state_of(out):
+    return torch.load(out / "checkpoint" / "state.pt", weights_only=True)
+
+
 def test_kill_and_resume_gives_the_very_bytes(tiny_base, rows, straight, tmp_path):
     out = tmp_path / "run"
     process = run_script(flags(tiny_base, rows, out, "--save-every", "3"))
@@ -54,34 +58,29 @@ def test_kills_at_random_moments_lose_nothing(tiny_base, rows, straight, tmp_pat
     time.sleep(rng.random() * 0.4)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    saved = torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"] \
-        if (out / "checkpoint" / "state.pt").exists() else 0
+    saved = state_of(out)["step"] if (out / "checkpoint" / "state.pt").exists() else 0
     assert saved >= len(log(out)) - 1
     train.main(flags(tiny_base, rows, out, "--save-every", "1", "--resume"))
     assert adapter(out) == adapter(straight)
 
 
-def test_full_training_with_muon_resumes_to_the_bit(tiny_base, tmp_path, capsys):
+def test_full_training_with_muon_resumes_to_the_bit(tiny_base, tmp_path, monkeypatch):
     base = ["--base", str(tiny_base), "--full", "--scratch", "--skills", "3", "--dtype", "bf16",
             "--device", "cpu", "--micro-tokens", "512", "--max-steps", "4", "--muon-lr", "0.01",
             "--warmup", "1", "--log-every", "1", "--save-every", "2"]
     train.main([*base, "--out", str(tmp_path / "a")])
     train.main([*base, "--out", str(tmp_path / "b")])
-    state = tmp_path / "b" / "checkpoint" / "state.pt"
-    first_half = RunFolder.save_state
-    try:  # the same run, ended after its checkpoint of step 2
-        RunFolder.save_state = stop_after_first(first_half)
-        with pytest.raises(KeyboardInterrupt):
-            train.main([*base, "--out", str(tmp_path / "c")])
-    finally:
-        RunFolder.save_state = first_half
-    assert torch.load(tmp_path / "c" / "checkpoint" / "state.pt", weights_only=True)["step"] == 2
+    monkeypatch.setattr(RunFolder, "save_state", stop_after_first(RunFolder.save_state))
+    with pytest.raises(KeyboardInterrupt):  # the same run, ended after its checkpoint of step 2
+        train.main([*base, "--out", str(tmp_path / "c")])
+    monkeypatch.undo()
+    assert state_of(tmp_path / "c")["step"] == 2
     train.main([*base, "--out", str(tmp_path / "c"), "--resume"])
     models = [load_file(tmp_path / x / "model" / "model.safetensors") for x in "abc"]
     for name in models[0]:
         assert torch.equal(models[0][name], models[1][name])
         assert torch.equal(models[0][name], models[2][name]), name
-    assert state.exists()
+    assert state_of(tmp_path / "b")
 
 
 def test_fp16_follows_fp32_and_finds_its_loss_scale_and_resumes_to_the_bit(
@@ -103,8 +102,7 @@ def test_fp16_follows_fp32_and_finds_its_loss_scale_and_resumes_to_the_bit(
     monkeypatch.setattr(RunFolder, "save_state", stop_after_first(save))
     with pytest.raises(KeyboardInterrupt):
         train.main(flags(tiny_base, rows, tmp_path / "b", *half))
-    state = torch.load(tmp_path / "b" / "checkpoint" / "state.pt", weights_only=True)
-    assert state["optimizers"][-1] == {"scale": 2.0 ** 17, "good_steps": 0}
+    assert state_of(tmp_path / "b")["optimizers"][-1] == {"scale": 2.0 ** 17, "good_steps": 0}
     monkeypatch.setattr(RunFolder, "save_state", save)
     train.main(flags(tiny_base, rows, tmp_path / "b", *half, "--resume"))
     assert adapter(tmp_path / "b") == adapter(tmp_path / "a")
@@ -204,8 +202,7 @@ def test_signals_finish_the_step_and_save(tiny_base, rows, tmp_path, which, code
     process.send_signal(which)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == code and "go on with --resume" in said
-    saved = torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"]
-    assert saved == log(out)[-1]["step"]
+    assert state_of(out)["step"] == log(out)[-1]["step"]
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tiny_base, rows, tmp_path, monkeypatch):
@@ -221,7 +218,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(tiny_base, rows, tmp_path, monk
     monkeypatch.setattr(torch, "save", second_save_fails)
     with pytest.raises(UserError, match="No space left on device"):
         train.main(flags(tiny_base, rows, out, "--save-every", "2"))
-    assert torch.load(out / "checkpoint" / "state.pt", weights_only=True)["step"] == 2
+    assert state_of(out)["step"] == 2
     assert os.listdir(out / "checkpoint") == ["state.pt"]
 
 
@@ -269,7 +266,7 @@ def test_a_value_head_is_trained_further(tiny_base, tmp_path):
     value_head.save(model, folder)
     kept = train.load_model(train.parse_args(asked), torch.device("cpu"), torch.float32)
     assert (kept.value_head.weight == 0.25).all()
-    assert {p for p in lora.trainable(kept)} >= {kept.value_head.weight, kept.value_head.bias}
+    assert set(lora.trainable(kept)) >= {kept.value_head.weight, kept.value_head.bias}
 
 
 def test_a_value_head_that_is_left_out_is_named(tiny_base, rows, straight, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The training script: it learns, it is the same twice, it refuses clearly.
 
-Broken off and resumed runs are in tests/test_resume.py. Run: python -m pytest tests/test_train.py
+Broken off and resumed runs are in tests/training/test_resume.py.
+Run: python -m pytest tests/training/test_train.py
 """
 
 import json
@@ -247,7 +248,8 @@ class NotANumber:
 
     def __call__(self, model, batch, where, *rest):
         self.calls += 1
-        return self.real(model, batch, where, *rest) * (float("nan") if self.calls == self.at else 1)
+        loss = self.real(model, batch, where, *rest)
+        return loss * float("nan") if self.calls == self.at else loss
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_rows(tiny_base, rows, tmp_path, monkeypatch):
@@ -257,7 +259,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_rows(tiny_base, rows, tmp_path
         train.main(flags(tiny_base, rows, tmp_path / "run", *more))
     bad = log(tmp_path / "run")[-1]
     assert bad["loss"] == "nan" and bad["rows"] and set(bad["rows"]) <= set(range(1, 97))
-    state = torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)
+    state = torch.load(tmp_path / "run/checkpoint/state.pt", weights_only=True)
     assert state["step"] == bad["step"] - 1
     assert all(w.isfinite().all() for w in state["weights"])
 

@@ -3,15 +3,11 @@ rows are written, checked and asked like those of one."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from goat.cli import refuse_below
+from goat.files.rows import Report, Row
 from goat.papers import PAPERS, Paper, Question, Verdict
 
-if TYPE_CHECKING:
-    from goat.files.rows import Report, Row
-
-MIX_NAMES = ("growing", "even", "sheets", "words", "names", "sizes", "carries")  # see mixes.py
 
 
 class Skills(Paper):
@@ -20,6 +16,7 @@ class Skills(Paper):
     worded = True  # there is one wording, bare, and any other that is asked for is passed over
     held_out = False
     expressions = False
+    mix_names = ("growing", "even", "sheets", "words", "names", "sizes", "carries")  # see mixes.py
 
     def add_flags(self, parser: ArgumentParser) -> None:
         add = parser.add_argument_group("with --task skills").add_argument
@@ -31,15 +28,14 @@ class Skills(Paper):
         refuse_below(args, 1, "rows", "max_digits")
         refuse_below(args, 0, "seed")
 
-    def write(self, out: str, args: Namespace,
-              count_tokens: "Callable[[Row], int] | None") -> "Report":
+    def write(self, out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
         return self.dataset.write(out, args.rows, args.seed, args.max_digits, args.workers,
                                   count_tokens)
 
     def owns(self, task: str) -> bool:
         return task == self.name or task in self.mixes.KINDS
 
-    def audit(self, row: "Row") -> str | None:
+    def audit(self, row: Row) -> str | None:
         return self.dataset.audit(row)
 
     def suite(self, name: str, **options) -> Iterator[Question]:

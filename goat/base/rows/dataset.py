@@ -5,7 +5,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 
 from goat.base.rows import mixes
 from goat.base.rows.skills import value_of
@@ -18,35 +18,26 @@ ROWS = 1_000_000  # unless the user says how many
 SIZE = 200  # questions of a kind in the suite
 
 
-@dataclass(frozen=True)
-class Maker:
-    """Makes any block of a data set. Picklable: every process gets a copy."""
-
-    rows: int
-    seed: int
-    max_digits: int
-    reserved: frozenset[Operands]  # what the evaluation suites ask
-    count_tokens: Callable[[Row], int] | None
-
-    def block(self, number: int) -> tuple[bytes, Report]:
-        """(the lines of block `number`, what they are)."""
-        rng = random.Random(f"{self.seed}:{number}")
-        count = min(BLOCK, self.rows - number * BLOCK)
-        rows = [mixes.sample(rng, self.max_digits, self.reserved) for _ in range(count)]
-        rows_of = defaultdict(list)
-        for i, row in enumerate(rows):
-            rows_of[row["task"]].append(i)
-        lines = [json.dumps(row) + "\n" for row in rows]
-        length = self.count_tokens or (lambda row: len(row["output"]))
-        return "".join(lines).encode(), block_report(rows_of, lines, list(map(length, rows)))
+def _block(rows: int, seed: int, max_digits: int, reserved: frozenset[Operands],
+           count_tokens: Callable[[Row], int] | None, number: int) -> tuple[bytes, Report]:
+    """(the lines of block `number`, what they are)."""
+    rng = random.Random(f"{seed}:{number}")
+    count = min(BLOCK, rows - number * BLOCK)
+    made = [mixes.sample(rng, max_digits, reserved) for _ in range(count)]
+    rows_of = defaultdict(list)
+    for i, row in enumerate(made):
+        rows_of[row["task"]].append(i)
+    lines = [json.dumps(row) + "\n" for row in made]
+    length = count_tokens or (lambda row: len(row["output"]))
+    return "".join(lines).encode(), block_report(rows_of, lines, list(map(length, made)))
 
 
-def write(out: str, rows: int | None = None, seed: int = 0, max_digits: int = 8, workers: int = 1,
-          count_tokens: Callable[[Row], int] | None = None) -> Report:
+def write(out: str, rows: int | None, seed: int, max_digits: int, workers: int,
+          count_tokens: Callable[[Row], int] | None) -> Report:
     """Write `rows` rows (default: ROWS); the same bytes whatever the number of processes."""
     rows = rows or ROWS
-    maker = Maker(rows, seed, max_digits, reserved(), count_tokens)
-    return write_blocks(out, maker.block, rows, workers)
+    block = partial(_block, rows, seed, max_digits, reserved(), count_tokens)
+    return write_blocks(out, block, rows, workers)
 
 
 _EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (-?\d+(?: R \d+)?)(?![\d+*/-]| [-+*/])")
@@ -66,11 +57,9 @@ def audit(row: Row) -> str | None:
 
 def suite(size: int | None = None, seed: int = 0, wording: str | None = None,
           limit: int | None = None) -> Iterator[Question]:
-    """`size` questions (default: SIZE) of each kind of row, the first `limit`.
-
-    Always in the base's own notation. The answer is what follows the last "=" of the row. They
-    are drawn as rows are: a few may come twice.
-    """
+    """`size` questions (default: SIZE) of each kind of row, the first `limit`. Always in the base's
+    own notation. The answer is what follows the last "=" of the row. They are drawn as rows are: a
+    few may come twice."""
     for name, kind in mixes.KINDS.items():
         if name == "text":  # nothing is asked there
             continue

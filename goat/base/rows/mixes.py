@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 from random import Random
 
-from goat.base.rows import MIX_NAMES
+from goat.base.rows import PAPER
 from goat.base.rows.naming import naming, registers
 from goat.base.rows.sheets import climb, loop, multiples, sheet
 from goat.base.rows.skills import (addition, alone, append_digit, carries, change, column, compare,
@@ -35,7 +35,8 @@ SIZES = {alone: 20, addition: 10, subtraction: 14, unequal: 40, question: 4, cha
          compare: 2, append_digit: 1, climb: 1, sheet: 2, loop: 1, count_by: 1, multiples: 3,
          naming: 2, registers: 5, text: 4}
 CARRIES = {**SIZES, alone: 10, addition: 4, subtraction: 6, unequal: 56, carries: 30}
-MIXES = dict(zip(MIX_NAMES, (GROWING, EVEN, SHEETS, WORDS, NAMES, SIZES, CARRIES), strict=True))
+MIXES = dict(zip(PAPER.mix_names, (GROWING, EVEN, SHEETS, WORDS, NAMES, SIZES, CARRIES),
+                 strict=True))
 LARGER = {"names", "sizes", "carries"}  # where the size of most kinds leans to the largest,
 MIDDLE = {"words"} | LARGER  # and that of the long ones to the middle; see `sample`
 KINDS = {kind.__name__: kind for mix in MIXES.values() for kind in mix}

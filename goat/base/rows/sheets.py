@@ -19,17 +19,17 @@ climb and take: they have the shape of a long division, over numbers that have n
 one another.
 """
 
+from itertools import accumulate
 from random import Random
 
-from goat.base.rows.skills import operand, random_number, size
+from goat.base.rows.skills import operand, random_number
 
 
 def growing_list(rng: Random, top: int) -> list[int]:
     """2 to 10 growing numbers that are not the first multiples of one."""
     step = operand(rng, max(1, top - 1)) + 1
-    items, count = [], rng.randint(2, 10)
-    while len(items) < count:
-        items.append((items[-1] if items else 0) + rng.randint(1, 2 * step))
+    count = rng.randint(2, 10)
+    items = list(accumulate(rng.randint(1, 2 * step) for _ in range(count)))
     if items == [items[0] * (k + 1) for k in range(count)]:
         return growing_list(rng, top)
     return items
@@ -53,9 +53,10 @@ def bound(rng: Random, items: list[int]) -> int:
 
 
 def climb_line(items: list[int], x: int) -> tuple[str, int]:
-    """`up to 300: 113 268 340 > 300`: the items up to the first above x; and how many are not."""
+    """`up to 300: 113 268 340 > 300`: the items up to the first above x; and the last that is not
+    above it, 0 where there is none."""
     below = sum(item <= x for item in items)
-    return f"up to {x}: {' '.join(map(str, items[: below + 1]))} > {x}", below
+    return f"up to {x}: {' '.join(map(str, items[: below + 1]))} > {x}", [0, *items][below]
 
 
 def climb(rng: Random, top: int) -> tuple[str, str]:
@@ -70,13 +71,13 @@ def climb(rng: Random, top: int) -> tuple[str, str]:
 def sheet(rng: Random, top: int) -> tuple[str, str]:
     """Random commands, each on what the one before it left."""
     items = growing_list(rng, top) if rng.random() < 0.7 else []
-    digits = str(random_number(rng, size(rng, top)))
+    digits = str(operand(rng, top))
     cut = rng.randint(1, len(digits)) if rng.random() < 0.8 else len(digits)
     left, rest = int(digits[:cut]), digits[cut:]
     head, lines = heading(rng, items) if items else ("", [])
     head += f"from {left}{' , ' * bool(rest)}{rest}\n"
     kinds = rng.sample(("bring", "climb", "+", "-", "*", "?"), rng.randint(2, 6))
-    commands, item = [], None
+    commands, item = [], 0
     for _ in range(rng.randint(2, 9)):
         possible = {"bring": 3 * bool(rest), "climb": 4 * bool(items and left < items[-1]),
                     "+": 1.5 * (left < 10**top), "-": 2, "*": 0.5 * (left < 10 ** (top - 1)),
@@ -85,10 +86,9 @@ def sheet(rng: Random, top: int) -> tuple[str, str]:
         if not any(weights):
             break
         kind = rng.choices(kinds, weights)[0]
-        if item is not None and rng.random() < 0.7:
+        if item and rng.random() < 0.7:
             kind = "take"
-        command, line, left, rest, below = step(rng, kind, left, rest, items, item, top)
-        item = items[below - 1] if below else None
+        command, line, left, rest, item = step(rng, kind, left, rest, items, item, top)
         commands.append(command)
         lines.append(line)
     if not commands:
@@ -96,16 +96,16 @@ def sheet(rng: Random, top: int) -> tuple[str, str]:
     return head + ", ".join(commands) + ":\n", "\n".join(lines)
 
 
-def step(rng: Random, kind: str, left: int, rest: str, items: list[int], item: int | None,
+def step(rng: Random, kind: str, left: int, rest: str, items: list[int], item: int,
          top: int) -> tuple[str, str, int, str, int]:
     """One command: its text, its line, the number and the digits it leaves, and, after a climb,
-    how many items are not above the number (else 0)."""
+    the item that can be taken (else 0)."""
     if kind == "bring":
         longer, after = 10 * left + int(rest[0]), rest[1:]
         return kind, f"{left} , {rest} -> {longer}{' , ' * bool(after)}{after}", longer, after, 0
     if kind == "climb":
-        line, below = climb_line(items, left)
-        return kind, line, left, rest, below
+        line, item = climb_line(items, left)
+        return kind, line, left, rest, item
     if kind == "take":
         return kind, f"{left} - {item} = {left - item}", left - item, rest, 0
     x = operand(rng, top)
@@ -129,11 +129,9 @@ def done(kind: str, left: int, x: int) -> tuple[str, int]:
 
 
 def loop(rng: Random, top: int) -> tuple[str, str]:
-    """The same steps for every digit that is brought down, until there is none left.
-
-    What cannot be done is left out or leaves the number as it is: see `turn`.
-    """
-    digits = str(random_number(rng, size(rng, max(2, top))))
+    """The same steps for every digit that is brought down, until there is none left. What cannot be
+    done is left out or leaves the number as it is: see `turn`."""
+    digits = str(operand(rng, max(2, top)))
     items = growing_list(rng, rng.randint(1, top)) if rng.random() < 0.6 else []
     head, lines = heading(rng, items) if items else ("", [])
     commands = [f"{kind} {rng.randint(2, 9) if kind == '*' else operand(rng, 2)}"
@@ -148,7 +146,7 @@ def loop(rng: Random, top: int) -> tuple[str, str]:
             lines += more
         if not rest:
             return head, "\n".join([*lines, f"{left}"])
-        _, line, left, rest, _ = step(rng, "bring", left, rest, [], None, top)
+        _, line, left, rest, _ = step(rng, "bring", left, rest, [], 0, top)
         lines.append(line)
 
 
@@ -159,9 +157,8 @@ def turn(command: str, left: int, items: list[int], top: int) -> tuple[list[str]
     if kind == "climb,":
         if left >= items[-1]:
             return [f"{left}"], left
-        line, below = climb_line(items, left)
-        item = items[below - 1] if below else 0
-        return [line, f"{left} - {item} = {left - item}"][: 1 + bool(below)], left - item
+        line, item = climb_line(items, left)
+        return [line, f"{left} - {item} = {left - item}"][: 1 + bool(item)], left - item
     if kind != "?" and (kind == "-" and int(x) > left or left >= 10**top):
         return [f"{left}"], left
     line, left = done(kind, left, int(x))

@@ -18,43 +18,40 @@ from random import Random
 
 from goat.papers import prompt
 from goat.papers.arithmetic import wordings
+from goat.papers.arithmetic.solutions import place_values, solve_numbers
 from goat.papers.longhand import questions as longhand
 
 PEOPLE = ("Tom", "Maria", "Ali", "Julie", "Ken", "Natalia", "Weng", "James", "Betty", "Omar")
 THINGS = ("apples", "books", "stickers", "eggs", "dollars", "pages", "marbles", "tickets", "hours")
-STORIES = (  # (text, expression); {p} person, {t} things
-    ("{p} has {a} {t} and buys {b} more. How many {t} does {p} have now?", "{a} + {b}"),
-    ("There are {a} {t} on one shelf and {b} {t} on another. How many are there in all?",
-     "{a} + {b}"),
-    ("On Monday {p} sold {a} {t}, and on Tuesday {b} {t}. How many {t} were sold altogether?",
-     "{a} + {b}"),
-    ("{p} had {a} {t} and gave away {b} of them. How many {t} are left?", "{a} - {b}"),
-    ("A box holds {a} {t}. If {b} are taken out, how many remain in the box?", "{a} - {b}"),
-    ("{p} needs {a} {t} but has only {b}. How many more does {p} need?", "{a} - {b}"),
-    ("Each of {b} boxes contains {a} {t}. How many {t} is that in total?", "{a} * {b}"),
-    ("{p} reads {a} {t} a week. How many {t} does {p} read in {b} weeks?", "{a} * {b}"),
-    ("{p} shares {a} {t} equally among {b} friends. How many {t} does each friend get?",
-     "{a} / {b}"),
+STORIES = (  # (text, operation on {a} and {b}); {p} person, {t} things
+    ("{p} has {a} {t} and buys {b} more. How many {t} does {p} have now?", "+"),
+    ("There are {a} {t} on one shelf and {b} {t} on another. How many are there in all?", "+"),
+    ("On Monday {p} sold {a} {t}, and on Tuesday {b} {t}. How many {t} were sold altogether?", "+"),
+    ("{p} had {a} {t} and gave away {b} of them. How many {t} are left?", "-"),
+    ("A box holds {a} {t}. If {b} are taken out, how many remain in the box?", "-"),
+    ("{p} needs {a} {t} but has only {b}. How many more does {p} need?", "-"),
+    ("Each of {b} boxes contains {a} {t}. How many {t} is that in total?", "*"),
+    ("{p} reads {a} {t} a week. How many {t} does {p} read in {b} weeks?", "*"),
+    ("{p} shares {a} {t} equally among {b} friends. How many {t} does each friend get?", "/"),
     ("If {a} {t} are packed into {b} bags with the same number in each, how many go in a bag?",
-     "{a} / {b}"),
+     "/"),
 )
 CHANGES = (  # of one number by another, in verbs that the questions hardly use
-    ("The number of {t} was {a}. It has increased by {b} since. What is it now?", "{a} + {b}"),
-    ("An increase from {a} {t} of {b} more leads to how many?", "{a} + {b}"),
-    ("Increase the {a} {t} of {p} with another {b}. What is the new number?", "{a} + {b}"),
-    ("{p} raised the price from {a} dollars by {b}. What is it now?", "{a} + {b}"),
-    ("A heap of {a} {t} grows by {b}. How large is it then?", "{a} + {b}"),
-    ("The number of {t} was {a}. It has decreased by {b} since. What is it now?", "{a} - {b}"),
-    ("A decrease from {a} {t} of {b} leads to how many?", "{a} - {b}"),
-    ("Decrease the {a} {t} of {p} until there are {b} fewer. What is the new number?",
-     "{a} - {b}"),
-    ("{p} lowered the price from {a} dollars by {b}. What is it now?", "{a} - {b}"),
-    ("A heap of {a} {t} shrinks by {b}. How large is it then?", "{a} - {b}"),
-    ("{p} splits {a} {t} into {b} equal heaps. How large is each?", "{a} / {b}"),
-    ("Split the {a} {t} of {p} between {b} people in equal shares.", "{a} / {b}"),
-    ("Cut {a} into parts that are all equal, {b} in number. How large is a part?", "{a} / {b}"),
-    ("{p} takes {a} {t} and makes {b} times as many of it. What is the new number?", "{a} * {b}"),
-    ("Take the number {a}, then multiply: {b} times as much. What is the result?", "{a} * {b}"),
+    ("The number of {t} was {a}. It has increased by {b} since. What is it now?", "+"),
+    ("An increase from {a} {t} of {b} more leads to how many?", "+"),
+    ("Increase the {a} {t} of {p} with another {b}. What is the new number?", "+"),
+    ("{p} raised the price from {a} dollars by {b}. What is it now?", "+"),
+    ("A heap of {a} {t} grows by {b}. How large is it then?", "+"),
+    ("The number of {t} was {a}. It has decreased by {b} since. What is it now?", "-"),
+    ("A decrease from {a} {t} of {b} leads to how many?", "-"),
+    ("Decrease the {a} {t} of {p} until there are {b} fewer. What is the new number?", "-"),
+    ("{p} lowered the price from {a} dollars by {b}. What is it now?", "-"),
+    ("A heap of {a} {t} shrinks by {b}. How large is it then?", "-"),
+    ("{p} splits {a} {t} into {b} equal heaps. How large is each?", "/"),
+    ("Split the {a} {t} of {p} between {b} people in equal shares.", "/"),
+    ("Cut {a} into parts that are all equal, {b} in number. How large is a part?", "/"),
+    ("{p} takes {a} {t} and makes {b} times as many of it. What is the new number?", "*"),
+    ("Take the number {a}, then multiply: {b} times as much. What is the result?", "*"),
 )
 EXPRESSION = "\nExpression: "  # asks for the expression behind a question, not for its value
 
@@ -64,15 +61,10 @@ def random_number(rng: Random, digits: int) -> int:
     return rng.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits)
 
 
-def size(rng: Random, top: int) -> int:
-    """A digit count: half of the time one of the top two sizes, else uniform from 1."""
-    if rng.random() < 0.5:
-        return rng.randint(max(1, top - 1), top)
-    return rng.randint(1, top)
-
-
 def operand(rng: Random, top: int) -> int:
-    return random_number(rng, size(rng, top))
+    """A number: half of the time of one of the top two sizes, else of any from 1 digit on."""
+    least = max(1, top - 1) if rng.random() < 0.5 else 1
+    return random_number(rng, rng.randint(least, top))
 
 
 def small_product(rng: Random, top: int) -> tuple[int, int]:
@@ -110,20 +102,19 @@ def quotient(rng: Random, top: int) -> tuple[int, int]:
 
 
 OPERANDS = {"+": total, "-": difference, "*": product, "/": quotient}
+WEIGHTS = (32, 36, 16, 16)  # of these operations, in this order
 
 
-def term(rng: Random, top: int, weights=(32, 36, 16, 16)) -> tuple[str, str]:
+def term(rng: Random, top: int) -> tuple[str, str]:
     """A single learnable step: (expression, value)."""
-    op = rng.choices("+-*/", weights)[0]
+    op = rng.choices("+-*/", WEIGHTS)[0]
     a, b = OPERANDS[op](rng, top)
     return f"{a} {op} {b}", value_of(a, op, b)
 
 
 def value_of(a: int, op: str, b: int) -> str:
     """The value of `a op b`; a division that leaves a remainder reads `Q R r`."""
-    if op == "/":
-        return f"{a // b} R {a % b}" if a % b else str(a // b)
-    return str({"+": a + b, "-": a - b, "*": a * b}[op])
+    return solve_numbers(a, op, b, steps=False)[1]
 
 
 def alone(rng: Random, top: int) -> tuple[str, str]:
@@ -188,12 +179,11 @@ def product_first(rng: Random, top: int) -> tuple[str, str]:
 
 def split(rng: Random, top: int) -> tuple[str, str]:
     """7205 -> 7000 + 200 + 5, or its digits one by one."""
-    n = random_number(rng, size(rng, top))
-    digits = str(n)
+    n = operand(rng, top)
     if rng.random() < 0.3:
-        return f"digits of {n}: ", " ".join(digits)
-    parts = [d + "0" * (len(digits) - i - 1) for i, d in enumerate(digits) if d != "0"] or ["0"]
-    return rng.choice(("{} = ", "split {}: ", "({}) = ")).format(n), " + ".join(parts)
+        return f"digits of {n}: ", " ".join(str(n))
+    asked = rng.choice(("{} = ", "split {}: ", "({}) = ")).format(n)
+    return asked, " + ".join(place_values(n)) or "0"
 
 
 def copy(rng: Random, top: int) -> tuple[str, str]:
@@ -234,19 +224,18 @@ def order(rng: Random, top: int) -> tuple[str, str]:
 def count_by(rng: Random, top: int) -> tuple[str, str]:
     """Running totals of one number: count by 57: 57 114 171 …"""
     step, times = operand(rng, max(1, top - 1)), rng.randint(2, 10)
-    return f"count by {step}, {times} times: ", " ".join(str(step * k)
-                                                         for k in range(1, times + 1))
+    totals = " ".join(str(step * k) for k in range(1, times + 1))
+    return f"count by {step}, {times} times: ", totals
 
 
 def append_digit(rng: Random, top: int) -> tuple[str, str]:
     """Bring a digit down: 381 and 4 -> 3814; digit after digit in a column."""
     n, digits = operand(rng, max(1, top - 2)), [rng.randint(0, 9) for _ in range(rng.randint(1, 3))]
-    lines = []
+    asked, lines = f"{n} append {' '.join(map(str, digits))}: ", []
     for d in digits:
-        lines.append(f"{n} , {d} -> {int(f'{n}{d}')}")
-        n = int(f"{n}{d}")
-    first = lines[0].partition(" , ")[0]
-    return f"{first} append {' '.join(map(str, digits))}: ", "\n".join(lines)
+        lines.append(f"{n} , {d} -> {10 * n + d}")
+        n = 10 * n + d
+    return asked, "\n".join(lines)
 
 
 def scratch(rng: Random, top: int) -> tuple[str, str]:
@@ -254,15 +243,15 @@ def scratch(rng: Random, top: int) -> tuple[str, str]:
     names = rng.sample("abcdefghkmnuvwxyz", 8)
     values = {names[i]: operand(rng, top) for i in range(rng.randint(2, 3))}
     given = [f"{name} = {value}" for name, value in values.items()]
-    program, worked = [], []
-    limit = 10 ** (top + 1)
+    program, worked, limit = [], [], 10 ** (top + 1)
     for name in names[len(values): len(values) + rng.randint(1, 5)]:
         x, y = rng.choice(list(values)), rng.choice(list(values))
-        kind = rng.choices("+-*/", (32, 36, 16, 16))[0]
+        kind = rng.choices("+-*/", WEIGHTS)[0]
         a, b = values[x], values[y]
         if kind in "*/" or a + b >= limit:
             kind = "/" if kind == "/" or a * 9 >= limit else "*"
-            y = b = rng.randint(2, 9)
+            b = rng.randint(2, 9)
+            y = str(b)
         if kind == "-" and a < b:  # registers stay non-negative, so that each can be any operand
             x, y, a, b = y, x, b, a
         value = value_of(a, kind, b)
@@ -277,9 +266,9 @@ def question(rng: Random, top: int) -> tuple[str, str]:
     base can't solve, is restated as an expression."""
     kind = rng.random()
     if kind < 0.5:
-        a, op, b = term(rng, top)[0].split()
-        text = wordings.phrase(int(a), op, int(b), rng)
-        expression, value = f"{a} {op} {b}", value_of(int(a), op, int(b))
+        expression, value = term(rng, top)
+        first, op, second = expression.split()
+        text = wordings.phrase(int(first), op, int(second), rng)
         if rng.random() < 0.7:
             return prompt(text), f"{expression} = {value}"
         return text + EXPRESSION, expression
@@ -289,9 +278,9 @@ def question(rng: Random, top: int) -> tuple[str, str]:
         return wordings.phrase(a, op, b, rng) + EXPRESSION, f"{a} {op} {b}"
     if kind < 0.85:
         return rng.choice(longhand.WORDINGS).format(a=a, b=b) + EXPRESSION, f"{a} % {b}"
-    text, expression = rng.choice(STORIES)
-    names = {"p": rng.choice(PEOPLE), "t": rng.choice(THINGS), "a": a, "b": b}
-    return text.format(**names) + EXPRESSION, expression.format(**names)
+    text, op = rng.choice(STORIES)
+    told = text.format(p=rng.choice(PEOPLE), t=rng.choice(THINGS), a=a, b=b)
+    return told + EXPRESSION, f"{a} {op} {b}"
 
 
 def addition(rng: Random, top: int) -> tuple[str, str]:
@@ -338,11 +327,9 @@ def carries(rng: Random, top: int) -> tuple[str, str]:
 
 def change(rng: Random, top: int) -> tuple[str, str]:
     """A change of a number told in words: as a single learnable step, or restated."""
-    text, expression = rng.choice(CHANGES)
-    op = expression[4]
+    text, op = rng.choice(CHANGES)
     a, b = (small_product if op == "*" else OPERANDS[op])(rng, top)  # the digit comes second
     told = text.format(p=rng.choice(PEOPLE), t=rng.choice(THINGS), a=a, b=b)
-    step = expression.format(a=a, b=b)
     if rng.random() < 0.3:
-        return told + EXPRESSION, step
-    return prompt(told), f"{step} = {value_of(a, op, b)}"
+        return told + EXPRESSION, f"{a} {op} {b}"
+    return prompt(told), f"{a} {op} {b} = {value_of(a, op, b)}"

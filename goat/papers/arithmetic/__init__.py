@@ -2,13 +2,9 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
-from goat.cli import refuse_below
+from goat.files.rows import Report, Row
 from goat.papers import Operands, Paper, Question, Verdict
-
-if TYPE_CHECKING:
-    from goat.files.rows import Report, Row
 
 
 class Arithmetic(Paper):
@@ -27,21 +23,16 @@ class Arithmetic(Paper):
         add("--no-steps", action="store_true",
             help="no working: question = answer (default: with working)")
         add("--omit", action="append", default=[], metavar="STAGE",
-            help=f"leave a stage out of the workings, {', '.join(self.solutions.OMITTABLE)}; may be repeated "
-            "(default: none)")
+            help=f"leave a stage out of the workings, {', '.join(self.solutions.OMITTABLE)}; "
+            "may be repeated (default: none)")
         add("--bare", action="store_true",
             help="the paper's simplified rows (App. D): the expression alone as the instruction, "
             "the answer alone as the output (default: worded and worked)")
 
-    def check_flags(self, args: Namespace, given: Namespace) -> None:
-        refuse_below(args, 1, "rows")
-        refuse_below(args, 0, "seed")
-
     def file_name(self, args: Namespace) -> str:
         return "arithmetic" if args.mixture == "paper" else args.mixture
 
-    def write(self, out: str, args: Namespace,
-              count_tokens: "Callable[[Row], int] | None") -> "Report":
+    def write(self, out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
         recipe = self.dataset.Recipe(
             mixture=args.mixture, rows=args.rows, seed=args.seed, order=args.order,
             steps=not args.no_steps, omit=tuple(args.omit), bare=args.bare, held_out=args.held_out)
@@ -49,16 +40,12 @@ class Arithmetic(Paper):
                                           count_tokens)
 
     def write_default(self, path: str, mixture: str, rows: int | None) -> str:
-        """Write the rows that train.py takes when it is given none, unless they are there; the
-        line that tells so. Raises UserError where `path` holds other rows."""
-        recipe = self.dataset.Recipe(mixture=mixture, rows=rows)
-        new = self.dataset.write_once(path, recipe, self.suites.reserved())
-        return f"{path}: {recipe.size:,} rows of the mixture {mixture!r}" + " written" * new
+        return self.dataset.write_default(path, mixture, rows, self.suites.reserved())
 
     def owns(self, task: str) -> bool:
         return not task or task in self.mixtures.OPERATORS
 
-    def audit(self, row: "Row") -> str | None:
+    def audit(self, row: Row) -> str | None:
         return self.questions.audit(row)
 
     def read_question(self, text: str) -> Operands | None:

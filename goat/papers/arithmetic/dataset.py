@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ class Recipe:
     seed: int = 0
     order: str = "random"  # or "blocks": cell after cell, as published
     steps: bool = True  # False: "question = answer"
-    omit: tuple[str, ...] = ()  # stages left out of the workings, see arithmetic.solve
+    omit: tuple[str, ...] = ()  # stages left out of the workings, see solutions.solve
     bare: bool = False  # expression -> answer, without template, noise or working
     held_out: bool = False  # wordings that training never shows
 
@@ -47,8 +47,7 @@ class Recipe:
         for name, least in (("rows", 1), ("seed", 0)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise UserError(f"{spelt(name)} {value}: must be {least} or more")
-        variants = [self.omit, not self.steps, self.bare]
-        if sum(map(bool, variants)) > 1:
+        if sum(map(bool, (self.omit, not self.steps, self.bare))) > 1:
             raise UserError("--omit, --no-steps and --bare exclude one another: choose one")
 
     @property
@@ -57,99 +56,86 @@ class Recipe:
         return self.rows or _table(self.mixture, None).rows
 
 
-# -------------------------------------------------------------------------------------- blocks
+_table = cache(mixtures.Table)
 
-@dataclass(frozen=True)
-class Maker:
-    """Makes any block of a data set. Picklable: every process gets a copy."""
 
-    recipe: Recipe
-    reserved: frozenset  # of (a, op, b): the questions of the evaluation suites
-    count_tokens: Callable[[Row], int] | None = None  # row -> tokens
+def _block(recipe: Recipe, reserved: frozenset[Operands],
+           count_tokens: Callable[[Row], int] | None, number: int) -> tuple[bytes, Report]:
+    """(the lines of block `number`, what they are). Bytes pass between processes faster."""
+    positions = np.arange(number * BLOCK, min((number + 1) * BLOCK, recipe.size))
+    drawn = Report()
+    rng = np.random.default_rng([recipe.seed, number])
+    rows_of, first, second = _questions(recipe, reserved, positions, rng, drawn)
+    lines, lengths = _lines(recipe, rows_of, first, second, rng)
+    if count_tokens:
+        lengths = [count_tokens(json.loads(line)) for line in lines]
+    report = block_report(rows_of, lines, lengths)
+    report.add(drawn)
+    return "".join(lines).encode(), report
 
-    def block(self, number: int) -> tuple[bytes, Report]:
-        """(the lines of block `number`, what they are). Bytes pass between processes faster."""
-        positions = np.arange(number * BLOCK, min((number + 1) * BLOCK, self.recipe.size))
-        drawn = Report()
-        rng = np.random.default_rng([self.recipe.seed, number])
-        rows_of, first, second = self._questions(positions, rng, drawn)
-        lines, lengths = self._lines(rows_of, first, second, rng)
-        if self.count_tokens:
-            lengths = [self.count_tokens(json.loads(line)) for line in lines]
-        report = block_report(rows_of, lines, lengths)
-        report.add(drawn)
-        return "".join(lines).encode(), report
 
-    def _questions(self, positions: np.ndarray, rng: np.random.Generator,
-                   report: Report) -> tuple[dict[str, list[int]], list[int], list[int]]:
-        """(rows of each task, first operands, second operands) of the rows at these positions."""
-        recipe = self.recipe
-        table = _table(recipe.mixture, recipe.rows)
-        if recipe.order == "random":
-            positions = mixtures.permute(positions, table.rows, recipe.seed)
-        cells, places = table.locate(positions)
-        first, second = table.draw(cells, places, rng)
-        kinds = table.kinds[cells]
-        rows_of = {task: np.flatnonzero(kinds == kind).tolist()
-                   for kind, task in enumerate(mixtures.OPERATORS) if kind in kinds}
-        again = range(len(cells)) if self.reserved else []
-        for _ in range(1000):
-            ops = [mixtures.OPERATORS[table.tasks[cell]] for cell in cells[again].tolist()]
-            questions = zip(again, first[again].tolist(), ops, second[again].tolist(), strict=True)
-            hits = [question for question in questions if question[1:] in self.reserved]
-            again = [i for i, *question in hits if mixtures.excluded(recipe.mixture, *question)]
-            report.kept += len(hits) - len(again)
-            if not again:
-                return rows_of, first.tolist(), second.tolist()
-            report.left_out += len(again)
-            first[again], second[again] = table.draw(cells[again], places[again], rng)
-        a, b, task = first[again[0]], second[again[0]], table.tasks[cells[again[0]]]
-        raise UserError(f"the evaluation suites ask all questions like {a} "
-                        f"{mixtures.OPERATORS[task]} {b}: none is left to train on")
+def _questions(recipe: Recipe, reserved: frozenset[Operands], positions: np.ndarray,
+               rng: np.random.Generator,
+               report: Report) -> tuple[dict[str, list[int]], list[int], list[int]]:
+    """(rows of each task, first operands, second operands) of the rows at these positions."""
+    table = _table(recipe.mixture, recipe.rows)
+    if recipe.order == "random":
+        positions = mixtures.permute(positions, table.rows, recipe.seed)
+    cells, places = table.locate(positions)
+    first, second = table.draw(cells, places, rng)
+    kinds = table.kinds[cells]
+    rows_of = {task: np.flatnonzero(kinds == kind).tolist()
+               for kind, task in enumerate(mixtures.OPERATORS) if kind in kinds}
+    again = range(len(cells)) if reserved else []
+    for _ in range(1000):
+        ops = [mixtures.OPERATORS[table.tasks[cell]] for cell in cells[again].tolist()]
+        questions = zip(again, first[again].tolist(), ops, second[again].tolist(), strict=True)
+        hits = [question for question in questions if question[1:] in reserved]
+        again = [i for i, *question in hits if mixtures.excluded(recipe.mixture, *question)]
+        report.kept += len(hits) - len(again)
+        if not again:
+            return rows_of, first.tolist(), second.tolist()
+        report.left_out += len(again)
+        first[again], second[again] = table.draw(cells[again], places[again], rng)
+    a, b, task = first[again[0]], second[again[0]], table.tasks[cells[again[0]]]
+    raise UserError(f"the evaluation suites ask all questions like {a} {mixtures.OPERATORS[task]} "
+                    f"{b}: none is left to train on")
 
-    def _lines(self, rows_of: dict[str, list[int]], first: list[int], second: list[int],
-               rng: np.random.Generator) -> tuple[list[str], list[int]]:
-        """(JSON lines, lengths of the outputs) of these questions, worded at random."""
-        recipe, size = self.recipe, len(first)
-        steps = recipe.steps and not recipe.bare
-        flips = rng.random((size, len(wordings.NOISE))) < wordings.NOISE
-        codes = flips @ (1 << np.arange(len(wordings.NOISE)))
-        slots = (rng.random(size) * len(wordings.slots("+", recipe.held_out))).astype(int)
-        places = (slots << len(wordings.NOISE) | codes).tolist()
-        lines, lengths = [""] * size, [0] * size
-        for task, rows in rows_of.items():
-            op = mixtures.OPERATORS[task]
-            frames = wordings.frames(op, recipe.held_out)
+
+def _lines(recipe: Recipe, rows_of: dict[str, list[int]], first: list[int], second: list[int],
+           rng: np.random.Generator) -> tuple[list[str], list[int]]:
+    """(JSON lines, lengths of the outputs) of these questions, worded at random."""
+    size, steps = len(first), recipe.steps and not recipe.bare
+    flips = rng.random((size, len(wordings.NOISE))) < wordings.NOISE
+    codes = flips @ (1 << np.arange(len(wordings.NOISE)))
+    slots = (rng.random(size) * len(wordings.slots("+", recipe.held_out))).astype(int)
+    places = (slots << len(wordings.NOISE) | codes).tolist()
+    lines, lengths = [""] * size, [0] * size
+    for task, rows in rows_of.items():
+        op = mixtures.OPERATORS[task]
+        frames = wordings.frames(op, recipe.held_out)
+        if recipe.bare:
+            frames = [wordings.Frame("", f" {op} ", "", False)] * len(frames)
+        for i in rows:
+            x, y = first[i], second[i]
+            solution, answer = solve_numbers(x, op, y, steps, recipe.omit)
             if recipe.bare:
-                frames = [wordings.Frame("", f" {op} ", "", False)] * len(frames)
-            for i in rows:
-                x, y = first[i], second[i]
-                solution, answer = solve_numbers(x, op, y, steps, recipe.omit)
-                if recipe.bare:
-                    solution = answer
-                lengths[i] = len(solution)
-                if op == "/":  # nothing else has several lines
-                    solution = solution.replace("\n", "\\n")
-                a, b = str(x), str(y)
-                head, middle, tail, turned = frames[places[i]]
-                left, right = (b, a) if turned else (a, b)
-                # What json.dumps would write: all is ASCII, and only newlines need an escape.
-                lines[i] = (f'{{"instruction": "{head}{left}{middle}{right}{tail}", '
-                            f'"input": "{a} {op} {b}", "output": "{solution}", '
-                            f'"answer": "{answer}", "task": "{task}"}}\n')
-        return lines, lengths
+                solution = answer
+            lengths[i] = len(solution)
+            if op == "/":  # nothing else has several lines
+                solution = solution.replace("\n", "\\n")
+            a, b = str(x), str(y)
+            head, middle, tail, turned = frames[places[i]]
+            left, right = (b, a) if turned else (a, b)
+            # What json.dumps would write: all is ASCII, and only newlines need an escape.
+            lines[i] = (f'{{"instruction": "{head}{left}{middle}{right}{tail}", '
+                        f'"input": "{a} {op} {b}", "output": "{solution}", '
+                        f'"answer": "{answer}", "task": "{task}"}}\n')
+    return lines, lengths
 
 
-@cache
-def _table(mixture: str, rows: int | None) -> mixtures.Table:
-    return mixtures.Table(mixture, rows)
-
-
-# ------------------------------------------------------------------------------------- writing
-
-def write_mixture(path: str | os.PathLike, recipe: Recipe,
-                  reserved: Collection[Operands], workers: int = 1,
-                  count_tokens: Callable[[Row], int] | None = None,
+def write_mixture(path: str | os.PathLike, recipe: Recipe, reserved: Collection[Operands],
+                  workers: int = 1, count_tokens: Callable[[Row], int] | None = None,
                   progress: bool = True) -> Report:
     """Write a data set to `path`, whole or not at all, and say what is in it.
 
@@ -160,26 +146,24 @@ def write_mixture(path: str | os.PathLike, recipe: Recipe,
     count_tokens: row -> tokens; without it lengths are counted in characters of the output.
     Raises UserError for a bad recipe, an unwritable path or a full disk.
     """
-    maker = Maker(recipe, frozenset(reserved), count_tokens)
-    return write_blocks(path, maker.block, recipe.size, workers, progress)
+    block = partial(_block, recipe, frozenset(reserved), count_tokens)
+    return write_blocks(path, block, recipe.size, workers, progress)
 
 
-def write_once(path: str | os.PathLike, recipe: Recipe, reserved: Collection[Operands]) -> bool:
-    """`write_mixture` where there is no such file yet, which is told; else the file must be the
-    same.
-
+def write_default(file: str, mixture: str, rows: int | None, reserved: Collection[Operands]) -> str:
+    """Write a mixture to a file that may hold the same already; the line that tells what it holds.
     Raises UserError where it holds other rows: nobody's file is replaced, and none is taken for
-    what it is not.
-    """
-    path = Path(path)
+    what it is not."""
+    path, recipe = Path(file), Recipe(mixture, rows)
+    told = f"{recipe.size:,} rows of the mixture {mixture!r}"
     if not path.exists():
         write_mixture(path, recipe, reserved)
-        return True
+        return f"{path}: {told} written"
     fresh = path.with_name(f".{path.stem}.{os.getpid()}.jsonl")
     try:
         write_mixture(fresh, recipe, reserved)
         if filecmp.cmp(fresh, path, shallow=False):
-            return False
+            return f"{path}: {told}"
     finally:
         fresh.unlink(missing_ok=True)
     raise UserError(f"{path} holds other rows than the {recipe.size:,} of the mixture "

@@ -116,8 +116,7 @@ def notebook() -> list[Cell]:
     cells = [Cell(task, _closed(i), _closed(j), swap, 1000)
              for task in (ADD, SUB) for i, j in _pairs(15)]
     cells += [Cell(MUL_1, (2, 9), _above(j), scale, _rows_of_length(j)) for j in range(2, 17)]
-    cells += [Cell(MUL_1, (n, n), _inside(j), scale, 500) for n in (0, 1, 10)
-              for j in range(2, 16)]
+    cells += [Cell(MUL_1, (n, n), _inside(j), scale, 500) for n in (0, 1, 10) for j in range(2, 16)]
     cells += [Cell(MUL_1, (1, 9), (1, 9), scale, 500)]
     cells += [Cell(MUL, _inside(i), _inside(j), swap, 10_000) for i, j in _product_pairs()]
     cells += [Cell(DIV_1, (2, 9), _above(j), quotient, _rows_of_length(j)) for j in range(1, 17)]
@@ -140,10 +139,8 @@ def _every(task: str, i: int, j: int, times: int = 1) -> Cell:
 
 
 def paper() -> list[Cell]:
-    """The paper's description; cells with fewer than 10,000 questions hold every one of them.
-
-    Those are the cells with up to 4 digits in both operands together.
-    """
+    """The paper's description; cells with fewer than 10,000 questions hold every one of them. Those
+    are the cells with up to 4 digits in both operands together."""
     cells = []
     small = [(1, 2), (2, 1), (1, 3), (3, 1)]
     for task in (ADD, SUB):
@@ -156,8 +153,7 @@ def paper() -> list[Cell]:
     cells += [Cell(MUL_1, (2, 9), digits(j), scale, rows) for j, rows in long.items()]
     cells += [Cell(MUL_1, (n, n), digits(j), scale, 300) for n in (0, 1, 10) for j in long]
     cells += [_every(MUL, 2, 2)]
-    cells += [Cell(MUL, digits(i), digits(j), swap, 5500) for i, j in _product_pairs()
-              if i + j > 4]
+    cells += [Cell(MUL, digits(i), digits(j), swap, 5500) for i, j in _product_pairs() if i + j > 4]
     cells += [_every(DIV_1, 1, 1, 3), _every(DIV_1, 2, 1), _every(DIV_1, 3, 1)]
     cells += [Cell(DIV_1, (2, 9), digits(j), quotient, rows) for j, rows in long.items()]
     cells += [Cell(DIV_1, (n, n), digits(j), quotient, 300) for n in (1, 10) for j in long]
@@ -235,8 +231,9 @@ def spread(sizes: Sizes) -> list[Cell]:
             for task, table in tables.items() for cell, weight in table.items()]
 
 
-MIXTURES = {"paper": paper, "notebook": notebook, "demo": partial(spread, DEMO),
-            "demo-large": partial(spread, DEMO_LARGE), "demo-16": partial(spread, DEMO_16)}
+MIXTURES: dict[str, Callable[[], list[Cell]]] = {
+    "paper": paper, "notebook": notebook, "demo": partial(spread, DEMO),
+    "demo-large": partial(spread, DEMO_LARGE), "demo-16": partial(spread, DEMO_16)}
 
 
 def excluded(mixture: str, a: int, op: str, b: int) -> bool:

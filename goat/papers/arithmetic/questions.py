@@ -18,43 +18,36 @@ _NAMED = re.compile(rf"({'|'.join(NOUNS)}) (\d+) and (\d+)", re.ASCII)
 
 
 def find_question(text: str) -> Operands | None:
-    """The (a, op, b) that a text asks for: "What is 397 x 4429?" -> (397, "*", 4429), and
-    "Multiply 12 and 7." -> (12, "*", 7).
-
-    None where a number or a sign is left over: "3 + 4 * 5", "-3 + 4" and "0.5 * 3" ask for more
-    than the two whole numbers that stand beside the operator.
-    """
+    """The (a, op, b) that a text asks for: "What is 397 x 4429?" -> (397, "*", 4429), and "Multiply
+    12 and 7." -> (12, "*", 7). None where a number or a sign is left over: "3 + 4 * 5", "-3 + 4"
+    and "0.5 * 3" ask for more than the two whole numbers that stand beside the operator."""
     match = _EXPRESSION.search(text)
-    if match is None and len(text) < LONGEST:
-        return read_instruction(text)  # the wordings without a sign
-    if match is None or len(match[0]) > LONGEST:
-        return None
+    if match is None:
+        return read_instruction(text) if len(text) < LONGEST else None
     head, tail = text[:match.start()], text[match.end():]
     left_over = set("0123456789+*/^%") & set(head + tail)
     negative, part_of_a_number = head.rstrip().endswith("-"), head.endswith((".", ","))
-    if left_over or negative or part_of_a_number or tail.startswith("!"):
+    if (len(match[0]) > LONGEST or left_over or negative or part_of_a_number
+            or tail.startswith("!")):
         return None
     a, sign, b = match.groups()
     return parse_question(f"{a} {symbol_of(sign)} {b}")
 
 
 def read_instruction(instruction: str) -> Operands | None:
-    """The (a, op, b) that an instruction asks for, whatever template surrounds it.
-
-    Reads every form of Goat's noise and the wordings of wordings.WORDINGS. None when there is no
-    question in it, or when it contains other numbers besides.
-    """
+    """The (a, op, b) that an instruction asks for, whatever template surrounds it. Reads every form
+    of Goat's noise and the wordings of wordings.WORDINGS. None when there is no question in it, or
+    when it contains other numbers besides."""
     if match := _SIGNED.search(instruction):
         a, operation, b = match.groups()
     elif match := _NAMED.search(instruction):
         operation, a, b = match.groups()
     else:
-        for operation, wording in _wordings():
-            if match := wording.fullmatch(instruction):
-                a, b = match["a"], match["b"]
-                break
-        else:
+        found = ((op, wording.fullmatch(instruction)) for op, wording in _wordings())
+        operation, match = next((pair for pair in found if pair[1]), ("", None))
+        if match is None:
             return None
+        a, b = match["a"], match["b"]
     if sum(map(len, re.findall(r"\d+", instruction))) != len(a) + len(b):
         return None
     return int(a), symbol_of(operation), int(b)
@@ -68,12 +61,9 @@ def _wordings() -> list[tuple[str, re.Pattern]]:
 
 
 def audit(row: dict[str, str]) -> str | None:
-    """What is wrong first in a row; None if nothing is.
-
-    Nothing is generated again: each equation of the working is checked, the answer is compared
-    with the end of the working, and the question is read back from the instruction, through
-    templates and noise.
-    """
+    """What is wrong first in a row; None if nothing is. Nothing is generated again: each equation
+    of the working is checked, the answer is compared with the end of the working, and the question
+    is read back from the instruction, through templates and noise."""
     unreadable = f"input {row['input']!r} is no expression of the form 12 + 34"
     try:
         a, op, b = parse_question(row["input"])

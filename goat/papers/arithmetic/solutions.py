@@ -143,17 +143,12 @@ def check(question: str, text: str) -> Check:
     be read; a bad text is a finding, not an error.
     """
     text = text.strip()
-    error = first_error(*parse_question(question), text)
-    kind, reason = error or (None, None)
-    return Check(error is None, extract_answer(text), reason, kind)
+    kind, reason = first_error(*parse_question(question), text) or (None, None)
+    return Check(reason is None, extract_answer(text), reason, kind)
 
 
 def extract_answer(text: str) -> str:
-    """The answer that a solution states: what follows its last "=", or "undefined".
-
-    A text without "=" counts as the bare answer itself.
-    """
+    """The answer that a solution states: what follows its last "=", or "undefined". A text without
+    "=" counts as the bare answer itself."""
     text = text.strip()
-    if text.endswith("undefined"):
-        return "undefined"
-    return text.rpartition("=")[2].strip()
+    return "undefined" if text.endswith("undefined") else text.rpartition("=")[2].strip()

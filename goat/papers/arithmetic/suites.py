@@ -17,7 +17,7 @@ fewer than 10,000 possible questions are excepted (training has to see most of t
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
@@ -34,11 +34,9 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Cell:
-    """A kind of question: its name, its operation and how its operands are drawn.
-
-    `possible` counts its questions where there are fewer than SMALL_CELL. Where a suite may ask
-    them all, `all` lists them. `pooled` cells hold many sizes, small ones among them.
-    """
+    """A kind of question: its name, its operation and how its operands are drawn. `possible` counts
+    its questions where there are fewer than SMALL_CELL. Where a suite may ask them all, `all` lists
+    them. `pooled` cells hold many sizes, small ones among them."""
 
     name: str
     op: str
@@ -60,9 +58,6 @@ class Cell:
     def small(self, a: int, b: int) -> bool:
         """Does `a op b` belong to fewer than SMALL_CELL questions of its kind and size?"""
         return self.possible is not None or self.pooled and len(f"{a}{b}") <= 4
-
-
-# --------------------------------------------------------------------------- drawing operands
 
 
 def random_number(rng: random.Random, digits: int, zero: bool = False) -> int:
@@ -99,16 +94,19 @@ def pooled(rng: random.Random, op: str, top: int) -> Pair:
     return (b, a) if op == "*" and rng.random() < 0.5 else (a, b)
 
 
-# ---------------------------------------------------------------------------------- the suites
-
 def cell(op: str, a: int, b: int) -> Cell:
     """The cell of all questions with `a` and `b` digits, without zero."""
     possible = 9 * 9 * 10 ** (a + b - 2)
-    listed = ()
+    pairs: tuple[Pair, ...] = ()
     if a + b <= 3:
-        listed = tuple(product(range(10 ** (a - 1), 10**a), range(10 ** (b - 1), 10**b)))
+        pairs = tuple(product(range(10 ** (a - 1), 10**a), range(10 ** (b - 1), 10**b)))
     return Cell(cell_name(op, a, b), op, partial(both, a=a, b=b),
-                possible if possible < SMALL_CELL else None, listed)
+                possible if possible < SMALL_CELL else None, pairs)
+
+
+def cells(sizes: dict[str, tuple[Pair, ...]]) -> list[Cell]:
+    """The cells of these operations and sizes, in this order."""
+    return [cell(op, a, b) for op, pairs in sizes.items() for a, b in pairs]
 
 
 def bigbench_cells() -> Iterator[Cell]:
@@ -117,44 +115,33 @@ def bigbench_cells() -> Iterator[Cell]:
         name = OPERATIONS[op].name
         yield Cell(f"{name} 1D", op, partial(both, a=1, b=1, zero=True), len(digits), digits)
         yield from (replace(cell(op, n, n), name=f"{name} {n}D") for n in range(2, 6))
-    for n in range(1, 6):
-        listed = ()
-        if n <= 3:  # 23, 450 and 6,580 questions; with 4 digits there are over 70,000
-            listed = tuple((a, b) for a in range(10 ** (n - 1), 10**n)
-                           for b in range(1, a + 1) if a % b == 0)
-        yield Cell(f"div {n}D", "/", partial(exact, digits=n), len(listed) or None, listed)
+    for n in range(1, 6):  # 23, 450 and 6,580 questions; with 4 digits there are over 70,000
+        dividends = range(10 ** (n - 1), 10**n) if n <= 3 else ()
+        pairs = tuple((a, b) for a in dividends for b in range(1, a + 1) if a % b == 0)
+        yield Cell(f"div {n}D", "/", partial(exact, digits=n), len(pairs) or None, pairs)
 
 
-def large_cells() -> Iterator[Cell]:
-    for a, b in ((8, 8), (16, 8), (16, 16)):
-        yield cell("+", a, b)
-    for a, b in ((8, 8), (16, 8), (16, 16)):
-        yield cell("-", a, b)
-    for a, b in ((1, 16), (4, 8), (6, 6)):
-        yield cell("*", a, b)
-    for a, b in ((16, 1), (6, 3), (12, 6)):
-        yield cell("/", a, b)
+LARGE: dict[str, tuple[Pair, ...]] = {
+    "+": ((8, 8), (16, 8), (16, 16)), "-": ((8, 8), (16, 8), (16, 16)),
+    "*": ((1, 16), (4, 8), (6, 6)), "/": ((16, 1), (6, 3), (12, 6))}
+EXTRAPOLATION: dict[str, tuple[Pair, ...]] = {
+    "+": ((17, 17), (18, 18), (20, 20), (24, 24)), "-": ((17, 17), (18, 18), (20, 20), (24, 24)),
+    "*": ((1, 17), (1, 18), (1, 20), (5, 8), (6, 7), (7, 7), (8, 8)),
+    "/": ((18, 1), (20, 1), (11, 4), (14, 6), (13, 7), (16, 8))}
 
 
 def grid_cells() -> Iterator[Cell]:
     """Products of up to 12 digits or with a one-digit factor; quotients of up to 7 digits or with
     a one-digit divisor: what the paper trains on."""
     digits = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
-    for op in "+-":
-        yield from (cell(op, a, b) for a in digits for b in digits)
-    for a in digits:
-        yield from (cell("*", a, b) for b in digits if a + b <= 12 or min(a, b) == 1)
-    for a in digits:
-        yield from (cell("/", a, b) for b in range(1, 7) if b == 1 or 0 <= a - b <= 6)
-
-
-def extrapolation_cells() -> Iterator[Cell]:
-    for op in "+-":
-        yield from (cell(op, n, n) for n in (17, 18, 20, 24))
-    for a, b in ((1, 17), (1, 18), (1, 20), (5, 8), (6, 7), (7, 7), (8, 8)):
-        yield cell("*", a, b)
-    for a, b in ((18, 1), (20, 1), (11, 4), (14, 6), (13, 7), (16, 8)):
-        yield cell("/", a, b)
+    for op, a, b in product("+-", digits, digits):
+        yield cell(op, a, b)
+    for a, b in product(digits, digits):
+        if a + b <= 12 or min(a, b) == 1:
+            yield cell("*", a, b)
+    for a, b in product(digits, range(1, 7)):
+        if b == 1 or 0 <= a - b <= 6:
+            yield cell("/", a, b)
 
 
 def demo_cells() -> Iterator[Cell]:
@@ -165,8 +152,9 @@ def demo_cells() -> Iterator[Cell]:
         yield Cell(cell_name(op, a, b), op, partial(composite, a=a, b=b))
 
 
-CELLS = {"bigbench": bigbench_cells, "large": large_cells, "grid": grid_cells,
-         "extrapolation": extrapolation_cells, "demo": demo_cells}
+CELLS: dict[str, Callable[[], Iterable[Cell]]] = {
+    "bigbench": bigbench_cells, "large": partial(cells, LARGE), "grid": grid_cells,
+    "extrapolation": partial(cells, EXTRAPOLATION), "demo": demo_cells}
 # Questions of a cell. `grid` has 393 cells: for a look, `--limit 20` is enough.
 SIZES = {"bigbench": 1000, "large": 1000, "grid": 1000, "extrapolation": 1000, "demo": 500}
 
@@ -175,8 +163,8 @@ def questions(name: str, size: int | dict[str, int] | None = None, seed: int = 0
               wording: str | None = None, limit: int | None = None) -> Iterator[Question]:
     """Up to `size` questions of each cell of suite `name` (default: SIZES), the first `limit`.
 
-    A dict gives sizes by the cells' names; cells that it does not name are left out.
-    `wording` is one of goat.papers.WORDINGS; by default bigbench asks as BIG-bench does, demo in held-out
+    A dict gives sizes by the cells' names; cells that it does not name are left out. `wording` is
+    one of goat.papers.WORDINGS; by default bigbench asks as BIG-bench does, demo in held-out
     wordings, the others in seen and held-out ones by turns.
     """
     if wording is None:
@@ -197,20 +185,18 @@ def operands(name: str, c: Cell, size: int, seed: int = 0, limit: int | None = N
 
 def ask(a: int, op: str, b: int, wording: str, rng: random.Random) -> tuple[str, str, str]:
     """(instruction, input, answer) of the question `a op b`."""
-    answer = solve_numbers(a, op, b, steps=False)[1]
+    expression, answer = f"{a} {op} {b}", solve_numbers(a, op, b, steps=False)[1]
     if wording == "bare":
-        return "", f"{a} {op} {b} = ", answer
+        return "", f"{expression} = ", answer
     if wording == "BIG-bench":
-        return f"What is {a} {OPERATIONS[op].verb} {b}?", f"{a} {op} {b}", answer
-    return wordings.phrase(a, op, b, rng, held_out=wording == "held out"), f"{a} {op} {b}", answer
+        return f"What is {a} {OPERATIONS[op].verb} {b}?", expression, answer
+    return wordings.phrase(a, op, b, rng, held_out=wording == "held out"), expression, answer
 
 
 @cache
 def reserved() -> frozenset[Operands]:
-    """(a, op, b) of all questions that training rows must avoid, sums and products both ways.
-
-    These are the questions of all suites at default seed and size, without the small ones.
-    """
+    """(a, op, b) of all questions that training rows must avoid, sums and products both ways. These
+    are the questions of all suites at default seed and size, without the small ones."""
     keys = {(a, c.op, b) for name in CELLS for c in CELLS[name]()
             for a, b in operands(name, c, SIZES[name]) if not c.small(a, b)}
     return frozenset(keys | {(b, op, a) for a, op, b in keys if op in "+*"})

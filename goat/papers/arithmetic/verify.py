@@ -1,9 +1,9 @@
 """Verifies a worked solution equation by equation, independently of the code that writes them.
 
-A reader of Goat's formats (see `goat/papers/arithmetic/solutions.py`, whose `check` is the public door): it
-follows the text from left to right and stops at the first number that is not what the numbers
-before it make it. Nothing is compared with a stored solution, so stages may be left out and other
-splits of a factor or a quotient are accepted when their equations are true.
+A reader of Goat's formats (see solutions.py, whose `check` is the public door): it follows the text
+from left to right and stops at the first number that is not what the numbers before it make it.
+Nothing is compared with a stored solution, so stages may be left out and other splits of a factor
+or a quotient are accepted when their equations are true.
 """
 
 import re
@@ -41,9 +41,7 @@ class _Wrong(Exception):
 
 def first_error(a: int, op: str, b: int, text: str) -> tuple[str, str] | None:
     """(kind, reason) of the first wrong equation in a solution of `a op b`; None if all are right.
-
-    `kind` is a key of KINDS; the reason says which equation (counted from 1) or line, and why.
-    """
+    `kind` is a key of KINDS; the reason says which equation (counted from 1) or line, and why."""
     try:
         if _TOO_LONG.search(text):
             raise _Wrong("format", f"a number has over {MAX_DIGITS} digits")
@@ -68,8 +66,10 @@ def _check_answer(a: int, op: str, b: int, stated: re.Match, where: str) -> None
         true = f"{quotient} R {remainder}" if remainder else str(quotient)
         kind = "remainder" if stated[1] == str(quotient) else "quotient"
     else:
-        true, kind = {"+": (a + b, "sum"), "-": (a - b, "subtraction"), "*": (a * b, "product")}[op]
-    if stated[0] != str(true):
+        value, kind = {"+": (a + b, "sum"), "-": (a - b, "subtraction"),
+                       "*": (a * b, "product")}[op]
+        true = str(value)
+    if stated[0] != true:
         raise _Wrong(kind, f"{where}: {a} {op} {b} is {true}, not {stated[0]}")
 
 
@@ -89,14 +89,15 @@ def _check_chain(a: int, op: str, b: int, text: str) -> None:
     _check_opening(a, op, b, opening, "equation 1")
     stated = _ANSWER.fullmatch(chain[-1])
     if stated and len(chain) == 1:
-        return _check_answer(a, op, b, stated, "equation 1")
-    if op != "*":
+        _check_answer(a, op, b, stated, "equation 1")
+    elif op != "*":
         raise _Wrong("format", f"equation 1: {_short(chain[0])} is no answer")
-    working = _Product(a, b)
-    for number, expression in enumerate(chain, 1):
-        if number == len(chain) and not stated:
-            raise _Wrong("unfinished", f"equation {number} is the last and gives no answer")
-        working.follow(expression, f"equation {number}")
+    else:
+        working = _Product(a, b)
+        for number, expression in enumerate(chain, 1):
+            if number == len(chain) and not stated:
+                raise _Wrong("unfinished", f"equation {number} is the last and gives no answer")
+            working.follow(expression, f"equation {number}")
 
 
 class _Product:
@@ -104,7 +105,7 @@ class _Product:
 
     def __init__(self, a: int, b: int):
         self.a, self.b = a, b
-        self.factor: int | None = None  # A, once the working has named it
+        self.factor = a  # A: this or b, once there are parts
         self.parts: list[int] = []  # p, q, …
         self.terms: list[int] = []  # x, y, …
 
@@ -124,7 +125,7 @@ class _Product:
             raise _Wrong("format", f"{where}: cannot read {_short(expression)}")
 
     def _split(self, factors: list[int], parts: list[int], where: str) -> None:
-        if self.factor is None:
+        if not self.parts:
             self.factor = self.b if factors[0] == self.b else self.a
         for factor in factors:
             if factor != self.factor:
@@ -198,13 +199,13 @@ def _check_line(left: int, divisor: int, line: str, where: str) -> tuple[int, in
     match = _LINE.fullmatch(line)
     if match is None:
         raise _Wrong("format", f"{where}: cannot read {_short(line)}")
-    minuend, named, part, copy, product, rest = [n and int(n) for n in match.groups()]
+    minuend, named, part, copy, product, rest = (int(n or -1) for n in match.groups())
     for number in (minuend, copy):
-        if number not in (left, None):
+        if number not in (left, -1):  # -1: it is left out
             raise _Wrong("copying", f"{where}: {left} is left, not {number}")
     if named != divisor:
         raise _Wrong("copying", f"{where}: the divisor is {divisor}, not {named}")
-    if product not in (divisor * part, None):
+    if product not in (divisor * part, -1):
         raise _Wrong("product", f"{where}: {divisor} * {part} is {divisor * part}, not {product}")
     if rest != left - divisor * part:
         raise _Wrong("subtraction", f"{where}: {left} - {divisor * part} is "

@@ -133,13 +133,10 @@ WORDINGS = {
 NOISE = (0.05, 0.5, 0.1, 0.5)
 
 
-def vary(a: object, op: str, b: object, named: bool, cross: bool, worded: bool,
-         tight: bool) -> str:
-    """The expression `a op b` with the four changes of Goat's noise applied in order.
-
-    named: "the sum of a and b"; cross: x for *; worded: plus, minus, times (for a spaced x),
-    multiplied by, divided by; tight: no spaces, if a sign is left.
-    """
+def vary(a: object, op: str, b: object, named: bool, cross: bool, worded: bool, tight: bool) -> str:
+    """The expression `a op b` with the four changes of Goat's noise applied in order. named: "the
+    sum of a and b"; cross: x for *; worded: plus, minus, times (for a spaced x), multiplied by,
+    divided by; tight: no spaces, if a sign is left."""
     if named:
         return f"{OPERATIONS[op].noun} {a} and {b}"
     sign = "x" if cross and op == "*" else op
@@ -151,23 +148,18 @@ def vary(a: object, op: str, b: object, named: bool, cross: bool, worded: bool,
 
 @cache
 def slots(op: str, held_out: bool = False) -> tuple[str, ...]:
-    """The wordings of an operation, each repeated as often as its weight: draw uniformly.
-
-    Of the templates that are not weighted, and of the operation's own wordings, every tenth is
-    held out: those are returned with `held_out=True`, the others without.
-    """
-    weighted = [t for t, weight in WEIGHTED.items() for _ in range(weight)]
-    chosen = [] if held_out else weighted
+    """The wordings of an operation, each repeated as often as its weight: draw uniformly. Of the
+    templates that are not weighted, and of the operation's own wordings, every tenth is held out:
+    those are returned with `held_out=True`, the others without."""
+    chosen = [] if held_out else [t for t, weight in WEIGHTED.items() for _ in range(weight)]
     for wordings in (TEMPLATES[len(WEIGHTED):], WORDINGS[op]):
         chosen += [t for i, t in enumerate(wordings) if (i % 10 == 9) == held_out]
     return tuple(chosen)
 
 
 def phrase(a: int, op: str, b: int, rng: random.Random, held_out: bool = False) -> str:
-    """Word the question `a op b` (op one of + - * /) at random, as an instruction.
-
-    `held_out=True` draws from the wordings that training never shows, False from all others.
-    """
+    """Word the question `a op b` (op one of + - * /) at random, as an instruction. `held_out=True`
+    draws from the wordings that training never shows, False from all others."""
     template = rng.choice(slots(op, held_out))
     noise = [rng.random() < probability for probability in NOISE]
     return template.format(input=vary(a, op, b, *noise), a=a, b=b)
@@ -184,11 +176,9 @@ class Frame(NamedTuple):
 
 @cache
 def frames(op: str, held_out: bool = False) -> list[Frame]:
-    """All instructions of an operation, to write millions of them: `phrase` as a table.
-
-    Entry `16 * i + code` is slot i under the noise `code`, whose bit k stands for NOISE[k].
-    The texts hold no character that JSON would escape.
-    """
+    """All instructions of an operation, to write millions of them: `phrase` as a table. Entry `16 *
+    i + code` is slot i under the noise `code`, whose bit k stands for NOISE[k]. The texts hold no
+    character that JSON would escape."""
     codes = range(1 << len(NOISE))
     noise = [[bool(code >> k & 1) for k in range(len(NOISE))] for code in codes]
     expressions = [re.split("[\0\1]", vary("\0", op, "\1", *flips)) for flips in noise]
@@ -201,5 +191,5 @@ def frames(op: str, held_out: bool = False) -> list[Frame]:
         else:
             head, first, middle, _, tail = re.split(r"(\{a\}|\{b\})", template)
             table += [Frame(head, middle, tail, first == "{b}")] * len(codes)
-    kept = {}
+    kept: dict[Frame, Frame] = {}
     return [kept.setdefault(frame, frame) for frame in table]  # equal ones once: read faster

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from goat.cli import refuse_below, spelt
+from goat.cli import refuse_below, refuse_given
 from goat.errors import UserError
 from goat.files.rows import Report, Row, write_rows
 from goat.papers import PAPERS, Operands, Paper, Question, Verdict
@@ -35,14 +35,12 @@ class Longhand(Paper):
             f"every two lines (default: draw --rows of them, {ROWS} if not given)")
 
     def check_flags(self, args: Namespace, given: Namespace) -> None:
-        for flag in ("rows", "split", "seed"):
-            if args.questions and getattr(given, flag) is not None:
-                raise UserError(f"{spelt(flag)} and --questions exclude each other: a file is "
-                                "worked as a whole")
+        if args.questions:
+            refuse_given(given, "{flag} and --questions exclude each other: a file is worked as a "
+                         "whole", "rows", "split", "seed")
         refuse_below(args, 1, "rows")
 
-    def write(self, out: str, args: Namespace,
-              count_tokens: Callable[[Row], int] | None) -> Report:
+    def write(self, out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
         """Demonstrations: of the user's questions, or of drawn ones that no suite asks."""
         questions = self.questions
         questions.form_named(args.form)
@@ -62,9 +60,9 @@ class Longhand(Paper):
     def read_question(self, text: str) -> Operands | None:
         try:
             x, y = self.questions.parse_question(text)
+            return x, "%", y
         except UserError:
             return None
-        return x, "%", y
 
     def solve(self, operands: Operands) -> str:
         return str(operands[0] % operands[2])
@@ -75,6 +73,7 @@ class Longhand(Paper):
     def judge(self, question: Question, output: str) -> Verdict:
         """The working may have any form of this paper, or be a long division as Goat writes it,
         whose quotient says the remainder too."""
+        assert question.operands  # a suite gives them, and a file is read for them
         x, _, y = question.operands
         text = question.working(output)
         if _DIVISION.search(text):

@@ -34,11 +34,11 @@ For 25736 and 144 (lines in the middle left out):
                 …
                 = a1 b0 c4 104               no digit is left
 
-    grid        Recchia's own trace, see goat/papers/longhand/grid.py; grid-quiet leaves out its narration
+    grid        Recchia's own trace, see grid.py; grid-quiet leaves out its narration
 
 The first three lean forms are made of steps that the embedded base learns on lists of no divisor's
-multiples (goat/base/rows/skills.py, sheets.py), in the same or nearly the same notation, and of no word
-that the base never writes: what stands in front of the numbers would have to be learnt from the
+multiples (goat/base/rows/sheets.py), in the same or nearly the same notation, and of no word that
+the base never writes: what stands in front of the numbers would have to be learnt from the
 demonstrations alone. `columns` takes nothing from the base but copying: 200 demonstrations hold
 9,400 differences of two digits, each of the 200 that there can be among them: Recchia's idea.
 Every form ends in the remainder, the last number of the text.
@@ -77,13 +77,10 @@ PLACES = ascii_lowercase[:-1]  # the names of a divisor's digits in `columns`; z
 
 # ------------------------------------------------------------------------------------- writing
 
-
 class Step(NamedTuple):
-    """One step of a working, with what an error in it is called (keys of KINDS).
-
-    `numbers` are the kinds of its numbers from the left, the last one standing for all that
-    follow; `other` is the kind of a difference that is not between two numbers.
-    """
+    """One step of a working, with what an error in it is called (keys of KINDS). `numbers` are the
+    kinds of its numbers from the left, the last one standing for all that follow; `other` is the
+    kind of a difference that is not between two numbers."""
 
     text: str  # with the separator before it
     numbers: tuple[str, ...]
@@ -108,8 +105,7 @@ def _grid(x: int, y: int, narrate: bool) -> Iterator[Step]:
     yield Step(f"\nremainder = {x % y}", ("remainder",))
 
 
-def _divide(x: int, y: int, reduce: Callable[[int, int], Iterator[Step]],
-            multiples: int = 0) -> Iterator[Step]:
+def _divide(x: int, y: int, reduce: Steps, multiples: int = 0) -> Iterator[Step]:
     """Long division in lines; `reduce(left, y)` writes how `left` becomes `left % y`."""
     yield Step(f"{x} % {y}", ("copying",))
     if multiples:
@@ -121,8 +117,7 @@ def _divide(x: int, y: int, reduce: Callable[[int, int], Iterator[Step]],
         if not rest:
             yield Step(f"\n{left}", ("remainder",))
             return
-        digit, after = rest[0], rest[1:]
-        longer = 10 * left + int(digit)
+        longer, after = 10 * left + int(rest[0]), rest[1:]
         yield Step(f"\n{left} , {rest} -> {longer}{' , ' * bool(after)}{after}",
                    ("copying", "copying", "digit"), "comparison")
         left, rest = longer, after
@@ -202,27 +197,16 @@ def _trial(names: list[str], left: str, divisor: str) -> tuple[list[Step], str, 
     return line, after, not borrow
 
 
-def _write(steps: Steps, x: int, y: int) -> str:
-    return "".join(step.text for step in steps(x, y))
-
-
 # ------------------------------------------------------------------------------------ checking
 
 _NUMBER = re.compile(r"\d+")
 _TOKEN = re.compile(r"\d+|\D")
-_BREAK = re.compile(  # where a step begins, in any form
-    r"(?=\n| (?:look|write|clear|\{|[a-zA-Z]\d))")
+_BREAK = re.compile(r"(?=\n| (?:look|write|clear|\{|[a-zA-Z]\d))")  # where a step begins
 
 
 def steps_of(text: str) -> list[str]:
     """The steps of a working, each with the separator before it."""
     return _BREAK.split(text)
-
-
-def extract_answer(text: str) -> str:
-    """The remainder that a working states: its last number; "" where there is none."""
-    numbers = _NUMBER.findall(text)
-    return numbers[-1] if numbers else ""
 
 
 def _first_error(steps: list[Step], text: str, unit: str) -> tuple[str, str] | None:
@@ -233,13 +217,12 @@ def _first_error(steps: list[Step], text: str, unit: str) -> tuple[str, str] | N
             return "format", f"{unit} {number}: the text goes on after the remainder"
         if have == step.text:
             continue
-        have = have or ""
+        have, where, true = have or "", f"{unit} {number}", repr(step.text.strip())
         stated = (number == len(steps)  # a remainder, if too short a one
                   and len(_NUMBER.findall(have)) == len(_NUMBER.findall(step.text)))
         if number >= len(found) and step.text.startswith(have) and not stated:
-            return "unfinished", f"{unit} {number}: the text ends before {step.text.strip()!r}"
-        return (_kind(step, have), f"{unit} {number}: should be {step.text.strip()!r}, "
-                                   f"not {have.strip()[:200]!r}")
+            return "unfinished", f"{where}: the text ends before {true}"
+        return _kind(step, have), f"{where}: should be {true}, not {have.strip()[:200]!r}"
     return None
 
 
@@ -254,30 +237,30 @@ def _kind(step: Step, have: str) -> str:
     return step.numbers[min(numbers, len(step.numbers) - 1)]
 
 
-def _check(steps: Steps, unit: str, x: int, y: int, text: str) -> Check:
-    text = text.strip()
-    kind, reason = _first_error(list(steps(x, y)), text, unit) or (None, None)
-    return Check(reason is None, extract_answer(text), reason, kind)
-
-
 # ------------------------------------------------------------------------------------ the forms
 
-
 class Form(NamedTuple):
-    write: Callable[[int, int], str]  # (dividend, divisor) -> the working
-    check: Callable[[int, int, str], Check]  # (dividend, divisor, text) -> what is wrong with it
+    """How x % y is worked out."""
 
+    steps: Steps
+    unit: str = "line"  # what its steps are counted in
 
-def _form(steps: Steps, unit: str = "line") -> Form:
-    return Form(partial(_write, steps), partial(_check, steps, unit))
+    def write(self, x: int, y: int) -> str:
+        return "".join(step.text for step in self.steps(x, y))
+
+    def check(self, x: int, y: int, text: str) -> Check:
+        """Compare a working with the true one. Its answer is its last number, "" without any."""
+        text = text.strip()
+        kind, reason = _first_error(list(self.steps(x, y)), text, self.unit) or (None, None)
+        return Check(reason is None, ["", *_NUMBER.findall(text)][-1], reason, kind)
 
 
 FORMS = {
-    "answer": _form(_answer),
-    "table": _form(partial(_divide, reduce=_take, multiples=9)),
-    "climb": _form(partial(_divide, reduce=_climb, multiples=10)),
-    "subtract": _form(partial(_divide, reduce=_subtract)),
-    "columns": _form(_columns, "step"),
-    "grid": _form(partial(_grid, narrate=True), "step"),
-    "grid-quiet": _form(partial(_grid, narrate=False), "step"),
+    "answer": Form(_answer),
+    "table": Form(partial(_divide, reduce=_take, multiples=9)),
+    "climb": Form(partial(_divide, reduce=_climb, multiples=10)),
+    "subtract": Form(partial(_divide, reduce=_subtract)),
+    "columns": Form(_columns, "step"),
+    "grid": Form(partial(_grid, narrate=True), "step"),
+    "grid-quiet": Form(partial(_grid, narrate=False), "step"),
 }

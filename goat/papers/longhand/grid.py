@@ -72,10 +72,8 @@ class Sheet:
 
 def actions(x: int, y: int, narrate: bool = True) -> list[str]:
     """The trace of x mod y, one string per action; the last one names the remainder.
-
     `narrate=False` leaves out all narration but that. Raises UserError for a dividend below the
-    divisor, which never is asked in the dataset, and for numbers that do not fit the sheet.
-    """
+    divisor, which never is asked in the dataset, and for numbers that do not fit the sheet."""
     size = len(str(y))
     if x < y or size + len(str(x)) > DIGITS:
         raise UserError(f"the grid forms cannot work out {x} % {y}: the dividend must not be below "
@@ -151,8 +149,7 @@ def _climb(sheet: Sheet, divisor: str, window: list[Cell], quotient: Cell) -> Ce
     sheet.write((quotient, "0"))
     sheet.actions.append("clear")
     sheet.look(*_cells(0, size - 1, 2))
-    sheet.write(*_spread(SCRATCH + 1, 0, "0".rjust(size, "_")),
-                *_spread(SCRATCH, 1, "+" + divisor))
+    sheet.write(*_spread(SCRATCH + 1, 0, "0".rjust(size, "_")), *_spread(SCRATCH, 1, "+" + divisor))
     plus, top = SCRATCH, 0
     while True:
         _add(sheet, plus, right, top)
@@ -227,10 +224,8 @@ def _borrow(sheet: Sheet, column: int, row: int) -> None:
 
 
 def _strip(sheet: Sheet, low: int, row: int) -> int:
-    """Blank the zeros in front of a difference; returns the column that it now starts at.
-
-    A difference of 0 vanishes: it starts behind its last column.
-    """
+    """Blank the zeros in front of a difference; returns the column that it now starts at. A
+    difference of 0 vanishes: it starts behind its last column."""
     sheet.look((low, row))
     while sheet.at((low, row)) == "0":
         sheet.write(((low, row), "_"))

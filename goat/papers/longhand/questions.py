@@ -3,7 +3,7 @@
 Task: `numbers__div_remainder` of the DeepMind mathematics dataset (Saxton et al. 2019, arXiv
 1904.01557), which a model trained on two million questions with bare answers gets right less than
 four times in ten. Recchia 2021 (arXiv 2109.02102) reached over 80 % from 200 demonstrations that
-act out every step. How the working of a demonstration looks: goat/papers/longhand/forms.py.
+act out every step. How the working of a demonstration looks: forms.py.
 """
 
 import math
@@ -30,8 +30,6 @@ ENTROPY = {  # about how many random digits a question has: uniform between the 
 }
 SPLITS = ("train", *ENTROPY)  # train: the three levels in turn
 
-# ----------------------------------------------------------------------------------- questions
-
 
 def draw(rng: Random, low: float, high: float) -> tuple[int, int]:
     """Dividend and divisor. The dataset's own rule: remainder, quotient and divisor share out a
@@ -46,10 +44,8 @@ def draw(rng: Random, low: float, high: float) -> tuple[int, int]:
 
 
 def questions(split: str, n: int | None, seed: int | str = 0) -> Iterator[tuple[str, int, int]]:
-    """The first n questions of a split (None: without end) as (text, dividend, divisor).
-
-    Nothing is left out: as in the dataset, a question may come twice.
-    """
+    """The first n questions of a split (None: without end) as (text, dividend, divisor). Nothing is
+    left out: as in the dataset, a question may come twice."""
     if split not in SPLITS:
         raise UserError(f"there is no longhand split {split!r}; there are {', '.join(SPLITS)}")
     rng = Random(f"longhand {split} {seed}")
@@ -58,16 +54,24 @@ def questions(split: str, n: int | None, seed: int | str = 0) -> Iterator[tuple[
         yield rng.choice(WORDINGS).format(a=x, b=y), x, y
 
 
+def different(split: str, seed: int | str,
+              left_out: Collection[tuple[int, int]] = ()) -> Iterator[tuple[str, int, int]]:
+    """The questions of a split without end, each once, and none of those that are left out."""
+    seen = set(left_out)
+    for text, x, y in questions(split, None, seed):
+        if (x, y) not in seen:
+            seen.add((x, y))
+            yield text, x, y
+
+
 _WORDED = re.compile(r"(?:calculate|what is) the remainder when (-?\d+) is divided by (-?\d+) ?"
                      r"[.?]?", re.IGNORECASE)
 _BARE = re.compile(r"(-?\d+) ?% ?(-?\d+)")
 
 
 def parse_question(text: str) -> tuple[int, int]:
-    """(dividend, divisor) of a question in either wording, or of a bare `25736 % 144`.
-
-    Raises UserError for any other text, a negative number or a zero divisor.
-    """
+    """(dividend, divisor) of a question in either wording, or of a bare `25736 % 144`. Raises
+    UserError for any other text, a negative number or a zero divisor."""
     match = _WORDED.fullmatch(text.strip()) or _BARE.fullmatch(text.strip())
     if match is None:
         raise UserError(f"cannot read {text[:80]!r} as a question: write 'What is the remainder "
@@ -79,9 +83,6 @@ def parse_question(text: str) -> tuple[int, int]:
         raise UserError(f"no remainder of {x} divided by {y}: the dividend must be 0 or more, "
                         "the divisor 1 or more")
     return x, y
-
-
-# ----------------------------------------------------------------------------- rows and checks
 
 
 def form_named(name: str) -> Form:
@@ -98,13 +99,9 @@ def row(text: str, x: int, y: int, form: str) -> Row:
 
 
 def check(text: str, form: str, output: str) -> Check:
-    """Verify a working of the question `text` step by step.
-
-    Returns ok (every step is right), answer (as stated, right or wrong), first_error ("line 6:
-    …", "step 41: …" in the grid forms; None when all is right) and the error's kind, a key of
-    longhand_forms.KINDS. Raises UserError for an unreadable question or an unknown form; a bad
-    output is a finding.
-    """
+    """Verify a working of the question `text` step by step. Where an error is, is told as "line 6:
+    …", or "step 41: …" in the form columns and in the grid forms; its kind is a key of forms.KINDS.
+    Raises UserError for an unreadable question or an unknown form; a bad output is a finding."""
     return form_named(form).check(*parse_question(text), output)
 
 
@@ -133,8 +130,6 @@ def audit(row: Row) -> str | None:
     return None if asked == (x, y) else f"instruction {row['instruction']!r} does not ask it"
 
 
-# --------------------------------------------------------------------------------------- suites
-
 SUITES = {"longhand": ("train", "interpolate"), "longhand-big": ("hard", "longer")}  # their splits
 SIZE = 500  # questions of a split
 
@@ -142,38 +137,24 @@ SIZE = 500  # questions of a split
 def suite(name: str, size: int | None = None, seed: int = 0, wording: str | None = None,
           limit: int | None = None) -> Iterator[Question]:
     """`size` different questions (default: SIZE) of each split in SUITES[name], the first `limit`.
-
-    Always in the two wordings of the dataset, which training shows.
-    """
+    Always in the two wordings of the dataset, which training shows."""
     count = min(size or SIZE, limit or size or SIZE)
     for split in SUITES[name]:
-        seen: set[tuple[int, int]] = set()
-        for text, x, y in questions(split, None, f"suite {seed}"):
-            if (x, y) not in seen:
-                seen.add((x, y))
-                yield Question(name, split, text, f"{x} % {y}", str(x % y), "seen", (x, "%", y),
-                               paper="longhand")
-            if len(seen) == count:
-                break
+        for text, x, y in islice(different(split, f"suite {seed}"), count):
+            yield Question(name, split, text, f"{x} % {y}", str(x % y), "seen", (x, "%", y),
+                           paper="longhand")
 
 
 @cache
 def reserved() -> frozenset[tuple[int, int]]:
     """(dividend, divisor) of all questions of the suites, which demonstrations avoid."""
-    return frozenset((q.operands[0], q.operands[2]) for name in SUITES for q in suite(name))
-
-
-# ------------------------------------------------------------------------------- demonstrations
+    return frozenset(parse_question(q.input) for name in SUITES for q in suite(name))
 
 
 def demonstrations(rows: int, form: str, seed: int = 0, split: str = "train",
                    reserved: Collection[tuple[int, int]] = ()) -> Iterator[Row]:
     """`rows` demonstrations of different questions, none of them in `reserved`."""
-    seen = set(reserved)
-    drawn = questions(split, None, seed)
-    for _ in range(rows):
-        text, x, y = next(question for question in drawn if question[1:] not in seen)
-        seen.add((x, y))
+    for text, x, y in islice(different(split, seed, reserved), rows):
         yield row(text, x, y, form)
 
 
@@ -189,7 +170,6 @@ def from_questions(path: str | os.PathLike, form: str) -> Iterator[Row]:
             x, y = parse_question(question)
             if answer != str(x % y):
                 raise UserError(f"the remainder of {x} divided by {y} is {x % y}, not {answer!r}")
-            made = row(question, x, y, form)
+            yield row(question, x, y, form)
         except UserError as error:
             raise UserError(f"{where}: {error}")
-        yield made

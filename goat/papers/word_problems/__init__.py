@@ -2,18 +2,14 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
-from goat.cli import refuse_below, refuse_empty, spelt
+from goat.cli import refuse_below, refuse_empty, refuse_given
 from goat.errors import UserError
+from goat.files.rows import Report, Row
 from goat.papers import Paper, Question, Verdict
-
-if TYPE_CHECKING:
-    from goat.files.rows import Report, Row
-    from goat.papers.word_problems.loss_mask import LossMask
+from goat.papers.word_problems.loss_mask import LossMask
 
 CHOICES = ("vote", "value", "value-vote")  # among samples, see rerank.py
-SAMPLING = ("base", "samples", "temperature", "batch_size", "int8")  # flags beside --from-model
 
 
 class WordProblems(Paper):
@@ -45,9 +41,9 @@ class WordProblems(Paper):
     def check_flags(self, args: Namespace, given: Namespace) -> None:
         if args.from_model and args.samples > 1 and args.temperature == 0:
             raise UserError("--temperature 0: all --samples of a question would be the same")
-        for flag in SAMPLING:
-            if not args.from_model and getattr(given, flag) is not None:
-                raise UserError(f"{spelt(flag)} goes with --from-model")
+        if not args.from_model:
+            refuse_given(given, "{flag} goes with --from-model", "base", "samples", "temperature",
+                         "batch_size", "int8")
         refuse_below(args, 1, "rows", "samples", "batch_size")
         if args.skip < 0 or args.skip and args.gsm8k is None:
             raise UserError("--skip leaves out the first problems of --gsm8k: 0 or more")
@@ -61,8 +57,7 @@ class WordProblems(Paper):
             raise UserError("--from-model writes a file beside the rows: name one with --out, "
                             "not -")
 
-    def write(self, out: str, args: Namespace,
-              count_tokens: "Callable[[Row], int] | None") -> "Report":
+    def write(self, out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
         return self.dataset.write(out, args, count_tokens)
 
     def add_evaluation_flags(self, parser: ArgumentParser) -> None:
@@ -80,6 +75,9 @@ class WordProblems(Paper):
     def check_evaluation_flags(self, args: Namespace, given: Namespace) -> None:
         refuse_empty(args, "gsm8k", "value_adapter")
         refuse_below(args, 1, "samples")
+        if args.gsm8k and (args.bare or args.wording):
+            raise UserError("--wording and --bare word the questions of suites; those of --gsm8k "
+                            "are asked as they stand")
         if args.samples > 1 and args.temperature == 0:
             raise UserError("--temperature 0: all --samples of a problem would be the same")
         if args.beams > 1 and (args.interpreter or args.samples > 1):
@@ -89,15 +87,12 @@ class WordProblems(Paper):
         if args.samples == 1 and (args.rerank or args.value_adapter):
             raise UserError("--rerank and --value-adapter choose among samples: add --samples 20")
 
-    def asks(self, args: Namespace) -> bool:
-        return args.gsm8k is not None
-
     def flag_questions(self, args: Namespace) -> list[Question]:
         if args.gsm8k is None:
             return []
         return self.gsm8k.evaluation_questions(args.gsm8k, args.limit)
 
-    def audit(self, row: "Row") -> str | None:
+    def audit(self, row: Row) -> str | None:
         """Its code is not run: an output that the interpreter did not give is not found here."""
         given, failure = self.format.stated(row["output"])
         right = self.format.same_answer(given, row["answer"])
@@ -108,8 +103,8 @@ class WordProblems(Paper):
             return "labelled wrong, but its answer is right" if right else None
         return None if right else failure or f"the output answers {given!r}, not {row['answer']!r}"
 
-    def mask_row(self, row: "Row", prompt: str, ids: list[int], encode: Callable,
-                  learn_output: bool, valued: bool) -> "LossMask | None":
+    def mask_row(self, row: Row, prompt: str, ids: list[int], encode: Callable,
+                 learn_output: bool, valued: bool) -> LossMask | None:
         if "<output>" not in row["output"] and row.get("label") is None:
             return None
         return self.loss_mask.loss_mask(row, prompt, ids, encode, learn_output, valued)

@@ -6,7 +6,7 @@ Rows that a model has found by itself come from self_training.py; they start fro
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,8 @@ class Rows(NamedTuple):
 
 def from_templates(size: int, seed: int = 0, held_out: bool = False, code: bool = True) -> Rows:
     """`size` rows of the templates; none asks what the suite `word_problems` asks."""
-    asked, rows, again = templates.reserved(), [], 0
+    asked, again = templates.reserved(), 0
+    rows: list[Row] = []
     source = templates.template_rows(seed, sys.maxsize, held_out, code)
     while len(rows) < size:
         row = next(source)
@@ -41,43 +42,32 @@ def from_templates(size: int, seed: int = 0, held_out: bool = False, code: bool 
     return Rows(rows, again)
 
 
-def from_gsm8k(folder: str, first: int = 0, end: int | None = None) -> Rows:
-    """The traces of GSM8K's training problems from `first` to before `end`, and the rest."""
-    found = list(islice(gsm8k_rows(folder, sandbox.run_code), first, end))
-    return Rows([item for item in found if not isinstance(item, Rejection)],
-                rejections=tuple(item for item in found if isinstance(item, Rejection)))
-
-
 def source_rows(args: Namespace) -> Rows:
-    """The rows that the flags of generate_data.py ask for, solved by their source.
-
-    Raises UserError where there are none.
-    """
+    """The rows that the flags of generate_data.py ask for, solved by their source. Raises UserError
+    where there are none."""
     if args.gsm8k is None:
         return from_templates(args.rows or ROWS, args.seed, args.held_out, not args.no_code)
-    end = None if args.rows is None else args.skip + args.rows
-    if args.from_model:
-        found = Rows(list(islice(unsolved_rows(args.gsm8k), args.skip, end)))
-        why = "no problem in it has a number behind '####'"
-    else:
-        found = from_gsm8k(args.gsm8k, args.skip, end)
-        why = "none of its problems gives a trace: " + "; ".join(
-            f"{number:,} {reason}" for reason, number in reasons(found.rejections))
-    if not found.rows:
-        if not found.rejections and args.skip:
+    source: Iterator[Row | Rejection] = (unsolved_rows(args.gsm8k) if args.from_model else
+                                         gsm8k_rows(args.gsm8k, sandbox.run_code))
+    found = list(islice(source, args.skip, args.rows and args.skip + args.rows))
+    rejections = tuple(item for item in found if isinstance(item, Rejection))
+    rows = [item for item in found if not isinstance(item, Rejection)]
+    if not rows:
+        if rejections:
+            why = "none of its problems gives a trace: " + "; ".join(
+                f"{number:,} {reason}" for reason, number in reasons(rejections))
+        elif args.skip:
             why = f"no such problem behind the first {args.skip:,}: lower --skip"
-        elif not found.rejections and not args.from_model:
-            why = "empty"
+        else:
+            why = "no problem in it has a number behind '####'" if args.from_model else "empty"
         raise UserError(f"{args.gsm8k}: {why}")
-    return found
+    return Rows(rows, rejections=rejections)
 
 
 def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
-    """Write worked problems of the templates or of GSM8K, or what a model makes of them.
-
-    What does not go into the file itself stands beside it; files that an earlier run has left
-    there go, so that all are of one run. Only where a model solves nothing do they stay.
-    """
+    """Write worked problems of the templates or of GSM8K, or what a model makes of them. What does
+    not go into the file itself stands beside it; files that an earlier run has left there go, so
+    that all are of one run. Only where a model solves nothing do they stay."""
     if out != "-":
         check_place(out)  # sampling may take hours
     source = source_rows(args)

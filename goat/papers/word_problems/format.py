@@ -23,7 +23,7 @@ code, and what the interpreter printed; the last one states the answer:
 The model writes prose and code, the interpreter what stands in <output>. Source: Liao et al. 2024
 (MARIO, arXiv 2401.08190), in the tags of the authors' later Super_MARIO. MARIO's data was never
 released: ours are built from GSM8K's calculator annotations (gsm8k.py) and from templates
-(word_templates.py).
+(templates.py).
 
 This file says how a solution is written and read, when two answers are the same number, and what
 an arithmetic expression is worth exactly. Pure Python, which runs nobody's code.
@@ -41,8 +41,6 @@ TAGS = ("<question>", "</question>", "<step>", "</step>", "<p>", "</p>", "<code>
 FINAL = "Final Answer:"
 TASK = "word_problems"  # the field `task` of rows
 MAX_STEPS = 8  # with the final one: the interpreter loop gives up after as many turns
-
-# ------------------------------------------------------------------------------- the format
 
 
 class Step(NamedTuple):
@@ -91,14 +89,8 @@ def step_ends(text: str) -> list[int]:
 
 def with_mask(prompt: str, text: str) -> str:
     """A solution to look at: what training masks (question, interpreter) is marked by "# "."""
-    def marked(part: str) -> str:
-        return part.replace("\n", "\n# ")
-
-    shown, end = f"# {marked(prompt.rstrip())}\n", 0
-    for start, stop in interpreter_spans(text):
-        shown += text[end:start] + marked(text[start:stop])
-        end = stop
-    return shown + text[end:]
+    marked = _OBSERVED.sub(lambda match: match[0].replace("\n", "\n# "), text)
+    return "# " + prompt.rstrip().replace("\n", "\n# ") + "\n" + marked
 
 
 def final_answer(text: str) -> str | None:
@@ -111,11 +103,9 @@ BOTH, NEITHER = "code and answer in one turn", "neither code nor answer"
 
 
 def stated(text: str) -> tuple[str, str | None]:
-    """(the answer that a solution states, None), or ("", why it states none).
-
-    A turn writes code or states the answer. One that does both has not seen what its code gives,
-    one that does neither leads nowhere; MARIO's loop takes an answer from neither.
-    """
+    """(the answer that a solution states, None), or ("", why it states none). A turn writes code or
+    states the answer. One that does both has not seen what its code gives, one that does neither
+    leads nowhere; MARIO's loop takes an answer from neither."""
     turn = text[max((end for _, end in interpreter_spans(text)), default=0):]
     answer = final_answer(turn)
     if answer is not None and ("<code>" in turn or "</code>" in turn):
@@ -123,8 +113,7 @@ def stated(text: str) -> tuple[str, str | None]:
     return (answer, None) if answer else ("", NEITHER)
 
 
-# ---------------------------------------------------------------------------------- numbers
-
+Number = int | Fraction
 _NUMBER = re.compile(
     r"(?P<sign>[-+]?)(?:(?P<whole>\d+) (?=\d+/))?"  # the 3 of 3 1/2
     r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d+/\d+|\d+\.?\d*(?:e[-+]?\d{1,2})?|\.\d+)"
@@ -134,10 +123,8 @@ LONGEST_NUMBER = 100  # characters; longer texts are no answers, and costly to c
 
 
 def parse_number(text: str) -> Fraction | None:
-    """The exact value of "$1,234.50", "18 eggs", "25%" (25), "3 1/2" or "1.5e3"; else None.
-
-    Also None for what is more than a number and a unit, as "2 million", "12k" and "3½".
-    """
+    """The exact value of "$1,234.50", "18 eggs", "25%" (25), "3 1/2" or "1.5e3"; else None. Also
+    None for what is more than a number and a unit, as "2 million", "12k" and "3½"."""
     if len(text) > LONGEST_NUMBER:
         return None
     match = _NUMBER.fullmatch(re.sub(r"[$€£] *", "", text.strip()).replace("−", "-"))
@@ -163,15 +150,12 @@ def same_answer(said: str, gold: str) -> bool:
     return a is not None and b is not None and abs(a - b) <= Fraction(1, 10**6)
 
 
-# -------------------------------------------------------------------------------- arithmetic
-
 _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
                ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod}
 _LEADING_ZEROS = re.compile(r"(?<![\w.])0+(?=\d)")
 
 
-def calculate(expression: str, names: Mapping[str, int | Fraction] = {}) -> tuple[
-        str, int | Fraction]:
+def calculate(expression: str, names: Mapping[str, Number] = {}) -> tuple[str, Number]:
     """(the expression as Python code, its exact value): an int where Python's result is an int.
 
     A division of whole numbers that leaves no remainder becomes `//`, so that "48/2" prints 24
@@ -186,16 +170,19 @@ def calculate(expression: str, names: Mapping[str, int | Fraction] = {}) -> tupl
     return ast.unparse(tree), value
 
 
-def _evaluate(node: ast.expr, names: Mapping[str, int | Fraction]) -> int | Fraction:
+def _evaluate(node: ast.expr, names: Mapping[str, Number]) -> Number:
     """The value of a syntax tree, in which exact divisions are turned into `//` on the way."""
     match node:
-        case ast.Constant(value=int() | float() as value):
-            return value if isinstance(value, int) else Fraction(str(value))
+        case ast.Constant(value=int() as whole):
+            return whole
+        case ast.Constant(value=float() as decimal):
+            return Fraction(str(decimal))
         case ast.Name(id=name):
             return names[name]
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
-            value = _evaluate(operand, names)
-            return -value if isinstance(op, ast.USub) else value
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _evaluate(operand, names)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand, names)
         case ast.BinOp(left=left, op=op, right=right):
             a, b = _evaluate(left, names), _evaluate(right, names)
             if isinstance(op, ast.Div):

@@ -23,16 +23,16 @@ from typing import NamedTuple
 from goat.errors import UserError
 from goat.files.rows import Row, check_texts, read_rows
 from goat.papers import Question
-from goat.papers.word_problems.format import (MAX_STEPS, TASK, Step, calculate, observation,
-                                              parse_number, render, same_answer)
+from goat.papers.word_problems.format import (MAX_STEPS, TASK, Number, Step, calculate,
+                                              observation, parse_number, render, same_answer)
 
+SPLITS = ("train.jsonl", "test.jsonl")
 # Why a problem has no trace.
 NO_LABEL = "no number after '####'"
 NO_CALCULATION = "no calculation that can be read"
 MISSING = "the step to the answer is not written as a calculation"
 DISAGREE = "working and label disagree: one of them is suspected wrong"
 TOO_LONG = f"more than {MAX_STEPS - 1} calculations"
-SPLITS = ("train.jsonl", "test.jsonl")
 WRONG_OUTPUT = "the interpreter gives another result"
 
 
@@ -46,47 +46,39 @@ class Rejection(NamedTuple):
 
 def gsm8k_rows(path: str | os.PathLike, run: Callable) -> Iterator[Row | Rejection]:
     """For each problem of `path` (train.jsonl or its folder) a row, or why there is none.
-
-    `run(code, history=[...])` is `goat.papers.word_problems.sandbox.run`, or returns something with the fields `output`
-    and `error` as that does. Raises UserError for a missing file and for a line that is no problem.
-    """
-    for source, question, worked, gold in problems(path):
-        output, reason = trace(question, worked, gold, run)
+    `run(code, history=[...])` is `sandbox.run_code`, or returns something with the fields `output`
+    and `error` as that does. Raises UserError for a missing file and for a line that is no
+    problem."""
+    for row, worked in problems(path):
+        output, reason = trace(row["instruction"], worked, row["answer"], run)
         if reason:
-            yield Rejection(source, reason, question)
+            yield Rejection(row["source"], reason, row["instruction"])
         else:
-            yield {"instruction": question, "input": "", "output": output, "answer": gold,
-                   "task": TASK, "source": source}
+            yield {**row, "output": output}
 
 
 def unsolved_rows(path: str | os.PathLike) -> Iterator[Row]:
     """Rows without a solution: every problem of `path` whose label is a number."""
-    for source, question, _, gold in problems(path):
-        if parse_number(gold) is not None:
-            yield {"instruction": question, "input": "", "output": "", "answer": gold,
-                   "task": TASK, "source": source}
+    return (row for row, _ in problems(path) if parse_number(row["answer"]) is not None)
 
 
 def evaluation_questions(folder: str | os.PathLike, limit: int | None = None) -> list[Question]:
-    """The first `limit` problems of GSM8K's test.jsonl in `folder`.
-
-    Raises UserError naming file and line for a missing file and for a line that is no problem
-    with a number behind `####`.
-    """
+    """The first `limit` problems of GSM8K's test.jsonl in `folder`. Raises UserError for a missing
+    file and, naming the line, for one that is no problem with a number behind `####`."""
     questions = []
-    for count, (_, text, _, gold) in enumerate(islice(problems(folder, "test.jsonl"), limit), 1):
-        if parse_number(gold) is None:
+    for count, (row, _) in enumerate(islice(problems(folder, "test.jsonl"), limit), 1):
+        if parse_number(row["answer"]) is None:
             raise UserError(f"{folder}: test.jsonl, line {count}: no number stands behind '####'")
-        questions.append(Question(TASK, "GSM8K test", text, "", gold, paper=TASK))
+        questions.append(Question(TASK, "GSM8K test", row["instruction"], "", row["answer"],
+                                  paper=TASK))
     if not questions:
         raise UserError(f"{folder}: test.jsonl holds no problem")
     return questions
 
 
-def problems(path: str | os.PathLike,
-             name: str = "train.jsonl") -> Iterator[tuple[str, str, str, str]]:
-    """(source, question, worked answer, gold answer) of each line of `path`, or of the file
-    `name` in it; errors as of `gsm8k_rows`."""
+def problems(path: str | os.PathLike, name: str = "train.jsonl") -> Iterator[tuple[Row, str]]:
+    """(a row without a solution, the worked answer) of each line of `path`, or of the file `name`
+    in it; errors as of `gsm8k_rows`."""
     path = Path(path)
     if path.is_file() and path.name in SPLITS and path.name != name:
         raise UserError(f"{path}: here the problems of {name} are meant; give that file, or the "
@@ -97,8 +89,9 @@ def problems(path: str | os.PathLike,
     for count, (where, problem) in enumerate(read_rows(path), 1):
         check_texts(problem, where, "question", "answer")
         worked, _, gold = problem["answer"].partition("####")
-        yield (f"{path.stem} {count}", problem["question"].strip(), worked.strip(),
-               gold.strip().replace(",", ""))
+        yield {"instruction": problem["question"].strip(), "input": "", "output": "",
+               "answer": gold.strip().replace(",", ""), "task": TASK,
+               "source": f"{path.stem} {count}"}, worked.strip()
 
 
 def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, str]:
@@ -119,24 +112,22 @@ def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, st
         steps, values = [*steps, extra], [*values, target]
     if len(steps) >= MAX_STEPS:
         return "", TOO_LONG
-    done = []
-    for step, value in zip(steps, values):
-        result = run(step.code, history=[earlier.code for earlier in done])
+    for i, (step, value) in enumerate(zip(steps, values)):
+        result = run(step.code, history=[earlier.code for earlier in steps[:i]])
         if result.error or not same_answer(observation(result), str(value)):
             return "", WRONG_OUTPUT
-        done.append(step._replace(output=observation(result)))
-    return render(done, gold, closing), ""
+        steps[i] = step._replace(output=observation(result))
+    return render(steps, gold, closing), ""
 
 
 # -------------------------------------------------------------------- from lines to calculations
-
 
 class Piece(NamedTuple):
     """A part of a line: its text without the result; code and exact value, where it calculates."""
 
     prose: str
     code: str = ""
-    value: int | Fraction = 0
+    value: Number = 0
     tail: str = ""  # what followed the result; part of `prose` too
 
 
@@ -149,10 +140,8 @@ _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+")
 
 
 def read_line(line: str) -> list[Piece]:
-    """The calculations of a line, each with the text up to it; the last has the rest as well.
-
-    A line that calculates nothing is one piece without code.
-    """
+    """The calculations of a line, each with the text up to it; the last has the rest as well. A
+    line that calculates nothing is one piece without code."""
     pieces, start = [], 0
     for match, code, value in _annotated(line) or _equations(line):
         prose = line[start:match.start()]
@@ -169,7 +158,7 @@ def read_line(line: str) -> list[Piece]:
     return [*pieces[:-1], last._replace(prose=text.strip(), tail=tail)]
 
 
-def _annotated(line: str) -> list[tuple[re.Match, str, int | Fraction]]:
+def _annotated(line: str) -> list[tuple[re.Match, str, Number]]:
     """(where the result stands, code, value) of each annotation that calculates its value."""
     found = []
     for match in _ANNOTATION.finditer(line):
@@ -182,13 +171,13 @@ def _annotated(line: str) -> list[tuple[re.Match, str, int | Fraction]]:
     return found
 
 
-def _equations(line: str) -> list[tuple[re.Match, str, int | Fraction]]:
+def _equations(line: str) -> list[tuple[re.Match, str, Number]]:
     """(where the result stands, code, value) of each plain equation that is exactly true."""
-    found, start = [], 0
+    found: list[tuple[re.Match, str, Number]] = []
+    start = 0
     for match in _RESULT.finditer(line):
         value = parse_number(match[1].rstrip(","))
-        code = _expression(line[start:match.start()], value)
-        if code:
+        if value is not None and (code := _expression(line[start:match.start()], value)):
             found.append((match, code, value))
         start = match.end()
     return found
@@ -204,12 +193,10 @@ _TO_PYTHON = (  # applied in this order
 )
 
 
-def _expression(text: str, value: int | Fraction | None) -> str | None:
-    """The longest end of `text`, words and units apart, that is a calculation with this value.
-
-    "He runs 3 miles/hour * 2 hours" and 6 give "3 * 2"; per cents may count as hundredths. None
-    where there is no such end, as at the end of "He runs 6".
-    """
+def _expression(text: str, value: Number) -> str | None:
+    """The longest end of `text`, words and units apart, that is a calculation with this value. "He
+    runs 3 miles/hour * 2 hours" and 6 give "3 * 2"; per cents may count as hundredths. None where
+    there is no such end, as at the end of "He runs 6"."""
     plain = text.translate(_SIGNS)
     for pattern, replacement in _TO_PYTHON:
         plain = re.sub(pattern, replacement, plain)
@@ -229,35 +216,34 @@ def _expression(text: str, value: int | Fraction | None) -> str | None:
 
 # -------------------------------------------------------------------------- from pieces to steps
 
-
-def numbers(text: str) -> set[Fraction]:
+def numbers(text: str) -> set[Number]:
     """The numbers that are written in digits in a text."""
     return {Fraction(match.rstrip(",").replace(",", "")) for match in _NUMBER.findall(text)}
 
 
-def plan(question: str, pieces: list[Piece]) -> tuple[list[Step], str]:
-    """(steps whose outputs are still empty, the prose after the last calculation).
+def masked(text: str, value: Number) -> str:
+    """The text with "?" in the place of a number."""
+    return _NUMBER.sub(lambda match: "?" if numbers(match[0]) == {value} else match[0], text)
 
-    Lines without a calculation are prose of the step that follows. A result that its own line
-    tells in advance ("He ate 32 because 2 * 16 = 32") is masked by "?".
-    """
+
+def plan(question: str, pieces: list[Piece]) -> tuple[list[Step], str]:
+    """(steps whose outputs are still empty, the prose after the last calculation). Lines without a
+    calculation are prose of the step that follows. A result that its own line tells in advance ("He
+    ate 32 because 2 * 16 = 32") is masked by "?"."""
     steps, prose, known = [], [], numbers(question)
     for piece in pieces:
-        if not piece.code:
-            prose.append(piece.prose)
-            continue
-        hidden = {Fraction(piece.value)} - known - numbers(piece.code)
-        prose.append(_NUMBER.sub(lambda m: "?" if numbers(m[0]) & hidden else m[0], piece.prose))
-        steps.append(Step("\n".join(prose), f"print({piece.code})"))
-        prose = []
-        known.add(Fraction(piece.value))
+        told = not piece.code or piece.value in known | numbers(piece.code)
+        prose.append(piece.prose if told else masked(piece.prose, piece.value))
+        if piece.code:
+            steps.append(Step("\n".join(prose), f"print({piece.code})"))
+            known.add(piece.value)
+            prose = []
     return steps, "\n".join(prose)
 
 
-def last_step(value: int | Fraction, target: Fraction, question: str) -> Step | None:
+def last_step(value: Number, target: Fraction, question: str) -> Step | None:
     """The step from the last result to the answer where it is a matter of form: dollars to cents,
-    a share to per cent, a fraction to the whole number above or below. Else None.
-    """
+    a share to per cent, a fraction to the whole number above or below. Else None."""
     shown = value if isinstance(value, int) else float(value)
     if value * 100 == target and re.search(r"cents|percent|%", question):
         unit = "cents" if "cents" in question else "per cent"

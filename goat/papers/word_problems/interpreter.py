@@ -12,7 +12,6 @@ Every solution ends in one of OUTCOMES, whatever the model writes; the bounds ar
 turns, the tokens of a solution, the model's context, and the sandbox's own.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -50,11 +49,9 @@ class Solution:
         return self.outcome == ANSWERED
 
     def take(self, written: str, ended: bool, run: Callable | None) -> None:
-        """Take in a turn, and run its code; `ended` says that the model has closed the turn.
-
-        Code that was stopped (by the clock, or for a flood of output) leaves no state behind: it
-        is not run again.
-        """
+        """Take in a turn, and run its code; `ended` says that the model has closed the turn. Code
+        that was stopped (by the clock, or for a flood of output) leaves no state behind: it is not
+        run again."""
         self.text += written
         self.turns += 1
         answer, why = stated(written)
@@ -79,14 +76,14 @@ class Solution:
 
 def solve(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512,
           batch_size: int = 128, *, samples: int = 1, temperature: float = 0.0,
-          top_p: float = 1.0, seed: int = 0, interpreter: bool = True, depth: int = MAX_STEPS,
+          top_p: float = 1.0, seed: int = 0, interpreter: bool = True,
           run: Callable = sandbox.run_code) -> Iterator[Solution]:
     """Yield each solution as soon as it has an outcome, in any order.
 
     `max_new_tokens` bounds what the model writes in a whole solution. With `samples` above 1 and
     a temperature, samples differ, and none depends on the others or on the batch size (see
     `Sampling`). `interpreter=False` gives one turn without code. `run(code, history=[...])` is
-    `goat.papers.word_problems.sandbox.run`, or returns something with the fields of its `Run`.
+    `sandbox.run_code`, or returns something with the fields of its `Run`.
     """
     sampling = Sampling(temperature, top_p, seed)
     rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples)
@@ -98,26 +95,20 @@ def solve(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512
     stop, waiting = (CLOSE,) if interpreter else (), longest_first(rows)
     for row in decode(model, tokenizer, waiting, batch_size, sampling, stop):
         solution = solutions[row.problem, row.sample]
+        assert row.text is not None  # `decode` gives rows that have finished
         ended = row.new[-1] == tokenizer.eos_id or row.text.endswith(stop)
         solution.take(row.text, ended, run if interpreter else None)
-        if solution.outcome is None and solution.turns == depth:
+        if solution.outcome is None and solution.turns == MAX_STEPS:
             solution.outcome = TOO_DEEP
-        if solution.outcome is None and go_on(solution, row, tokenizer, waiting,
-                                              model.config.max_positions):
-            continue
-        solution.outcome = solution.outcome or TOO_LONG
+        if solution.outcome is None:  # the next turn has the room and the random numbers left
+            prompt = solution.prompt + solution.text
+            ids = tokenizer.encode_prompt(prompt)
+            limit = min(row.limit - len(row.new), model.config.max_positions - len(ids))
+            if limit > 0:
+                if not row.go_on(prompt, ids, limit):  # another row has to write it
+                    rest = None if row.uniforms is None else row.uniforms[len(row.new):]
+                    waiting.appendleft(Row(row.problem, row.sample, prompt, ids, limit,
+                                           uniforms=rest))
+                continue
+            solution.outcome = TOO_LONG
         yield solution
-
-
-def go_on(solution: Solution, row: Row, tokenizer, waiting: deque[Row], context: int) -> bool:
-    """Let the row, or another in its stead, write the next turn; False where no room is left.
-
-    It has the room and the random numbers that are left.
-    """
-    prompt = solution.prompt + solution.text
-    ids = tokenizer.encode_prompt(prompt)
-    limit = min(row.limit - len(row.new), context - len(ids))
-    if limit > 0 and not row.go_on(prompt, ids, limit):
-        uniforms = None if row.uniforms is None else row.uniforms[len(row.new):]
-        waiting.appendleft(Row(row.problem, row.sample, prompt, ids, limit, uniforms=uniforms))
-    return limit > 0

@@ -52,7 +52,7 @@ def loss_mask(row: Row, prompt: str, ids: list[int], encode: Callable[[str], lis
 
     masked = [] if learn_output else [(place(start), place(end))
                                       for start, end in interpreter_spans(text)]
-    value = LABELS.get(label, 0) if valued else 0
+    value = LABELS[label] if valued and label else 0
     if not masked and not value:
         return None
     return LossMask(masked, value, [place(end) - 1 for end in step_ends(text)] if value else [])

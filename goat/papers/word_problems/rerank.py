@@ -12,8 +12,10 @@ Answers are the same if they are the same number, to six decimals. A sample with
 no vote. A tie goes to the answer that was sampled first.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from tqdm import tqdm
@@ -46,17 +48,19 @@ class Candidates:
     values: list[float] | None = None
 
     def chosen(self, how: str) -> Judged:
-        """The record of the greedy solution, or the sample that `how` (one of the paper's CHOICES) takes."""
+        """The greedy solution, or the sample that `how` (one of the paper's CHOICES) takes."""
+        if how == "greedy":
+            return self.greedy
         answered = [i for i, sample in enumerate(self.samples) if sample.given]
-        if how == "greedy" or not answered:
-            return self.greedy if how == "greedy" else self.samples[0]
+        values = self.values or []  # there are some where `how` asks for them
+        if not answered:
+            return self.samples[0]
         if how == "value":
-            return self.samples[max(answered, key=lambda i: self.values[i])]
-        weights: dict[object, float] = {}
+            return self.samples[max(answered, key=values.__getitem__)]
+        weights: dict[object, float] = defaultdict(float)
         for i in answered:
-            weight = 1.0 if how == "vote" else (1 + self.values[i]) / 2
-            weights[self.key(i)] = weights.get(self.key(i), 0.0) + weight
-        best = max(weights, key=weights.get)
+            weights[self.key(i)] += 1.0 if how == "vote" else (1 + values[i]) / 2
+        best = max(weights, key=weights.__getitem__)
         return next(self.samples[i] for i in answered if self.key(i) == best)
 
     def key(self, i: int) -> object:
@@ -77,19 +81,16 @@ def sample(model, tokenizer, questions: Sequence[Question],
            **decoding) -> tuple[list[Candidates], bool]:
     """The candidates of each question, and whether all questions have theirs.
 
-    `judge` says what a solution is worth. `decoding` goes to `interpreter.solve`. Ctrl-C ends the work early: questions that have all
-    their samples are returned, with False, and without values if these were not ready.
+    `judge` says what a solution is worth. `decoding` goes to `interpreter.solve`. Ctrl-C ends the
+    work early: questions that have all their samples are returned, with False, and without values
+    if these were not ready.
     """
     prompts = [question.prompt for question in questions]
-    solutions = [[] for _ in prompts]
-    chance = {"samples": samples, "temperature": temperature}
-
-    def both() -> Iterator:
-        yield from solve(model, tokenizer, prompts, **decoding)
-        yield from solve(model, tokenizer, prompts, **chance, **decoding)
-
-    total = len(prompts) * (samples + 1)
-    bar = tqdm(both(), total=total, unit="solution", disable=not progress)
+    solutions: list[list[Solution]] = [[] for _ in prompts]
+    bar = tqdm(chain(solve(model, tokenizer, prompts, **decoding),
+                     solve(model, tokenizer, prompts, samples=samples, temperature=temperature,
+                           **decoding)),
+               total=len(prompts) * (samples + 1), unit="solution", disable=not progress)
     try:
         for solution in bar:
             solutions[solution.problem].append(solution)
@@ -99,8 +100,7 @@ def sample(model, tokenizer, questions: Sequence[Question],
     for question, (greedy, *some) in ((q, s) for q, s in zip(questions, solutions)
                                       if len(s) == samples + 1):
         some.sort(key=lambda solution: solution.sample)
-        candidates.append(Candidates(judge(question, greedy),
-                                     [judge(question, s) for s in some]))
+        candidates.append(Candidates(judge(question, greedy), [judge(question, s) for s in some]))
         texts += [(s.prompt, s.text) for s in some]
     if valuer:
         try:
@@ -118,18 +118,18 @@ def methods(candidates: Sequence[Candidates]) -> list[str]:
     return ["greedy", "vote", *(["value", "value-vote"] if valued else []), "pass"]
 
 
-def cells(candidates: Sequence[Candidates]) -> Iterator[tuple[tuple[str, str], list[Candidates]]]:
+def cells(candidates: Sequence[Candidates]) -> dict[tuple[str, str], list[Candidates]]:
     """The candidates of each (suite, cell)."""
-    groups: dict[tuple[str, str], list[Candidates]] = {}
+    groups = defaultdict(list)
     for one in candidates:
-        groups.setdefault((one.greedy.suite, one.greedy.cell), []).append(one)
-    yield from groups.items()
+        groups[one.greedy.suite, one.greedy.cell].append(one)
+    return groups
 
 
 def scores(candidates: Sequence[Candidates]) -> list[dict]:
     """How many questions of each cell each method gets right, with the 95 % interval."""
     found = []
-    for (suite, cell), group in cells(candidates):
+    for (suite, cell), group in cells(candidates).items():
         for how in methods(group):
             right = sum(one.right(how) for one in group)
             low, high = wilson(right, len(group))
@@ -144,7 +144,7 @@ def summary(candidates: Sequence[Candidates]) -> str:
     if not candidates:
         return "no question has all its samples"
     lines = []
-    for (suite, cell), group in cells(candidates):
+    for (suite, cell), group in cells(candidates).items():
         count = len(group[0].samples)
         lines += [f"{suite}, {cell}: {len(group)} questions, {count} samples each",
                   f"  {'':28}{'right in %':>10}   95 % range"]

@@ -3,8 +3,8 @@
     >>> run_code("x = 6 * 7\\nprint('x is', x)\\nx / 2")
     Run(output='x is 42\\n21.0\\n', error=None, timed_out=False)
 
-This is the outside. It keeps one server process per thread (`goat/papers/word_problems/sandbox_guest.py`), which forks
-a locked-down child for every program; read there which walls stand around it. Here the server is
+This is the outside. It keeps one server process per thread (sandbox_guest.py), which forks a
+locked-down child for every program; read there which walls stand around it. Here the server is
 started clean, a server that does not answer is killed, and what comes back from a guest is made
 harmless: cut to size, and unable to pass for the model's own tags, its final answer or the end of
 a text. Which walls stand is reported once, on standard error.
@@ -88,8 +88,6 @@ def report(standing: dict[str, str]) -> str:
             "no model that you do not trust, or use Linux 5.13 or later")
 
 
-# --------------------------------------------------------------------------- what comes back
-
 # Texts that only the model itself may write: our tags, the final answer, ends of a text.
 _RESERVED = re.compile("|".join((
     *map(re.escape, TAGS), "</?s>", r"<\|[^<>|]*\|>",
@@ -99,18 +97,13 @@ _BLUNT = str.maketrans("<>:", "[];")
 
 def harmless(text: str, most: int) -> str:
     """`text` cut to about `most` characters, without control characters and reserved texts.
-
     "<output>" becomes "[output]", "Final Answer:" becomes "Final Answer;". The sign that
-    SentencePiece takes for a space becomes one, so that it cannot hide a reserved text.
-    """
+    SentencePiece takes for a space becomes one, so that it cannot hide a reserved text."""
     if len(text) > most:
         text = f"{text[:most // 2]} ... {text[-(most // 2):]}"
     text = "".join(c if c.isprintable() or c in "\n\t" else " " if c.isspace() else "?"
                    for c in text.replace("\u2581", " "))
     return _RESERVED.sub(lambda match: match[0].translate(_BLUNT), text)
-
-
-# -------------------------------------------------------------------------------- the server
 
 
 class Server:
@@ -139,15 +132,13 @@ class Server:
 
     def ask(self, request: dict, patience: float) -> dict | None:
         """Send a request and wait for the reply. If none comes, or the wait is interrupted, this
-        server is over; None if none comes.
-        """
+        server is over; None if none comes."""
         reply = None
         try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-            reply = self.receive(time.monotonic() + patience)
-        except BrokenPipeError:
-            pass
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.write(json.dumps(request).encode() + b"\n")
+                self.process.stdin.flush()
+                reply = self.receive(time.monotonic() + patience)
         finally:
             if reply is None:
                 self.close()
@@ -170,6 +161,7 @@ def _end(process: subprocess.Popen, owner: int) -> None:
     if os.getpid() == owner:
         process.kill()  # its children are killed with it
         process.wait()
+    assert process.stdin and process.stdout  # they are pipes
     with contextlib.suppress(BrokenPipeError):  # a request that never got through
         process.stdin.close()
     process.stdout.close()

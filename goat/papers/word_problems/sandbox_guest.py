@@ -1,8 +1,8 @@
 """The inside of the sandbox: a clean interpreter that forks a locked-down child per program.
 
-`goat.papers.word_problems.sandbox` starts this file in a process of its own: no environment, no site-packages, no torch,
-an empty folder. It imports what guests may use, once, and then answers requests: for each it forks
-a child, the child builds the walls around itself, runs the code and dies. Forking a small process
+sandbox.py starts this file in a process of its own: no environment, no site-packages, no torch, an
+empty folder. It imports what guests may use, once, and then answers requests: for each it forks a
+child, the child builds the walls around itself, runs the code and dies. Forking a small process
 takes a millisecond, starting an interpreter twenty to forty.
 
 The guest's code runs only in such a child, behind these walls. They overlap, so that a hole in one
@@ -22,6 +22,7 @@ bugs of the kernel and measurements of time. For hostile users take a virtual ma
 
 import ast
 import builtins
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -34,6 +35,7 @@ import struct
 import sys
 import time
 import types
+from typing import Any
 
 MODULES = ("bisect", "calendar", "cmath", "collections", "copy", "dataclasses", "datetime",
            "decimal", "enum", "fractions", "functools", "heapq", "itertools", "json", "math",
@@ -135,10 +137,8 @@ def wall_seccomp() -> None:
 
 
 def wall_limits(seconds: float) -> None:
-    """Set each limit for good, soft = hard; OSError names those that the system does not have.
-
-    The deadline ends a guest before its CPU time does, unless the server is gone.
-    """
+    """Set each limit for good, soft = hard; OSError names those that the system does not have. The
+    deadline ends a guest before its CPU time does, unless the server is gone."""
     limits = {"CPU": int(seconds) + 2, "AS": MEMORY, "FSIZE": 0, "NOFILE": 0, "NPROC": 0, "CORE": 0}
     failed = []
     for name, value in limits.items():
@@ -151,11 +151,9 @@ def wall_limits(seconds: float) -> None:
 
 
 def build_walls(seconds: float) -> dict[str, str]:
-    """Lock this process up for good; {wall: why it does not stand, "" where it does}.
-
-    The order matters: Landlock needs a file descriptor before the limits forbid them, and the
-    system calls that build the others are forbidden by seccomp, the last.
-    """
+    """Lock this process up for good; {wall: why it does not stand, "" where it does}. The order
+    matters: Landlock needs a file descriptor before the limits forbid them, and the system calls
+    that build the others are forbidden by seccomp, the last."""
     walls = {"user": wall_user, "privileges": wall_privileges, "landlock": wall_landlock,
              "limits": lambda: wall_limits(seconds), "seccomp": wall_seccomp}
     found = {}
@@ -174,13 +172,11 @@ REPORT = 3  # the file descriptor on which a child says how the code ended
 
 
 def run_snippets(snippets: list[str], shown, silent) -> str:
-    """Run the snippets one after another in one namespace; the last one's error, "" for none.
-
-    What the earlier ones print goes to `silent`: they rebuild the state of earlier steps, which
-    is exact because the seed of `random` is fixed.
-    """
+    """Run the snippets one after another in one namespace; the last one's error, "" for none. What
+    the earlier ones print goes to `silent`: they rebuild the state of earlier steps, which is exact
+    because the seed of `random` is fixed."""
     module = types.ModuleType("__main__")
-    module.__builtins__ = {**vars(builtins), "__import__": _import}
+    vars(module)["__builtins__"] = {**vars(builtins), "__import__": _import}
     sys.modules["__main__"] = module
     sys.modules["random"].seed(SEED)
     sys.stdout = silent
@@ -218,9 +214,9 @@ def be_guest(snippets: list[str], seconds: float, standing: dict[str, str] | Non
         for target, source in ((0, NOTHING), (1, output), (2, NOTHING), (REPORT, report)):
             os.dup2(source, target)
         os.closerange(REPORT + 1, 256)
-        text = {"encoding": "utf-8", "errors": "backslashreplace", "closefd": False}
-        sys.stdin = open(0, **text)
-        shown, silent = open(1, "w", buffering=1, **text), open(2, "w", **text)
+        text: dict[str, Any] = dict(encoding="utf-8", errors="backslashreplace", closefd=False)
+        sys.stdin = open(0, **text)  # noqa: SIM115 (these stay open until the child dies)
+        shown, silent = open(1, "w", buffering=1, **text), open(2, "w", **text)  # noqa: SIM115
         found = build_walls(seconds)
         if standing is None:
             error = json.dumps(found)
@@ -236,13 +232,10 @@ def be_guest(snippets: list[str], seconds: float, standing: dict[str, str] | Non
 
 # ---------------------------------------------------------------------------------- the server
 
-
 def supervise(snippets: list[str], timeout: float, standing: dict[str, str] | None) -> dict:
     """Run the snippets in a child that is dead when this returns; what came of it, as a reply.
-
     Nothing is run unless the child's walls are the `standing` ones. Where these are not known yet
-    (None), the reply's error is what `build_walls` found.
-    """
+    (None), the reply's error is what `build_walls` found."""
     output, output_end = os.pipe()
     report, report_end = os.pipe()
     child = os.fork()
@@ -271,8 +264,7 @@ def supervise(snippets: list[str], timeout: float, standing: dict[str, str] | No
 
 def watch(texts: dict[int, bytearray], deadline: float) -> str:
     """Read the pipes until all are closed (""), the deadline is over ("time") or one overflows
-    ("flood"). No alarm signals: they wait for the end of a long C call, and guests catch them.
-    """
+    ("flood"). No alarm signals: they wait for the end of a long C call, and guests catch them."""
     live = list(texts)
     while live:
         left = deadline - time.monotonic()
@@ -292,10 +284,8 @@ def watch(texts: dict[int, bytearray], deadline: float) -> str:
 def end(child: int) -> int:
     """Kill a child with its whole process group, wait for it and return its status."""
     for kill in (os.killpg, os.kill):  # the second for a child that has not made its group yet
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended before
             kill(child, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # it ended before
-            pass
     return os.waitpid(child, 0)[1]
 
 

@@ -54,8 +54,7 @@ def normalised(solution: Solution) -> str:
         return code
 
 
-def harvest(questions: Sequence[Row], solutions: Iterable[Solution],
-            samples: int) -> Harvest:
+def harvest(questions: Sequence[Row], solutions: Iterable[Solution], samples: int) -> Harvest:
     """Sort the `samples` solutions of each row in `questions`; these may come in any order."""
     found = sorted(solutions, key=lambda s: (s.problem, s.sample))
     counts = Counter(s.problem for s in found)
@@ -82,11 +81,9 @@ def harvest(questions: Sequence[Row], solutions: Iterable[Solution],
 
 
 def sample(questions: Sequence[Row], args: argparse.Namespace) -> Harvest:
-    """Let the model of args.base and args.from_model solve each row args.samples times.
-
-    Ctrl-C ends it early: what has been found by then is returned, if any question has all its
-    samples. `args` are the flags of generate_data.py.
-    """
+    """Let the model of args.base and args.from_model solve each row args.samples times. Ctrl-C ends
+    it early: what has been found by then is returned, if any question has all its samples. `args`
+    are the flags of generate_data.py."""
     where, dtype = device.choose("auto", "auto")
     base = args.base or checkpoint.EMBEDDED
     model = checkpoint.load_adapted(base, args.from_model, dtype=dtype, device=where,

@@ -3,9 +3,9 @@
 Fifty short stories (stories.txt) are filled with drawn numbers, names, things and currencies.
 Numbers are drawn anew until every value of the solution is a whole number greater than zero. Up
 to two sentences with numbers that do not matter are put in between. Solutions are traces in the
-format of word_problems.py; their outputs are calculated exactly, and so equal to what the sandbox
-prints (the tests run them). The same problems can be had with their steps in prose only, to
-measure what the interpreter is worth.
+format of format.py; their outputs are calculated exactly, and so equal to what the sandbox prints
+(the tests run them). The same problems can be had with their steps in prose only, to measure what
+the interpreter is worth.
 
 Every tenth template is held out, to measure whether new stories are understood.
 """
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from goat.files.rows import Row
 from goat.papers import Question
-from goat.papers.word_problems.format import TASK, Step, calculate, render
+from goat.papers.word_problems.format import TASK, Number, Step, calculate, render
 
 POOLS = {
     "people": "Amina Ben Carla Dmitri Elena Farid Grace Hugo Ines Jonas Keiko Liam Mara Nils Olga "
@@ -71,20 +71,18 @@ def _parse(paragraph: str) -> Template:
     start = next(i for i, line in enumerate(lines) if line.startswith("- "))
     steps = re.findall(r"((?:- .*\n)+)((?:> .*\n)+)", "\n".join(lines[start:]) + "\n")
     return Template(name, tuple(numbers.split(", ")), " ".join(lines[:start]),
-                    tuple((_unmark(prose), tuple(_unmark(code).split("\n")))
+                    tuple(("\n".join(_unmark(prose)), tuple(_unmark(code)))
                           for prose, code in steps))
 
 
-def _unmark(lines: str) -> str:
-    return "\n".join(line[2:] for line in lines.splitlines())
+def _unmark(lines: str) -> list[str]:
+    return [line[2:] for line in lines.splitlines()]
 
 
-def template_rows(seed: int | str, n: int, held_out: bool = False, code: bool = True) -> Iterator[Row]:
-    """`n` rows; row i depends on the seed, i and `held_out` only.
-
-    With `code=False` the same problems are solved in prose, with the results in it and without an
-    interpreter.
-    """
+def template_rows(seed: int | str, n: int, held_out: bool = False,
+                  code: bool = True) -> Iterator[Row]:
+    """`n` rows; row i depends on the seed, i and `held_out` only. With `code=False` the same
+    problems are solved in prose, with the results in it and without an interpreter."""
     for i in range(n):
         rng = Random(f"{TASK} {seed} {held_out} {i}")
         template = rng.choice(templates(held_out))
@@ -111,25 +109,29 @@ def reserved() -> frozenset[str]:
     return frozenset(question.instruction for question in suite())
 
 
-def draw_numbers(template: Template, rng: Random) -> tuple[dict[str, int], list[int]]:
+def draw_numbers(template: Template, rng: Random) -> tuple[dict[str, Number], list[Number]]:
     """(the numbers of the story, the values of the solution), all whole and greater than zero."""
     while True:
-        numbers = {}
+        numbers: dict[str, Number] = {}
         for rule in template.numbers:
             name, derived, expression = rule.partition(" = ")
             if derived:
                 numbers[name] = calculate(expression, numbers)[1]
             else:
-                name, low, high = re.fullmatch(r"(\w+) (\d+)-(\d+)", rule).groups()
+                name, low, high = re.split("[ -]", rule)
                 numbers[name] = rng.randint(int(low), int(high))
         values = [value for _, lines in worked_steps(template, numbers) for _, _, value in lines]
         if all(isinstance(x, int) and x > 0 for x in (*numbers.values(), *values)):
             return numbers, values
 
 
-def worked_steps(template: Template, numbers: dict[str, int]) -> list[tuple[str, list[tuple]]]:
-    """The solution with its numbers: (prose, [(variable, expression, value), ...]) of each step."""
-    variables, steps = {}, []
+Line = tuple[str, str, Number]  # variable, expression, value
+
+
+def worked_steps(template: Template, numbers: dict[str, Number]) -> list[tuple[str, list[Line]]]:
+    """The solution with its numbers: the prose and the calculations of each step."""
+    variables: dict[str, Number] = {}
+    steps = []
     for prose, lines in template.steps:
         done = []
         for line in lines:
@@ -140,9 +142,10 @@ def worked_steps(template: Template, numbers: dict[str, int]) -> list[tuple[str,
     return steps
 
 
-def solution_text(template: Template, numbers: dict[str, int], code: bool) -> str:
+def solution_text(template: Template, numbers: dict[str, Number], code: bool) -> str:
     """The tagged solution, in code or in prose."""
-    steps, variables = [], {}
+    steps = []
+    variables: dict[str, Number] = {}
     for prose, lines in worked_steps(template, numbers):
         last, _, result = lines[-1]  # the last step's is the answer
         if code:
@@ -160,8 +163,8 @@ def solution_text(template: Template, numbers: dict[str, int], code: bool) -> st
 def story_text(template: Template, words: dict[str, object], rng: Random) -> str:
     """The story with its words and numbers, and with sentences that do not matter."""
     story = re.sub(r"\[([^]]*)\]", lambda m: rng.choice(m[1].split("|")), template.story)
-    before, question = re.fullmatch(r"(.*?[.!])? ?([^.!]*\?(?: Give[^.]*\.)?)", story).groups()
-    sentences = [before or "", question]
+    [(before, question)] = re.findall(r"^(.*?[.!])? ?([^.!]*\?(?: Give[^.]*\.)?)$", story)
+    sentences = [before, question]
     for distractor in rng.sample(DISTRACTORS, rng.randint(0, MOST_DISTRACTORS)):
         sentences.insert(rng.randint(0, len(sentences) - 1),
                          distractor.replace("{n}", str(rng.randint(2, 99))))

@@ -61,31 +61,28 @@ def add(model: Llama) -> Llama:
 
 
 def scale(values: Iterable[Tensor], weight: float, answers: int) -> float:
-    """The factor of squared errors that are added to sums of cross-entropies, which are divided
-    by the window's `answers` later: so the mean squared error of the window has this weight.
-
-    `values` are the targets of the window's batches: 0 where no value is asked.
-    """
+    """The factor of squared errors that are added to sums of cross-entropies, which are divided by
+    the window's `answers` later: so the mean squared error of the window has this weight. `values`
+    are the targets of the window's batches: 0 where no value is asked."""
     asked = sum(int(targets.count_nonzero()) for targets in values)
     return weight * answers / max(1, asked)
 
 
 def save(model: Llama, adapter: str | Path) -> None:
     """Write the head beside the adapter."""
-    write_tensors({f"value_head.{name}": p for name, p in model.value_head.state_dict().items()},
+    head = model.get_submodule("value_head")
+    write_tensors({f"value_head.{name}": p for name, p in head.state_dict().items()},
                   Path(adapter) / VALUE_HEAD)
 
 
 def load(model: Llama, adapter: str | Path) -> Llama:
-    """Put the head that lies beside an adapter on the model.
-
-    Raises UserError where there is none, or one of another shape, or one that is not finite.
-    """
+    """Put the head that lies beside an adapter on the model. Raises UserError where there is none,
+    or one of another shape, or one that is not finite."""
     file = Path(adapter) / VALUE_HEAD
     if not has_value_head(adapter):
         raise UserError(f"{file}: no value model here; train one with train.py --value-head")
     readers = open_tensors(file)
-    head = add(model).value_head
+    head = add(model).get_submodule("value_head")
     want = {f"value_head.{name}": p for name, p in head.named_parameters()}
     same_names(readers, want, str(file), "is it a file of train.py --value-head?")
     with torch.no_grad():
@@ -99,23 +96,21 @@ def load(model: Llama, adapter: str | Path) -> Llama:
 @torch.no_grad()
 def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
            budget: int = 128 * TOKENS_A_ROW) -> list[float]:
-    """The value of each (prompt, solution), read at its last token.
-
-    `budget` is the largest number of tokens in a pass, padding included.
-    """
+    """The value of each (prompt, solution), read at its last token. `budget` is the largest number
+    of tokens in a pass, padding included."""
     device, training = model.model.embed_tokens.weight.device, model.training
     ids = [tokenizer.encode(prompt + text)[:model.config.max_positions]
            for prompt, text in solutions]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     found = [0.0] * len(ids)
-    model.eval()
+    head = model.eval().get_submodule("value_head")
     while order:
         length = min(round_up(len(ids[order[0]]), LENGTH_STEP), model.config.max_positions)
         some, order = order[:max(1, budget // length)], order[max(1, budget // length):]
         tokens = torch.tensor([ids[i] + [0] * (length - len(ids[i])) for i in some], device=device)
         last = torch.tensor([len(ids[i]) - 1 for i in some], device=device)
         hidden = model.hidden(tokens)[torch.arange(len(some), device=device), last]  # (B, C)
-        for i, value in zip(some, model.value_head(hidden).tolist()):
+        for i, value in zip(some, head(hidden).tolist()):
             found[i] = value
     model.train(training)
     return found

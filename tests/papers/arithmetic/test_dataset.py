@@ -1,6 +1,6 @@
 """Writing data sets: exact workings, determinism, variants, questions left out, bad input.
 
-Run: python -m pytest tests/test_generate_data.py
+Run: python -m pytest tests/papers/arithmetic/test_dataset.py
 """
 
 import hashlib
@@ -201,7 +201,8 @@ def test_token_counts(tmp_path, capsys):
 BAD_ARGUMENTS = [
     (["--mixture", "nope"], "nope"), (["--rows", "0"], "--rows 0"), (["--rows", "-3"], "--rows"),
     (["--omit", "nope"], "nope"), (["--seed", "-1"], "--seed"), (["--workers", "0"], "--workers"),
-    (["--bare", "--no-steps"], "choose one"), (["--mixture", "skills", "--bare"], "--bare goes with --task arithmetic"),
+    (["--bare", "--no-steps"], "choose one"),
+    (["--mixture", "skills", "--bare"], "--bare goes with --task arithmetic"),
     (["--task", "longhand", "--questions", "x", "--split", "hard"], "--split and --questions"),
     (["--out", "."], "folder"), (["--out", "/dev/null/rows.jsonl"], "cannot write"),
     (["--tokenizer", "/nowhere"], "tokenizer.model"), (["--check", "/dev/null"], "no rows"),

@@ -1,6 +1,6 @@
 """The mixtures: counts and ranges of every cell, the laws of drawing, the random order.
 
-Run: python -m pytest tests/test_mixtures.py
+Run: python -m pytest tests/papers/arithmetic/test_mixtures.py
 """
 
 from collections import Counter
@@ -24,8 +24,7 @@ def draw_all(mixture):
     return np.array(table.tasks)[cell], a, b
 
 
-PUBLISHED = {ADD: 304_000, SUB: 304_000, MUL_1: 185_500, MUL: 420_000, DIV_1: 187_800,
-             DIV: 345_000}
+PUBLISHED = {ADD: 304_000, SUB: 304_000, MUL_1: 185_500, MUL: 420_000, DIV_1: 187_800, DIV: 345_000}
 
 
 def test_notebook_has_the_published_counts():

@@ -1,6 +1,6 @@
 """Goat's worked solutions: exact formats, special cases, and the checker that reads them.
 
-Run: python -m pytest tests/test_arithmetic.py
+Run: python -m pytest tests/papers/arithmetic/test_solutions.py
 """
 
 import random

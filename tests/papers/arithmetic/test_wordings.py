@@ -1,6 +1,6 @@
 """Wordings: templates, Goat's noise and its probabilities, and the part held out of training.
 
-Run: python -m pytest tests/test_phrasing.py
+Run: python -m pytest tests/papers/arithmetic/test_wordings.py
 """
 
 import random

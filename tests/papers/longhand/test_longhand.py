@@ -1,6 +1,6 @@
 """Longhand remainders: which questions are drawn, how files of them are read, and the rows made.
 
-Run: python -m pytest tests/test_longhand.py
+Run: python -m pytest tests/papers/longhand/test_longhand.py
 """
 
 import json
@@ -14,8 +14,7 @@ import pytest
 
 import generate_data
 from goat.errors import UserError
-from goat.evaluation.questions import load_suites
-from goat.evaluation.questions import read_questions
+from goat.evaluation.questions import load_suites, read_questions
 from goat.papers import Question
 from goat.papers.arithmetic import solutions
 from goat.papers.longhand import questions as longhand
@@ -234,16 +233,14 @@ def test_a_working_is_judged_in_whatever_form_it_has():
 def test_goats_own_division_states_the_remainder_too():
     for a, b in ((8653, 38), (150, 15), (48, 5), (7, 9)):
         asked = f"What is the remainder when {a} is divided by {b}?"
-        question = Question("s", "c", asked, "", str(a % b), operands=(a, "%", b),
-                            paper="longhand")
+        question = Question("s", "c", asked, "", str(a % b), operands=(a, "%", b), paper="longhand")
         working = solutions.solve(f"{a} / {b}").solution
         assert judge(question, working) == (str(a % b), True, None, None)
     wrong = solutions.solve("8653 / 38").solution.replace("1053 - 760 = 293", "1053 - 760 = 283")
     verdict = judge(Question("s", "c", "?", "", "27", operands=(8653, "%", 38),
                              paper="longhand"), wrong)
     assert verdict.right and verdict.kind == "subtraction"
-    even = Question("s", "c", "?", "", "0", operands=(44, "%", 22),
-                            paper="longhand")
+    even = Question("s", "c", "?", "", "0", operands=(44, "%", 22), paper="longhand")
     assert judge(even, solutions.solve("44 / 22").solution).right
     for unfinished in ("44 - 22 * 1 = 22", "Therefore, 44 / 22 = ", "44 / 22 = banana"):
         assert judge(even, unfinished)[:2] == ("", False)

@@ -2,7 +2,7 @@
 
 The workings are verified here by arithmetic of the tests' own: lines are read with regular
 expressions, and the grid is acted out on a dictionary.
-Run: python -m pytest tests/test_longhand_forms.py
+Run: python -m pytest tests/papers/longhand/test_longhand_forms.py
 """
 
 import re

@@ -1,6 +1,6 @@
 """Choosing among samples: votes, values, ties, intervals; and eval.py with a value model.
 
-    python -m pytest tests/test_rerank.py
+    python -m pytest tests/papers/word_problems/test_rerank.py
 """
 
 import json

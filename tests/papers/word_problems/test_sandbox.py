@@ -1,6 +1,6 @@
 """The sandbox from a user's side: results, state, time and size. Its walls: test_sandbox_walls.py.
 
-    python -m pytest tests/test_sandbox.py
+    python -m pytest tests/papers/word_problems/test_sandbox.py
 """
 
 import os
@@ -62,7 +62,8 @@ def test_errors_are_one_line_and_keep_the_output():
 def test_exit_calls_end_the_guest_only():
     assert run_code("print(1)\nraise SystemExit") == ("1\n", None, False)
     assert run_code("raise SystemExit(3)").error == "SystemExit: 3"
-    assert run_code("import random\nrandom._os._exit(0)").error == "SystemExit: the process ended itself"
+    ended = run_code("import random\nrandom._os._exit(0)")
+    assert ended.error == "SystemExit: the process ended itself"
     assert run_code("import random\nrandom._os.abort()").error.startswith("Killed: SIG")
 
 
@@ -137,7 +138,7 @@ def test_a_server_that_does_not_answer_is_replaced(monkeypatch):
 
 
 def test_nothing_is_left_when_the_parent_is_killed():
-    code = ("import sys, threading\nfrom goat.papers.word_problems import sandbox\nsandbox.walls()\n"
+    code = ("from goat.papers.word_problems import sandbox\nsandbox.walls()\n"
             "print(sandbox._server().process.pid, flush=True)\n"
             "sandbox.run_code('while True: pass', timeout=1)")
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE,

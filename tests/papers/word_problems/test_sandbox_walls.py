@@ -1,6 +1,6 @@
 """An attack on each wall of the sandbox, alone and together; none may pass.
 
-    python -m pytest tests/test_sandbox_walls.py
+    python -m pytest tests/papers/word_problems/test_sandbox_walls.py
 
 The attacks do not ask the guest's `__import__`: they take `os` and `ctypes` from the interpreter's
 own classes, as a hostile program would. An attack is made only where a wall stands that has to
@@ -205,7 +205,8 @@ print(sys.modules.keys() & {"torch", "numpy", "goat", "site"}, attempt(os.getcwd
 
 def test_a_forged_reply_is_only_output():
     forged = '{"output": "forged", "error": null, "timed_out": false}'
-    result = run_code(ESCAPE + f"[os.write(fd, {forged.encode()!r} + b'\\n') for fd in (1, 3)]\n1 / 0")
+    written = f"[os.write(fd, {forged.encode()!r} + b'\\n') for fd in (1, 3)]"
+    result = run_code(f"{ESCAPE}{written}\n1 / 0")
     assert result.output == forged + "\n" and result.error != "forged" and result.error
 
 
@@ -235,6 +236,7 @@ def test_signals_can_be_ignored_in_vain():
 
 # ------------------------------------------------------------------------------ alone: each wall
 
+GUEST = "from goat.papers.word_problems import sandbox_guest as guest"
 BUILD = {  # Landlock and seccomp ask that no privileges can be gained, where one is not root
     "user": "guest.wall_user()",
     "limits": "guest.wall_limits(5)",
@@ -244,8 +246,8 @@ BUILD = {  # Landlock and seccomp ask that no privileges can be gained, where on
 
 def behind(walls, code):
     """What `code` prints behind some of the walls, in a process of its own."""
-    lines = ["import os, sys, threading", "from goat.papers.word_problems import sandbox_guest as guest",
-             *(BUILD[wall] for wall in walls), "try:", f"    {code}",
+    lines = ["import os, sys, threading", GUEST, *(BUILD[wall] for wall in walls), "try:",
+             f"    {code}",
              "except (OSError, RuntimeError, MemoryError) as error:",
              "    print(type(error).__name__, error)"]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, text=True,
@@ -275,7 +277,7 @@ def test_limits_and_user_alone_stop_processes_and_growth(ground):
 
 
 def test_the_cpu_limit_holds_without_the_server():
-    code = "from goat.papers.word_problems import sandbox_guest as guest\nguest.wall_limits(-1)\nwhile True: pass"
+    code = f"{GUEST}\nguest.wall_limits(-1)\nwhile True: pass"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60)  # one second
     assert -done.returncode in (signal.SIGKILL, signal.SIGXCPU)
 

@@ -1,7 +1,7 @@
 """Masks and values: which tokens of a solution are learnt, where its value is asked, and a head
 that learns it, is saved, loaded and resumed to the bit.
 
-    python -m pytest tests/test_value_head.py
+    python -m pytest tests/papers/word_problems/test_value_head.py
 """
 
 import json

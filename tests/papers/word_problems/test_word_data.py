@@ -1,6 +1,6 @@
 """generate_data.py --task word_problems: templates, GSM8K, and what a model finds by itself.
 
-    python -m pytest tests/test_word_data.py
+    python -m pytest tests/papers/word_problems/test_word_data.py
 """
 
 import json

@@ -1,6 +1,6 @@
 """Word problems: the trace format, answers as numbers, GSM8K's annotations and our own templates.
 
-    python -m pytest tests/test_word_problems.py
+    python -m pytest tests/papers/word_problems/test_word_problems.py
 
 GSM8K's train.jsonl is used where it lies in ../shared/data/gsm8k or in the folder GOAT_GSM8K.
 """
@@ -167,8 +167,8 @@ def test_why_there_is_no_trace(worked, reason):
 def test_a_trace_needs_the_interpreters_agreement():
     worked = "48/2 = <<48/2=24>>24\n#### 24"
     for output, error in (("25", None), ("", "TimeoutError: stopped"), ("24", "E: too late")):
-        liar = lambda code, history: SimpleNamespace(output=output, error=error)  # noqa: E731
-        assert solved(worked, run=liar) == ("", gsm8k.WRONG_OUTPUT)
+        lie = SimpleNamespace(output=output, error=error)
+        assert solved(worked, run=lambda code, history, lie=lie: lie) == ("", gsm8k.WRONG_OUTPUT)
 
 
 def test_bad_files_are_refused_by_line(tmp_path):

@@ -1,0 +1,121 @@
+"""What the benchmarks share: rows, a training step of ours and of transformers + peft, a clock.
+
+LoRA r = 64 on q, k, v, o for both; a step is forward, backward, clipping and AdamW over a window.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import train  # the script at the top level, whose loss is ours
+from goat.files.checkpoint import EMBEDDED
+from goat.llama import lora
+from goat.llama.model import Llama
+from goat.llama.padding import round_up, used
+from goat.llama.tokenizer import Tokenizer
+from goat.papers.arithmetic import dataset, suites
+from goat.training.batches import IGNORE, Batch, RowBatches
+
+CUTOFF = 512  # tokens of the longest row
+Window = Callable[[int], list[Batch]]  # step number -> its micro-batches
+Step = Callable[[list[Batch]], None]  # one optimizer step over these
+
+
+def installed(*packages: str) -> bool:
+    return all(map(find_spec, packages))
+
+
+def now(where: torch.device) -> float:
+    """Seconds, read when the device has done all it was given."""
+    if where.type == "cuda":
+        torch.cuda.synchronize(where)
+    return time.perf_counter()
+
+
+# ---- rows ----------------------------------------------------------------------------------------
+
+def goat_rows(folder: str | Path, mixture: str, rows: int, batch: int,
+              micro_tokens: int) -> RowBatches:
+    """Windows of `batch` rows of a mixture. Their tokens are those of the embedded tokenizer, which
+    writes digits as LLaMA's does, so that the lengths are alike; which ids they are does not
+    matter."""
+    file = Path(folder) / "rows.jsonl"
+    dataset.write_mixture(file, dataset.Recipe(mixture, rows), suites.reserved(), progress=False)
+    return RowBatches(file, Tokenizer(EMBEDDED), batch, micro_tokens, CUTOFF, seed=0)
+
+
+def by_rows(data: RowBatches, step: int, size: int, group: bool = False) -> list[Batch]:
+    """A window's rows as peft's users pad them: `size` a micro-batch, to the longest (a multiple of
+    8), in random order or grouped by length."""
+    numbers = {number: row for row, number in enumerate(data.numbers)}
+    rows = sorted(numbers[n] for batch in data.window(step) for n in batch.rows)
+
+    def length(row: int) -> int:
+        return int(data.starts[row + 1] - data.starts[row]) - 1
+
+    if group:
+        rows.sort(key=length, reverse=True)
+    parts = [rows[i:i + size] for i in range(0, len(rows), size)]
+    return [data.collate(part, len(part), round_up(max(map(length, part)), 8)) for part in parts]
+
+
+def count_tokens(data: RowBatches, window: Window, steps: int) -> tuple[int, int]:
+    """The tokens of the first steps: (without padding, with it)."""
+    tokens = [batch.tokens for step in range(steps) for batch in window(step)]
+    return sum(int((t != data.pad_id).sum()) for t in tokens), sum(t.numel() for t in tokens)
+
+
+# ---- steps ---------------------------------------------------------------------------------------
+
+def our_step(model: Llama, where: torch.device) -> Step:
+    """A step of ours: the head on answer positions only."""
+    lora.add_lora(model, 64).train()
+    return stepper(model, partial(train.answer_loss, model, where=where))
+
+
+def transformers_model(folder: str | Path, dtype: torch.dtype, where: torch.device) -> Any:
+    """transformers' LLaMA with the weights in a folder."""
+    from transformers import LlamaForCausalLM
+
+    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=dtype)
+    return model.to(where)
+
+
+def peft_step(model: Any, where: torch.device) -> Step:
+    """A step of transformers' LLaMA wrapped by peft: the whole row's logits, as their training
+    computes."""
+    import peft
+
+    model = peft.get_peft_model(model, peft.LoraConfig(
+        r=64, lora_alpha=64, lora_dropout=0.05, task_type="CAUSAL_LM",
+        target_modules=list(lora.ATTENTION_TARGETS))).train()
+
+    def loss(batch: Batch) -> Tensor:
+        mask = used(batch.labels != IGNORE)  # up to the answer's end
+        logits = model(input_ids=batch.tokens.to(where), attention_mask=mask.to(where)).logits
+        return F.cross_entropy(logits.float().flatten(0, 1), batch.labels.flatten().to(where),
+                               ignore_index=IGNORE, reduction="sum")
+
+    return stepper(model, loss)
+
+
+def stepper(model: nn.Module, loss: Callable[[Batch], Tensor]) -> Step:
+    params = lora.trainable(model)
+    optimizer = torch.optim.AdamW(params, lr=1e-4)
+
+    def step(window: Sequence[Batch]) -> None:
+        answers = sum(int((b.labels != IGNORE).sum()) for b in window)
+        for batch in window:
+            (loss(batch) / answers).backward()
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
