@@ -63,9 +63,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add("--merge", action="store_true",
         help="fold the adapter into the weights: faster, rounded a little differently")
     add("--int8", action="store_true", help="hold the base in 8 bits")
-    add("--device", default="auto", help="auto, cuda, mps or cpu (default auto)")
-    add("--dtype", default="auto", choices=("auto", *device.DTYPES),
-        help="default auto: bf16 where the hardware has units for it")
+    device.add_flags(add)
 
 
 def add_question_flags(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -11,6 +11,14 @@ import torch
 from goat.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def add_flags(add: Callable) -> None:
+    """Add --device and --dtype to a parser, by its method `add_argument`."""
+    add("--device", default="auto", help="auto, cuda, mps or cpu (default auto)")
+    add("--dtype", default="auto", choices=("auto", *DTYPES),
+        help="of the products (default auto: bf16 where the hardware has units for it, else fp16 "
+             "on a GPU, in training with a loss scale, and fp32 on a CPU)")
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -51,9 +51,7 @@ def main(argv: list[str] | None = None) -> None:
                         help="rows at a time (default 1 32 128)")
     parser.add_argument("--max-new-tokens", type=int, default=256, help="default 256")
     parser.add_argument("--even", type=int, default=64, help="new tokens of even work (default 64)")
-    parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu (default auto)")
-    parser.add_argument("--dtype", default="auto", choices=("auto", *device.DTYPES),
-                        help="default auto: bf16 where the hardware has units for it")
+    device.add_flags(parser.add_argument)
     args = parser.parse_args(argv)
     if min(args.batch_sizes + [args.max_new_tokens, args.even]) < 1:
         raise UserError("--batch-sizes, --max-new-tokens and --even must be at least 1")

@@ -37,9 +37,7 @@ LAYERS, HEAD_DIM = 4, 64
 def main(argv: list[str] | None = None) -> None:
     parser = parser_for("python -m goat.bench scale", __doc__)
     parser.add_argument("--repeats", type=int, default=5, help="the best counts (default 5)")
-    parser.add_argument("--device", default="auto", help="default auto")
-    parser.add_argument("--dtype", default="auto", choices=("auto", *device.DTYPES),
-                        help="default auto")
+    device.add_flags(parser.add_argument)
     parser.add_argument("--toy", action="store_true", help="sizes that take a second in all")
     args = parser.parse_args(argv)
     if args.repeats < 1:

@@ -32,9 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns (default 3; the best counts)")
     parser.add_argument("--micro-tokens", type=int, default=4096,
                         help="tokens of a forward pass, padding included (default 4096)")
-    parser.add_argument("--device", default="auto", help="default auto")
-    parser.add_argument("--dtype", default="auto", choices=("auto", *device.DTYPES),
-                        help="default auto")
+    device.add_flags(parser.add_argument)
     parser.add_argument("--small", action="store_true", help="the embedded base only")
     args = parser.parse_args(argv)
     if min(args.steps, args.rounds, args.micro_tokens) < 1:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from html import escape
 
 from goat.evaluation.evaluate import Record, Scores, scores_of
-from goat.evaluation.report import (COLUMNS, PAPER, TITLES, all_errors, exact_digits, grids,
-                                    paper_columns, percent, range_of, wording_lines, wrong_by_turns)
+from goat.evaluation.report import (TITLES, all_errors, exact_digits, grids, paper_columns,
+                                    percent, range_of, wording_lines, wrong_by_turns)
 from goat.evaluation.scoring import locate
 from goat.files.atomic import write_text
+from goat.papers.arithmetic.table_3 import COLUMNS, PAPER
 
 WORKINGS = 12  # wrong workings shown, of different cells
 LONG_TABLE = 60  # rows: a longer table of cells is shown on a click only

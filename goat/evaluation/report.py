@@ -17,27 +17,10 @@ from goat.evaluation.evaluate import Record, Score, Scores, grouped, score, scor
 from goat.evaluation.scoring import locate
 from goat.files.atomic import write_text
 from goat.papers.arithmetic.operations import OPERATIONS
+from goat.papers.arithmetic.table_3 import COLUMNS, PAPER
 from goat.papers.word_problems.format import interpreter_spans, with_mask
 from goat.stats import mcnemar
 
-# Table 3 of the Goat paper (arXiv 2305.14201): exact match / digit match in %, one figure for each
-# column. The first five columns are the cells of `bigbench`, the others those of `large`.
-COLUMNS = {"add": ("1D", "2D", "3D", "4D", "5D", "8D+8D", "16D+8D", "16D+16D"),
-           "sub": ("1D", "2D", "3D", "4D", "5D", "8D-8D", "16D-8D", "16D-16D"),
-           "mul": ("1D", "2D", "3D", "4D", "5D", "1Dx16D", "4Dx8D", "6Dx6D"),
-           "div": ("1D", "2D", "3D", "4D", "5D", "16D/1D", "6D/3D", "12D/6D")}
-PAPER = {
-    "Goat-7B": {
-        "add": "100/100 100/100 99.4/99.8 98.3/99.5 98.1/99.4 97.8/99.4 97.1/99.6 97.6/99.7",
-        "sub": "100/100 100/100 99.7/99.9 98.6/99.6 98.4/99.5 96.8/99.3 95.8/99.2 96.3/99.3",
-        "mul": "100/100 100/100 97.8/99.4 96.9/99.2 96.7/99.3 99.7/99.9 88.1/97.8 96.8/99.5",
-        "div": "100/100 100/100 99.5/99.7 99.0/99.5 96.5/98.1 99.0/99.7 94.1/96.1 89.3/93.5"},
-    "GPT-4": {
-        "add": "100/100 100/100 99.6/99.9 98.8/99.6 94.1/98.5 92.1/98.3 9.4/70.4 94.1/99.5",
-        "sub": "100/100 100/100 99.2/99.6 98.9/99.6 92.4/98.1 70.5/91.5 10.6/68.8 59.6/88.2",
-        "mul": "100/100 99.4/99.8 30.3/83.0 5.3/61.8 0.0/47.9 61.5/92.3 0.0/45.9 0.0/49.8",
-        "div": "100/100 100/100 94.5/96.3 90.9/92.1 53.4/73.2 54.0/84.3 6.4/48.6 0.0/29.5"},
-}
 TITLES = {op.name: op.name.upper() for op in OPERATIONS.values()}
 
 

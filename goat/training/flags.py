@@ -74,10 +74,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add("--checkpointing", default="auto", choices=("auto", "on", "off"),
         help="recompute each block in the backward pass (default auto: no, and where a GPU has no "
              "room for that, fewer --micro-tokens; yes only where these would be very few)")
-    add("--device", default="auto", help="auto, cuda, mps or cpu (default auto)")
-    add("--dtype", default="auto", choices=("auto", *device.DTYPES),
-        help="of the products (default auto: bf16 where the hardware has units for it, else fp16 "
-             "on a GPU, with a loss scale, and fp32 on a CPU)")
+    device.add_flags(add)
     add = parser.add_argument_group("LoRA").add_argument
     add("--adapter", help="LoRA folder in PEFT's format to train further, with its rank, alpha, "
                           "dropout and targets, with --value-head also its value head (default: a "
