@@ -199,8 +199,12 @@ class _Papers(Mapping[str, Any]):
     """The papers by their names, imported when they are first asked for. Each is a `Paper`, and
     may offer more (hence `Any`)."""
 
+    loaded: dict[str, Any] = {}
+
     def __getitem__(self, name: str) -> Any:
-        return importlib.import_module(ROOMS[name]).PAPER
+        if name not in self.loaded:
+            self.loaded[name] = importlib.import_module(ROOMS[name]).PAPER
+        return self.loaded[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(ROOMS)
