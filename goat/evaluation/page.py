@@ -128,7 +128,7 @@ def paper_section(scores: Scores) -> str:
 
 
 def heat_maps(scores: Scores) -> str:
-    """For each operation of the suite `grid`: digits of a (down) by digits of b (across)."""
+    """A table for each operation of the suite `grid`: digits of a (down) by those of b (across)."""
     tables = []
     for title, (across, found) in grids(scores).items():
         rows = [[f"<th>{a}D</th>", *(plain("") if s is None else coloured(s, f"{100 * s:.0f}")
@@ -158,7 +158,7 @@ def attribution(scores: Scores) -> str:
 
 
 def cells_section(scores: Scores) -> str:
-    """For each suite, every cell with its scores and the first false steps of its wrong answers."""
+    """Every cell of each suite, with its scores and the first false steps of its wrong answers."""
     parts = []
     for suite in dict.fromkeys(suite for suite, _ in scores):
         cells = {cell: s for (name, cell), s in scores.items() if name == suite}

@@ -134,6 +134,8 @@ def picked(x: Tensor, scored: Tensor | None) -> Tensor:
 
 
 class Attention(nn.Module):
+    """Causal self-attention; several query heads may share a key/value head."""
+
     READERS = ("q_proj", "k_proj", "v_proj")  # the layers that read its input
     joined: Tensor  # their weights, once `Llama.join` has joined them
 
@@ -256,8 +258,8 @@ class Llama(nn.Module):
 
     @torch.no_grad()
     def join(self) -> "Llama":
-        """For decoding: q, k, v and gate, up become one product each, where they are plain linear
-        layers. A step for few rows is mostly the fixed cost of its many small products.
+        """Make one product of q, k, v and one of gate, up, where they are plain linear layers, for
+        decoding: a step for few rows is mostly the fixed cost of its many small products.
 
         The layers' weights become views of the joined ones, so this takes no more memory. It is
         the last thing to do with a model: to move or wrap it after would part them again.

@@ -142,7 +142,7 @@ class Paper(ABC):
         """Add the paper's own flags to those of eval.py."""
 
     def check_evaluation_flags(self, args: Namespace, given: Namespace) -> None:
-        """As `check_flags`, for eval.py."""
+        """Raises UserError for flags of eval.py that make no sense together; see `check_flags`."""
 
     def flag_questions(self, args: Namespace) -> list[Question]:
         """The questions that these flags ask for."""

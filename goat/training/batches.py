@@ -48,7 +48,7 @@ class Batch(NamedTuple):
 
     @property
     def targets(self) -> Tensor:
-        """Where the loss asks for anything, an answer token or a value: (B, T), true or false."""
+        """The loss mask: (B, T), true where an answer token or a value is asked for."""
         learnt = self.labels != IGNORE
         return learnt if self.values is None else learnt | (self.values != 0)
 
@@ -132,8 +132,8 @@ class RowBatches:
         return batches
 
     def largest(self) -> list[Batch]:
-        """For each padded length the fullest micro-batch there can be, with the longest answers:
-        one of these needs the most memory."""
+        """The fullest micro-batch of each padded length, with the longest answers: one of these
+        needs the most memory."""
         of_length: dict[int, list[int]] = {}
         for row in sorted(range(len(self)), reverse=True, key=lambda row: (
                 self.starts[row + 1] - self.starts[row] - self.prompts[row])):

@@ -44,6 +44,7 @@ class SkillStream:
         return self.window(15)
 
     def window(self, step: int) -> list[Batch]:
+        """The one batch of a step."""
         length = 1024 if step % 16 == 15 else 512 if self.mix == "sheets" else 256
         rng, top = Random(f"{self.seed}/{step}"), self.digits(step)
         blocks = max(1, self.budget // length)

@@ -251,7 +251,7 @@ def excluded(mixture: str, a: int, op: str, b: int) -> bool:
 # ------------------------------------------------------------------------------------- drawing
 
 def permute(index: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Where a random permutation of range(size) sends each index; nothing of it is stored.
+    """The places to which a random permutation of range(size) sends `index`; none is stored.
 
     A Feistel network: an index is a place (row, column) of a table with about sqrt(size) rows and
     columns. A round shifts the column by a hash of the row, then the row by a hash of the column;

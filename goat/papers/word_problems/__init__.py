@@ -2,12 +2,15 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from goat.cli import refuse_below, refuse_empty, refuse_given
 from goat.errors import UserError
 from goat.files.rows import Report, Row
 from goat.papers import Paper, Question, Verdict
-from goat.papers.word_problems.loss_mask import LossMask
+
+if TYPE_CHECKING:
+    from goat.papers.word_problems.loss_mask import LossMask
 
 CHOICES = ("vote", "value", "value-vote")  # among samples, see rerank.py
 
@@ -104,7 +107,7 @@ class WordProblems(Paper):
         return None if right else failure or f"the output answers {given!r}, not {row['answer']!r}"
 
     def mask_row(self, row: Row, prompt: str, ids: list[int], encode: Callable,
-                 learn_output: bool, valued: bool) -> LossMask | None:
+                 learn_output: bool, valued: bool) -> "LossMask | None":
         if "<output>" not in row["output"] and row.get("label") is None:
             return None
         return self.loss_mask.loss_mask(row, prompt, ids, encode, learn_output, valued)

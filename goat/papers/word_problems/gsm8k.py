@@ -45,7 +45,7 @@ class Rejection(NamedTuple):
 
 
 def gsm8k_rows(path: str | os.PathLike, run: Callable) -> Iterator[Row | Rejection]:
-    """For each problem of `path` (train.jsonl or its folder) a row, or why there is none.
+    """A row for each problem of `path` (train.jsonl or its folder), or why there is none.
     `run(code, history=[...])` is `sandbox.run_code`, or returns something with the fields `output`
     and `error` as that does. Raises UserError for a missing file and for a line that is no
     problem."""
