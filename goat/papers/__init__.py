@@ -76,6 +76,11 @@ class Question:
         return (op, *sorted((a, b))) if op in "+*" else (op, a, b)
 
 
+def cell_size(usual: int, size: int | None, limit: int | None) -> int:
+    """How many questions of a cell are asked: `size`, else the suite's `usual`; at most `limit`."""
+    return min(size or usual, limit or size or usual)
+
+
 class Check(NamedTuple):
     """What a check of a working finds."""
 

@@ -10,7 +10,7 @@ from functools import partial
 from goat.base.rows import mixes
 from goat.base.rows.skills import value_of
 from goat.files.rows import BLOCK, Report, Row, block_report, write_blocks
-from goat.papers import MAX_DIGITS, Operands, Question
+from goat.papers import MAX_DIGITS, Operands, Question, cell_size
 from goat.papers.arithmetic.solutions import extract_answer
 from goat.papers.arithmetic.suites import reserved
 
@@ -64,7 +64,7 @@ def suite(size: int | None = None, seed: int = 0, wording: str | None = None,
         if name == "text":  # nothing is asked there
             continue
         rng = random.Random(f"skills/{name}/{seed}")
-        for _ in range(min(size or SIZE, limit or size or SIZE)):
+        for _ in range(cell_size(SIZE, size, limit)):
             prompt, output = kind(rng, 8)
             yield Question("skills", name, "", prompt, extract_answer(output), "bare",
                            paper="skills")

@@ -19,14 +19,13 @@ from goat.papers.word_problems import sandbox, sandbox_guest
 from goat.papers.word_problems.format import FINAL, TAGS, final_answer
 from goat.papers.word_problems.sandbox import run_code
 from support.runs import ROOT
+from support.sandbox import sandbox_is_right_and_quick
 
 
 @pytest.fixture(autouse=True)
 def next_run_is_right_and_quick():
     yield
-    start = time.monotonic()
-    assert run_code("print(6 * 7)") == ("42\n", None, False)
-    assert time.monotonic() - start < 3  # on a loaded machine; milliseconds on a free one
+    sandbox_is_right_and_quick()
 
 
 def in_a_thread(function):

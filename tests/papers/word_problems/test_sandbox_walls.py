@@ -23,6 +23,7 @@ from goat.errors import UserError
 from goat.papers.word_problems import sandbox, sandbox_guest
 from goat.papers.word_problems.sandbox import run_code
 from support.runs import ROOT, SHARED
+from support.sandbox import sandbox_is_right_and_quick
 
 GSM8K_TEST = Path(os.environ.get("GOAT_GSM8K", SHARED / "gsm8k")) / "test.jsonl"
 SECRET = "the label is 42"
@@ -44,9 +45,7 @@ def attempt(function, *arguments):
 @pytest.fixture(autouse=True)
 def next_run_is_right_and_quick():
     yield
-    start = time.monotonic()
-    assert run_code("print(6 * 7)") == ("42\n", None, False)
-    assert time.monotonic() - start < 3  # on a loaded machine; milliseconds on a free one
+    sandbox_is_right_and_quick()
     assert children(sandbox._server().process.pid) == []  # none is left behind
 
 
