@@ -29,6 +29,7 @@ from goat.files.adapter import has_value_head
 from goat.files.atomic import check_place
 from goat.files.checkpoint import EMBEDDED
 from goat.llama import lora
+from goat.llama.joined import join
 from goat.llama.model import Llama
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import PAPERS, WORDINGS, Paper, Question, read_question
@@ -299,7 +300,7 @@ def main(argv: list[str] | None = None) -> int | None:
         for place in filter(None, (args.out, args.html)):
             check_place(place)
     model, tokenizer = load(args)
-    model.join()
+    join(model)
     print(f"base {args.base}, adapter {args.adapter or 'none'}, {args.dtype} on {args.device}")
     if args.ask is not None:
         ask(model, tokenizer, args.ask, args) if args.ask else ask_in_turn(model, tokenizer, args)

@@ -25,11 +25,10 @@ from goat.files import adapter, checkpoint
 from goat.files.checkpoint import EMBEDDED
 from goat.llama import lora
 from goat.llama.model import Llama, LlamaConfig
-from goat.llama.padding import select_tokens
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import PAPERS, paper_of
 from goat.training import memory
-from goat.training.batches import IGNORE, Batch, RowBatches
+from goat.training.batches import ALL, IGNORE, Batch, RowBatches
 from goat.training.distributed import Group
 from goat.training.flags import lora_targets, memory_advice, memory_choices, parse_args
 from goat.training.memory_meter import MemoryMeter
@@ -59,19 +58,20 @@ def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype
     return model
 
 
-def load_data(args: argparse.Namespace, tokenizer: Tokenizer, say: Callable = print):
+def load_data(args: argparse.Namespace, tokenizer: Tokenizer, share: slice = ALL,
+              say: Callable = print):
     """Windows of rows as functions of (seed, step); a missing default file is written first."""
     if args.skills:
         from goat.training.skill_stream import SkillStream  # only here: it loads the base's rows
 
         return SkillStream(tokenizer, args.micro_tokens, args.skills, args.max_steps, args.seed,
-                           args.skills_mix)
+                           args.skills_mix, share=share)
     path = args.data or ("data/arithmetic.jsonl" if args.base else "data/demo.jsonl")
     if args.data is None:
         mixture = "paper" if args.base else "demo"
         say(PAPERS["arithmetic"].write_default(path, mixture, args.rows))
     data = RowBatches(path, tokenizer, args.batch, args.micro_tokens, args.cutoff, args.seed,
-                      args.learn_output, args.value_head)
+                      args.learn_output, args.value_head, share)
     if data.left_out:
         numbers = ", ".join(map(str, data.left_out[:10])) + ", …" * (len(data.left_out) > 10)
         say(f"{len(data.left_out):,} rows of more than {args.cutoff} tokens are left out "
@@ -82,20 +82,15 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer, say: Callable = pr
 def answer_loss(model: Llama, batch: Batch, where: torch.device,
                 value_scale: float = 0.0) -> Tensor:
     """The sum of the cross-entropies of the batch's answer tokens, in fp32, plus, where the batch
-    has values, `value_scale` times the sum of their squared errors.
-
-    Padding is not computed, and what follows the last attention, head included, is computed for
-    the answers alone (`select_tokens`).
-    """
-    computed, scored, scored_at = select_tokens(batch.targets)
-    hidden = model.hidden(batch.tokens.to(where), scored=scored.to(where),
-                          computed=None if computed is None else computed.to(where))  # (W, C)
-    labels = batch.labels.flatten()[scored_at].to(where)
-    logits = model.lm_head(hidden).float()  # (W, V)
+    has values, `value_scale` times the sum of their squared errors."""
+    counts = batch.counts
+    hidden = model.hidden(batch.tokens.to(where), model.rows(batch.lengths), counts.to(where))
+    logits = model.lm_head(hidden).float()  # (W, V): of the tokens that count alone
+    labels = batch.labels[counts].to(where)
     loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     if batch.values is not None:
         head: Any = model.value_head
-        loss += value_scale * head.squared_error(hidden, batch.values.flatten()[scored_at])
+        loss += value_scale * head.squared_error(hidden, batch.values[counts])
     return loss
 
 
@@ -113,14 +108,14 @@ def trial_pass(model: Llama, optimizer: Optimizer, batches: Iterable[Batch], whe
     """A forward and backward pass that learns nothing, over the one of `batches` that needs most,
     beside gradients and optimizer state of full size: a run that does not fit fails now and not
     hours later. Returns what measured it."""
-    meters = [(MemoryMeter(where, batch.targets), batch) for batch in batches]
-    meter, batch = max(meters, key=lambda pair: pair[0].predicted(model.config, workload))
+    meters = [MemoryMeter(where, batch) for batch in batches]
+    meter = max(meters, key=lambda meter: meter.predicted(model.config, workload))
     reserve = optimizer.future_state()
     grads = [torch.zeros_like(p) for p in optimizer.masters]
     for p, grad in zip(optimizer.masters, grads):
         p.grad = grad
     with meter.first_pass([*model.state_dict().values(), *optimizer.masters, *grads]):
-        answer_loss(model, batch, where).backward()
+        answer_loss(model, meter.batch, where).backward()
     optimizer.skip()
     del reserve
     return meter
@@ -129,33 +124,33 @@ def trial_pass(model: Llama, optimizer: Optimizer, batches: Iterable[Batch], whe
 def add_gradients(model: Llama, window: list[Batch], optimizer: Optimizer, group: Group,
                   where: torch.device, value_weight: float | None) -> tuple[float, int]:
     """Forward and backward over a window, the gradients of all processes added up; (the mean loss
-    of its answer tokens, how many there are)."""
-    answers = max(1, sum(int((b.labels != IGNORE).sum()) for b in window))  # of all processes
+    of its answer tokens, how many there are). The mean squared error of its values, if they are
+    learnt, has `value_weight` beside that."""
+    answers = max(1, round(group.total(sum(int((b.labels != IGNORE).sum()) for b in window))))
     value_scale = 0.0
     if value_weight is not None:
-        scale = PAPERS["word_problems"].value_head.scale
-        value_scale = scale([b.values for b in window], value_weight, answers)
+        valued = group.total(sum(int(b.values.count_nonzero()) for b in window
+                                 if b.values is not None))
+        value_scale = value_weight * answers / max(1, valued)
     losses = []  # read when all are on their way: a GPU need not wait for Python in between
-    for batch in map(group.share, window):
-        if len(batch.tokens):
-            loss = answer_loss(model, batch, where, value_scale) / answers
-            optimizer.backward(loss)
-            losses.append(loss.detach())
+    for batch in window:
+        loss = answer_loss(model, batch, where, value_scale) / answers
+        optimizer.backward(loss)
+        losses.append(loss.detach())
     group.sum_gradients(optimizer.masters)
     return group.total(sum(loss.item() for loss in losses)), answers
 
 
 def pass_over(optimizer: Optimizer, folder: RunFolder, step: int, loss: float, norm: float,
-              window: list[Batch], left: int) -> int:
-    """Leave out a step whose loss or gradients are not finite; how many of the `left` bad steps
-    this costs. fp16, which looks for its scale in this way, pays nothing.
+              rows: list[int], left: int) -> int:
+    """Leave out a step, over these `rows`, whose loss or gradients are not finite; how many of the
+    `left` bad steps this costs. fp16, which looks for its scale in this way, pays nothing.
 
     Raises UserError where none is left."""
     optimizer.skip()
     if math.isfinite(loss) and optimizer.scaler.lower():
         folder.log(step=step, norm=norm, loss_scale=optimizer.scaler.scale)
         return 0
-    rows = [row for batch in window for row in batch.rows]
     folder.log(step=step, loss=loss, norm=norm, rows=rows)
     if left < 1:
         raise UserError(f"step {step}: loss {loss}, gradient norm {norm}: lower --lr and "
@@ -219,7 +214,7 @@ def main(argv: list[str] | None = None) -> int | None:
     say(f"{learning:,} of {total:,} parameters learn ({100 * learning / total:.2f} %)")
 
     # data: what a step sees depends on (seed, step) only
-    data = load_data(args, tokenizer, say)
+    data = load_data(args, tokenizer, group.share, say)
     steps = args.max_steps or math.ceil(len(data) * args.epochs / args.batch)
 
     # optimizer, and the checkpoint to go on from
@@ -235,8 +230,7 @@ def main(argv: list[str] | None = None) -> int | None:
     first = restore(state, optimizer)
 
     # loop: one window, one optimizer step
-    largest = [group.share(batch, rank=0) for batch in data.largest()]
-    meter = trial_pass(model, optimizer, largest, where, workload)
+    meter = trial_pass(model, optimizer, data.largest(), where, workload)
     began, seen, bad_steps, stop = time.time(), 0, 0, StopSignal()
     progress = tqdm(range(first, steps), initial=first, total=steps, unit="step",
                     disable=not group.writer)
@@ -249,11 +243,12 @@ def main(argv: list[str] | None = None) -> int | None:
         if math.isfinite(loss + norm):
             optimizer.step(schedule(step, steps, args.warmup, args.hold, args.final_lr))
         else:
-            bad_steps += pass_over(optimizer, folder, step + 1, loss, norm, window,
+            bad_steps += pass_over(optimizer, folder, step + 1, loss, norm,
+                                   data.row_numbers(step),
                                    args.skip_bad_steps - bad_steps)
 
         done, seconds = step + 1, time.time() - began
-        seen += sum(batch.tokens.numel() for batch in window)
+        seen += group.size * sum(len(batch.tokens) for batch in window)
         stopping = group.total(stop.number) > 0
         if done % args.log_every == 0 or done == steps:
             speed = seen / seconds
@@ -279,8 +274,7 @@ def main(argv: list[str] | None = None) -> int | None:
     seconds = time.time() - began
     if group.writer:
         model.eval()
-        say(f"{steps - first} steps in {seconds:.0f} s, {seen / max(seconds, 1e-9):,.0f} tokens/s, "
-            "padding included")
+        say(f"{steps - first} steps in {seconds:.0f} s, {seen / max(seconds, 1e-9):,.0f} tokens/s")
         predicted = meter.predicted(config, workload) / memory.GB
         say(f"memory: predicted {predicted:.2f} GB (--plan shows for what), measured "
             f"{meter.measured(optimizer)}")

@@ -34,6 +34,7 @@ from goat.files import checkpoint
 from goat.files.checkpoint import EMBEDDED
 from goat.llama import lora
 from goat.llama.generate import stream
+from goat.llama.joined import join
 from goat.llama.model import Llama
 from goat.llama.tokenizer import Tokenizer
 
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     lora.merge(model)
     tokenizer = Tokenizer(args.base)
     peer = transformers_like(model, tokenizer)
-    ours = partial(new_ids, model.join(), tokenizer)
+    ours = partial(new_ids, join(model), tokenizer)
     prompts = [q.prompt for q in load_suites(["demo", "large"], 100)]
     random.Random(0).shuffle(prompts)
     lengths = [len(tokenizer.encode_prompt(prompt)) for prompt in prompts]

@@ -38,9 +38,8 @@ from goat.errors import UserError
 from goat.files.checkpoint import blank_model
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.model import Llama, LlamaConfig
-from goat.llama.padding import used
 from goat.training import memory
-from goat.training.batches import IGNORE, RowBatches
+from goat.training.batches import RowBatches
 
 TOY = LlamaConfig(vocab_size=1536, dim=64, hidden_dim=176, n_layers=2, n_heads=4, n_kv_heads=4,
                   head_dim=16)
@@ -143,15 +142,13 @@ def ours(bench: Bench) -> list[Contender]:
     args, contenders = bench.args, []
     for base, checkpointing in product(("plain base", "int8 weights", "int8 x int8"),
                                        (False, True)):
-        settings = dict(int8=base.startswith("int8"), checkpointing=checkpointing,
+        settings: dict[str, Any] = dict(int8=base.startswith("int8"), checkpointing=checkpointing,
                         dtype=bench.dtype, fused=bench.where.type == "cuda")
         rows = memory.largest(bench.config, int(args.cap * memory.GIB), length=CUTOFF, **settings)
         data = copy.copy(bench.data)
         data.budget = min(args.micro_tokens, max(1, rows) * CUTOFF)
         predicted = max(
-            memory.plan(bench.config, micro_batch=len(b.tokens), length=b.tokens.size(1),
-                        real_share=used(b.labels != IGNORE).float().mean().item(),
-                        answer_share=(b.labels != IGNORE).float().mean().item(), **settings).total
+            memory.plan(bench.config, **vars(memory.of_batch(memory.Workload(**settings), b))).total
             for step in range(args.steps) for b in data.window(step))
         contenders.append(Contender(f"goat, {base}{', ckpt' * checkpointing}",
                                     partial(build_ours, bench, base, checkpointing),

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from goat.errors import UserError
-from goat.llama.int8 import Int8Linear, input_gradient, quantise
-from goat.llama.padding import round_up
+from goat.llama.int8 import Int8Linear, quantise
+from goat.llama.kernels import int8_input_gradient, round_up
 
 OUTLIER = 6.0  # LLM.int8()'s threshold
 INT_MM_ROWS = 32  # torch._int_mm wants more than 16 rows on CUDA; we pad to a multiple of this
@@ -52,7 +52,7 @@ class Int8InputsProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        return input_gradient(grad, *ctx.saved_tensors), None, None, None
+        return int8_input_gradient(grad, *ctx.saved_tensors), None, None, None
 
 
 class Int8InputsLinear(Int8Linear):

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 import train  # the script at the top level, whose loss is ours
 from goat.files.checkpoint import EMBEDDED
 from goat.llama import lora
+from goat.llama.kernels import round_up
 from goat.llama.model import Llama
-from goat.llama.padding import round_up, used
 from goat.llama.tokenizer import Tokenizer
 from goat.papers.arithmetic import dataset, suites
 from goat.training.batches import IGNORE, Batch, RowBatches
@@ -52,24 +53,32 @@ def goat_rows(folder: str | Path, mixture: str, rows: int, batch: int,
 
 
 def by_rows(data: RowBatches, step: int, size: int, group: bool = False) -> list[Batch]:
-    """A window's rows as peft's users pad them: `size` a micro-batch, to the longest (a multiple of
-    8), in random order or grouped by length."""
-    numbers = {number: row for row, number in enumerate(data.numbers)}
-    rows = sorted(numbers[n] for batch in data.window(step) for n in batch.rows)
-
-    def length(row: int) -> int:
-        return int(data.starts[row + 1] - data.starts[row]) - 1
-
+    """A window's rows as peft's users take them: `size` a micro-batch, in random order or grouped
+    by length."""
+    rows = data.drawn(step)
     if group:
-        rows.sort(key=length, reverse=True)
-    parts = [rows[i:i + size] for i in range(0, len(rows), size)]
-    return [data.collate(part, len(part), round_up(max(map(length, part)), 8)) for part in parts]
+        rows.sort(key=data.size, reverse=True)
+    parts = [sorted(rows[i:i + size], key=data.size, reverse=True)
+             for i in range(0, len(rows), size)]
+    return [data.collate(part, len(part), data.size(part[0])) for part in parts]
 
 
 def count_tokens(data: RowBatches, window: Window, steps: int) -> tuple[int, int]:
-    """The tokens of the first steps: (without padding, with it)."""
-    tokens = [batch.tokens for step in range(steps) for batch in window(step)]
-    return sum(int((t != data.pad_id).sum()) for t in tokens), sum(t.numel() for t in tokens)
+    """The tokens of the first steps: (without padding, with that of a rectangle)."""
+    batches = [batch for step in range(steps) for batch in window(step)]
+    return (sum(int((batch.tokens != data.pad_id).sum()) for batch in batches),
+            sum(len(batch.lengths) * width(batch) for batch in batches))
+
+
+def padded(batch: Batch, x: Tensor, value: int) -> Tensor:
+    """What stands beside each token of a batch, x (N,), as a rectangle (B, T)."""
+    rows = pad_sequence(list(x.split(batch.lengths)), batch_first=True, padding_value=value)
+    return F.pad(rows, (0, width(batch) - rows.size(1)), value=value)
+
+
+def width(batch: Batch) -> int:
+    """T of that rectangle, a multiple of 8."""
+    return round_up(max(batch.lengths), 8)
 
 
 # ---- steps ---------------------------------------------------------------------------------------
@@ -98,9 +107,11 @@ def peft_step(model: Any, where: torch.device) -> Step:
         target_modules=list(lora.ATTENTION_TARGETS))).train()
 
     def loss(batch: Batch) -> Tensor:
-        mask = used(batch.labels != IGNORE)  # up to the answer's end
-        logits = model(input_ids=batch.tokens.to(where), attention_mask=mask.to(where)).logits
-        return F.cross_entropy(logits.float().flatten(0, 1), batch.labels.flatten().to(where),
+        tokens, labels = (padded(batch, x, value).to(where)
+                          for x, value in ((batch.tokens, 0), (batch.labels, IGNORE)))
+        mask = padded(batch, torch.ones_like(batch.tokens), 0).to(where)
+        logits = model(input_ids=tokens, attention_mask=mask).logits
+        return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(),
                                ignore_index=IGNORE, reduction="sum")
 
     return stepper(model, loss)

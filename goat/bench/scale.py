@@ -68,9 +68,9 @@ def measure(where: torch.device, dtype: torch.dtype, repeats: int, rows: int, le
     model = Llama(config)
     model.init_weights(torch.Generator().manual_seed(0))
     lora.add_lora(model.to(where, dtype), rank).train()
-    tokens = torch.randint(config.vocab_size, (rows, length),
+    tokens = torch.randint(config.vocab_size, (rows * length,),
                            generator=torch.Generator().manual_seed(0))
-    batch, best = Batch(tokens, tokens, []), float("inf")
+    batch, best = Batch(tokens, tokens, [length] * rows), float("inf")
     saved = saved_bytes(model, batch, where)
     for _ in range(repeats + 1):  # the first pass builds kernels
         began = now(where)

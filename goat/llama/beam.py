@@ -95,7 +95,7 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
 
 def advance(batch: DecodingBatch, searches: list[Search], logits: Tensor, eos: int) -> None:
     """One step of some searches: new beams, each with the cache of the beam it goes on from."""
-    beams, span = len(searches[0].rows), batch.cache.span
+    beams = len(searches[0].rows)
     values, tokens = logits.float().log_softmax(-1).topk(min(2 * beams, logits.size(-1)))
     moves = [(search.places[parent], place)
              for search, v, t in zip(searches, values.split(beams), tokens.split(beams))
@@ -104,4 +104,4 @@ def advance(batch: DecodingBatch, searches: list[Search], logits: Tensor, eos: i
     if moves:
         source, target = (batch.tensor(list(side)) for side in zip(*moves))
         for held in batch.cache.keys + batch.cache.values:
-            held[target, :, :span] = held[source, :, :span]  # the right side is a copy first
+            held[target] = held[source]  # the right side is a copy first

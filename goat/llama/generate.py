@@ -30,8 +30,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from goat.errors import UserError
-from goat.llama.model import KVCache, Llama, LlamaConfig
-from goat.llama.padding import round_up
+from goat.llama.kernels import round_up
+from goat.llama.model import Llama, LlamaConfig
 from goat.llama.sampling import Row, Sampling
 
 PREFILL_STEP = 8  # prompt lengths are rounded up to a multiple of this
@@ -45,13 +45,9 @@ class DecodingBatch:
 
     def __init__(self, model: Llama, size: int):
         self.model = model
-        weight = model.model.embed_tokens.weight
-        self.device, self.dtype = weight.device, weight.dtype
+        self.device = model.model.embed_tokens.weight.device
         self.rows: list[Row | None] = [None] * size
-        self.cache = self.new_cache(size, 0)
-
-    def new_cache(self, rows: int, slots: int) -> KVCache:
-        return KVCache(self.model.config, rows, slots, device=self.device, dtype=self.dtype)
+        self.cache = model.cache(size, 0)
 
     def tensor(self, ids: list[int] | list[list[int]]) -> Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self.device)
@@ -65,15 +61,14 @@ class DecodingBatch:
         Attention reads all slots, and reads them fastest when nothing lies between them. So the
         cache is copied to its new size; one step too large is left, for copying costs more.
         """
-        slots, cache = round_up(slots, SLOT_STEP), self.cache
-        if slots <= cache.span <= slots + SLOT_STEP:
+        slots, before = round_up(slots, SLOT_STEP), self.cache.slots
+        if slots <= before <= slots + SLOT_STEP:
             return
-        both = min(slots, cache.span)
-        for held in (cache.keys, cache.values):
+        both = min(slots, before)
+        for held in (self.cache.keys, self.cache.values):
             for i, old in enumerate(held):  # one by one: a GPU has no room for a second cache
                 held[i] = old.new_zeros(*old.shape[:2], slots, old.size(3))
                 held[i][:, :, :both] = old[:, :, :both]
-        cache.span = slots
 
     def admit(self, newcomers: list[Row], group: int) -> Tensor:
         """Read the prompts of up to `group` rows into free places; logits (newcomers, V) behind.
@@ -86,12 +81,12 @@ class DecodingBatch:
         length = round_up(longest, PREFILL_STEP)
         tokens = self.tensor([ids + [0] * (length - len(ids)) for ids in prompts])
         positions = torch.arange(length, device=self.device).expand(group, length)
-        read = self.new_cache(group, length)
-        hidden = self.model.hidden(tokens, positions, read)  # (group, length, C)
-        last = self.tensor([len(ids) - 1 for ids in prompts])
-        logits = self.model.lm_head(hidden[torch.arange(group, device=self.device), last])
+        read = self.model.cache(group, length)
+        last = self.tensor([i * length + len(ids) - 1 for i, ids in enumerate(prompts)])
+        hidden = self.model.hidden(tokens.flatten(), read.at(positions), last)  # (group, C)
+        logits = self.model.lm_head(hidden)
 
-        self.resize(max(self.cache.span, longest))
+        self.resize(max(self.cache.slots, longest))
         n = len(newcomers)
         places = self.free()[:n]
         into = self.tensor(places)
@@ -110,7 +105,8 @@ class DecodingBatch:
         first = self.tensor([[row.position if row else 0] for row in self.rows])  # (B, 1)
         positions = first + torch.arange(tokens.size(1), device=self.device)  # (B, T)
         self.resize(max(row.position for row in self.rows if row) + tokens.size(1))
-        return self.model(tokens, positions, self.cache)
+        hidden = self.model.hidden(tokens.flatten(), self.cache.at(positions))
+        return self.model.lm_head(hidden).view(*tokens.shape, -1)
 
     def shrink(self) -> None:
         """Halve the batch as often as the live rows allow."""
@@ -121,7 +117,6 @@ class DecodingBatch:
         if size == len(self.rows):
             return
         keep = self.tensor((live + self.free())[:size])
-        self.cache.rows = self.cache.rows[:size]
         for held in (self.cache.keys, self.cache.values):
             for i, old in enumerate(held):
                 held[i] = old[keep]

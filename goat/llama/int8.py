@@ -30,10 +30,10 @@ Memory: 1 byte for a weight + 4 bytes for a row, + one temporary 16-bit copy of 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from goat.errors import UserError
+from goat.llama.kernels import int8_linear
 
 CHUNK = 1 << 22  # weights rounded at a time: bounds the fp32 temporary to 16 MiB
 
@@ -47,29 +47,6 @@ def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
     scale = torch.where(scale == 0, 1.0, scale)
     q = (x / scale[:, None]).round_().clamp_(-127, 127)  # a bare cast would cut toward zero
     return q.to(torch.int8), scale
-
-
-class Int8Product(torch.autograd.Function):
-    """y = x (s Q)^T with a frozen Q, the scale on the output. (..., in) -> (..., out)."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(weight, scale)  # the layer's own buffers: no new memory
-        if x.dtype == torch.float16:
-            return F.linear(x, weight.to(x.dtype).mul_(scale[:, None]))
-        return F.linear(x, weight.to(x.dtype)).mul_(scale)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return input_gradient(grad, *ctx.saved_tensors), None, None
-
-
-def input_gradient(grad: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """(G * s) Q, the gradient of x. grad (..., out) -> (..., in)."""
-    if grad.dtype == torch.float16:
-        return grad @ weight.to(grad.dtype).mul_(scale[:, None])
-    scaled = torch.mul(grad, scale, out=torch.empty_like(grad))  # multiplied in fp32
-    return scaled @ weight.to(grad.dtype)
 
 
 class Int8Linear(nn.Module):
@@ -109,7 +86,7 @@ class Int8Linear(nn.Module):
         return self.weight.float() * self.scale[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        return Int8Product.apply(x, self.weight, self.scale)
+        return int8_linear(x, self.weight, self.scale)
 
     def _apply(self, fn, recurse=True):
         """Keep the scale in fp32 when a model is cast with `.to(dtype)`; devices follow."""

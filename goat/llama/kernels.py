@@ -1,15 +1,40 @@
-"""Two operations of the model with gradients by hand: fewer passes over memory, and less to keep.
+"""Every gradient that is written by hand, each beside the plain form that it equals.
 
-Automatic differentiation keeps what each small operation was given, and goes back through them
-one by one. Where the derivative of the whole is short, it pays to write it down.
+Automatic differentiation keeps what each small operation was given, and goes back through them one
+by one. Where the derivative of the whole is short, it pays to write it down: fewer passes over
+memory, and less to keep. tests/llama/test_kernels.py holds each pair equal, values and gradients.
+
+    plain               by hand      what is saved
+    rms_norm_plain      rms_norm     one tensor of x's size
+    rotate_plain        rotate       x
+    low_rank_plain      low_rank     the dropped-out copy of x
+    int8_linear_plain   int8_linear  a 16-bit copy of the weight
 """
 
+import math
+
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
-class Normalise(torch.autograd.Function):
-    """(..., C) -> (..., C): n * weight with n = x / rms(x), rms(x)^2 = mean(x^2) + eps, in fp32.
+def round_up(n: int, step: int) -> int:
+    """The next multiple of `step`. Sizes of tensors are rounded up to few different ones, since a
+    CPU's matrix library builds a new kernel for each shape that it has not met."""
+    return -(-n // step) * step
+
+
+# ---- RMSNorm -------------------------------------------------------------------------------------
+
+def rms_norm_plain(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / rms(x) * weight over the last dimension, in fp32. (..., C) -> (..., C)."""
+    x32 = x.float()
+    return (x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
+
+
+class Norm(torch.autograd.Function):
+    """n * weight with n = x / rms(x), rms(x)^2 = mean(x^2) + eps.
 
     With h the gradient of n: dL/dx = (h - n * mean(h * n)) / rms(x), since rms(x) grows with every
     entry of x by that entry / (C rms(x)). Kept are x and 1 / rms(x).
@@ -38,29 +63,117 @@ class Normalise(torch.autograd.Function):
         return grad_x.to(x.dtype), grad_weight, None
 
 
-class Rotate(torch.autograd.Function):
-    """(B, heads, T, D) -> the same: each pair (j, j + D/2) of x turned by its angle.
+# ---- rotary positions ----------------------------------------------------------------------------
 
-    `cos` and `sin` are the tables of `goat.llama.model.rotary_angles`, in x's type. The gradient is
-    turned back, by the negative angles; nothing of the size of x is kept.
+def rotate_plain(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Each pair (j, j + D/2) of x turned by its angle: x_j cos - x_(j + D/2) sin, and
+    x_(j + D/2) cos + x_j sin; the minus sign is in the table. (N, heads, D) -> the same.
+
+    `cos` and `sin` (N, 1, D) are the tables of `goat.llama.attention.rotary_angles`.
     """
+    return x * cos + x.roll(x.size(-1) // 2, dims=-1) * sin
+
+
+class Rotate(torch.autograd.Function):
+    """The gradient of a rotation is turned back, by the negative angles. Kept are the tables."""
 
     @staticmethod
     def forward(ctx, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return turned(x, cos, sin)
+        return rotate_plain(x, cos, sin)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         cos, sin = ctx.saved_tensors
-        return turned(grad, cos, -sin), None, None
+        return rotate_plain(grad, cos, -sin), None, None
 
 
-def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x_j cos - x_(j + D/2) sin, and x_(j + D/2) cos + x_j sin; the minus sign is in the table."""
-    if x.device.type == "cpu":  # whose elementwise operations are slow on transposed tensors
-        x = x.contiguous()
-    return (x * cos).addcmul_(x.roll(x.size(-1) // 2, dims=-1), sin)
+# ---- LoRA ----------------------------------------------------------------------------------------
+
+def low_rank_plain(x: Tensor, A: Tensor, B: Tensor, scaling: float, dropout: float) -> Tensor:
+    """scaling * B A dropout(x), in x's type. x (N, in), A (R, in), B (out, R) -> (N, out)."""
+    dropped = x * keep_mask(x, dropout) / (1 - dropout) if dropout else x
+    return scaling * F.linear(F.linear(dropped, A.to(x.dtype)), B.to(x.dtype))
 
 
-normalise, rotate = Normalise.apply, Rotate.apply
+class LowRank(torch.autograd.Function):
+    """s B A (mask x): the mask, of 0 and 1, is that of a dropout with probability p, and the
+    1 / (1 - p) that makes up for what is dropped is in s = scaling / (1 - p).
+
+    With G the gradient of the output and, as columns of one token,
+
+        h = A (mask x)          dB = s G h^T
+        g = s B^T G             dA = g (mask x)^T          dx = mask * A^T g
+
+    Kept for the backward pass are x, which other layers keep too, the mask, h, and casts of A and
+    B: no dropped-out copy of x.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, A: Tensor, B: Tensor, scaling: float, dropout: float) -> Tensor:
+        keep = keep_mask(x, dropout) if dropout else None
+        ctx.s = scaling / (1 - dropout)
+        a, b = A.to(x.dtype), (B * ctx.s).to(x.dtype)
+        h = masked(x, keep) @ a.t()  # (N, R)
+        ctx.save_for_backward(x, keep, h, a if ctx.needs_input_grad[0] else None, b)
+        return h @ b.t()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, keep, h, a, b = ctx.saved_tensors
+        grad_b = (h.t() @ grad).t().float() * ctx.s  # faster than grad.t() @ h
+        grad_h = grad @ b  # g
+        grad_a = (grad_h.t() @ masked(x, keep)).float()
+        return None if a is None else masked(grad_h @ a, keep), grad_a, grad_b, None, None
+
+
+def masked(x: Tensor, keep: Tensor | None) -> Tensor:
+    return x if keep is None else x * keep
+
+
+def keep_mask(x: Tensor, dropout: float) -> Tensor:
+    """Ones, and zeros with probability `dropout`, of x's shape; on a CPU of x's type, else bool.
+
+    A CPU's `bernoulli_` takes as long as the product with A. Here one random 64-bit number serves
+    four entries, with 16 bits each: the probability is right to 2^-17. torch gives the seed.
+    """
+    if x.device.type != "cpu":
+        return torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - dropout)
+    generator = np.random.SFC64(int(torch.randint(2 ** 63 - 1, ())))
+    bits = torch.from_numpy(generator.random_raw(math.ceil(x.numel() / 4)).view(np.int16))
+    bits = bits[: x.numel()].view(x.shape)  # -2^15 … 2^15 - 1
+    return bits.ge_(round(dropout * 2 ** 16) - 2 ** 15).to(x.dtype)
+
+
+# ---- int8 weights --------------------------------------------------------------------------------
+
+def int8_linear_plain(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """x W^T with W = scale * weight. x (..., in), int8 weight (out, in), fp32 scale (out,)."""
+    return F.linear(x, (weight.float() * scale[:, None]).to(x.dtype))
+
+
+class Int8Product(torch.autograd.Function):
+    """The scale on the output, and no activation saved: see int8.py, where both are derived."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, scale)  # the layer's own buffers: no new memory
+        if x.dtype == torch.float16:
+            return F.linear(x, weight.to(x.dtype).mul_(scale[:, None]))
+        return F.linear(x, weight.to(x.dtype)).mul_(scale)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return int8_input_gradient(grad, *ctx.saved_tensors), None, None
+
+
+def int8_input_gradient(grad: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """(G * s) Q, the gradient of x. grad (..., out) -> (..., in)."""
+    if grad.dtype == torch.float16:
+        return grad @ weight.to(grad.dtype).mul_(scale[:, None])
+    scaled = torch.mul(grad, scale, out=torch.empty_like(grad))  # multiplied in fp32
+    return scaled @ weight.to(grad.dtype)
+
+
+rms_norm, rotate = Norm.apply, Rotate.apply
+low_rank, int8_linear = LowRank.apply, Int8Product.apply

@@ -7,8 +7,7 @@ supposes that dW may have a low rank R and trains only its two factors:
 
 A starts random (Kaiming uniform with a = sqrt(5), as PEFT does) and B starts at zero, so that at
 step 0 the adapted model is the base model to the bit. Shapes, scaling and the place of the
-dropout are PEFT's, so adapters travel both ways without any rearranging. (Layers that read the
-same input, as q, k and v do, share the dropout's mask here; PEFT draws one for each.)
+dropout are PEFT's, so adapters travel both ways without any rearranging.
 
 A worked number. in = out = 2, R = 1, alpha = 2, so the scaling is 2 / 1 = 2:
 
@@ -25,82 +24,23 @@ their products run in the type of the activations.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from goat.errors import UserError
 from goat.llama.int8 import Int8Linear
+from goat.llama.kernels import low_rank
 
 ATTENTION_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")  # the paper's choice
 ALL_TARGETS = ATTENTION_TARGETS + ("gate_proj", "up_proj", "down_proj")
 
 
-def keep_mask(x: Tensor, dropout: float) -> Tensor:
-    """Ones, and zeros with probability `dropout`, of x's shape; on a CPU of x's type, else bool.
-
-    A CPU's `bernoulli_` takes as long as the product with A. Here one random 64-bit number serves
-    four entries, with 16 bits each: the probability is right to 2^-17.
-    """
-    if x.device.type != "cpu":
-        return torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - dropout)
-    bits = torch.randint(-2 ** 63, 2 ** 63 - 1, (math.ceil(x.numel() / 4),)).view(torch.int16)
-    bits = bits[: x.numel()].view(x.shape)  # -2^15 … 2^15 - 1
-    return bits.ge_(round(dropout * 2 ** 16) - 2 ** 15).to(x.dtype)
-
-
-def masked(x: Tensor, keep: Tensor | None) -> Tensor:
-    return x if keep is None else x * keep
-
-
-class LoRAProducts(torch.autograd.Function):
-    """y_i + s_i B_i A_i (mask x) for layers i that read the same x: (..., in) -> (..., out_i) each.
-
-    The mask, of 0 and 1, is that of the dropout with probability p; the 1 / (1 - p) that makes up
-    for what is dropped is in s_i = alpha_i / R_i / (1 - p). With G_i the gradient of the i-th
-    output, that of y_i is G_i too, and, with x, G_i and h_i as columns of one token,
-
-        h_i = A_i (mask x)          dB_i = s_i G_i h_i^T
-        g_i = s_i B_i^T G_i         dA_i = g_i (mask x)^T          dx = mask * sum_i A_i^T g_i
-
-    The A_i stand in one matrix, so that x is read once. Kept for the backward pass are x, the
-    mask, the h_i, and casts of A and B: not one dropped-out copy of x for each layer.
-    """
-
-    @staticmethod
-    def forward(ctx, x: Tensor, dropout: float, scalings: Sequence[float], *tensors: Tensor):
-        n = len(scalings)
-        outputs, many_a, many_b = tensors[:n], tensors[n:2 * n], tensors[2 * n:]
-        rows = x.reshape(-1, x.size(-1))  # (M, in)
-        keep = keep_mask(rows, dropout) if dropout else None
-        scalings = [scaling / (1 - dropout) for scaling in scalings]
-        a = torch.cat(many_a).to(x.dtype)  # (n R, in)
-        scaled_b = [(B * s).to(x.dtype) for B, s in zip(many_b, scalings)]  # (out_i, R)
-        h = masked(rows, keep) @ a.t()  # (M, n R)
-        ctx.scalings, ctx.ranks = scalings, [A.size(0) for A in many_a]
-        ctx.save_for_backward(rows, keep, h, a if ctx.needs_input_grad[0] else None, *scaled_b)
-        return tuple(torch.addmm(y.reshape(-1, y.size(-1)), part, b.t()).view(y.shape)
-                     for y, part, b in zip(outputs, h.split(ctx.ranks, dim=1), scaled_b))
-
-    @staticmethod
-    def backward(ctx, *grads: Tensor):
-        rows, keep, h, a, *scaled_b = ctx.saved_tensors
-        flat = [grad.reshape(-1, grad.size(-1)) for grad in grads]
-        grads_b = [(part.t() @ grad).t().float() * s  # faster than grad.t() @ part
-                   for grad, part, s in zip(flat, h.split(ctx.ranks, dim=1), ctx.scalings)]
-        grad_h = torch.cat([grad @ b for grad, b in zip(flat, scaled_b)], dim=1)  # the g_i
-        grad_a = (grad_h.t() @ masked(rows, keep)).float()
-        grad_x = None
-        if a is not None:
-            grad_x = masked(grad_h @ a, keep).view(*grads[0].shape[:-1], -1)
-        return grad_x, None, None, *grads, *grad_a.split(ctx.ranks), *grads_b
-
-
 class LoRALinear(nn.Module):
-    """Wraps a frozen linear layer: base(x) + scaling * B(A(dropout(x))). (..., in) -> (..., out).
+    """Wraps a frozen linear layer: base(x) + scaling * B(A(dropout(x))). (N, in) -> (N, out).
 
-    `scaling` is alpha / rank unless given. `base` is an `nn.Linear` without bias or an
+    `low_rank` is the second term, with its gradient by hand (its plain form, two lines, stands
+    beside it). `scaling` is alpha / rank unless given. `base` is an `nn.Linear` without bias or an
     `Int8Linear`.
     """
 
@@ -116,23 +56,8 @@ class LoRALinear(nn.Module):
         self.to(base.weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.together(x, [self])[0]
-
-    @staticmethod
-    def together(x: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
-        """The outputs of layers that read the same input, which is dropped out once. At least one
-        of them has LoRA."""
-        outputs = [getattr(layer, "base", layer)(x) for layer in layers]
-        learning = [i for i, layer in enumerate(layers) if isinstance(layer, LoRALinear)]
-        some = [layers[i] for i in learning]
-        dropout = some[0].dropout if some[0].training else 0.0
-        added = LoRAProducts.apply(x, dropout, [layer.scaling for layer in some],
-                                   *(outputs[i] for i in learning),
-                                   *(layer.lora_A for layer in some),
-                                   *(layer.lora_B for layer in some))
-        for i, output in zip(learning, added):
-            outputs[i] = output
-        return outputs
+        dropout = self.dropout if self.training else 0.0
+        return self.base(x) + low_rank(x, self.lora_A, self.lora_B, self.scaling, dropout)
 
     def delta(self) -> Tensor:
         """The learnt change of the weight, scaling * B A, (out, in) in fp32."""

@@ -1,13 +1,14 @@
 """Rows to token batches: what is learnt (the answer), in which order, in which shapes.
 
 A *window* is what one optimizer step sees: the next `batch` rows of a shuffled epoch. Inside a
-window the rows are sorted by length and cut into micro-batches of few fixed shapes: padding is
-small, and a CPU's matrix library, which builds a kernel for every new shape, builds few. Windows
-are functions of (seed, step) alone, so a resumed run sees the very same ones.
+window the rows are sorted by length, and cut into micro-batches in which they lie end to end. A
+CPU's matrix library builds a kernel for every new shape, so a few filler tokens behind the rows
+keep the shapes few (`filled_up`). Windows are functions of (seed, step) alone, so a resumed run
+sees the very same ones.
 
-Labels are shifted here, once: the logits at position t are compared with `labels[:, t]`, the token
-at t + 1. They are IGNORE at the prompt and at padding; the answer and its EOS count, apart from
-what a paper's loss mask takes out.
+Labels are shifted here, once: the logits of token n are compared with `labels[n]`, the token behind
+it. They are IGNORE at the prompt and at filler; the answer and its EOS count, apart from what a
+paper's loss mask takes out.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from goat.errors import UserError
 from goat.files.rows import Row, check_texts, read_rows
-from goat.llama.padding import round_up
+from goat.llama.kernels import round_up
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import PAPERS, row_prompt
 
@@ -30,27 +31,34 @@ if TYPE_CHECKING:
     from goat.papers.word_problems.loss_mask import LossMask
 
 IGNORE = -100  # a label that counts nothing
-LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)  # padded lengths
-ROWS = 8  # rows of a micro-batch come in multiples of this; shorter rows fill it up
+LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)  # of longest rows
+ROWS = 8  # rows of a micro-batch come in multiples of this; empty ones fill it up
+TOKENS = 256  # and so do its tokens, and those that count
+ALL = slice(0, None, 1)  # the share of one process among one
 
 
 class Batch(NamedTuple):
-    """tokens and labels (B, T) int64; `rows` are the row numbers, for messages.
+    """tokens and labels (N,) int64: rows of these `lengths`, end to end.
 
-    `values` (B, T) int64 are 1 and -1 at the tokens whose value is learnt, else 0; None where no
+    `values` (N,) int64 are 1 and -1 at the tokens whose value is learnt, else 0; None where no
     value is learnt at all.
     """
 
     tokens: Tensor
     labels: Tensor
-    rows: list[int]
+    lengths: list[int]
     values: Tensor | None = None
 
     @property
-    def targets(self) -> Tensor:
-        """The loss mask: (B, T), true where an answer token or a value is asked for."""
+    def counts(self) -> Tensor:
+        """The places (W,) of the tokens that count, for an answer or a value is asked there; W is
+        filled up to a multiple of 256 with others."""
         learnt = self.labels != IGNORE
-        return learnt if self.values is None else learnt | (self.values != 0)
+        if self.values is not None:
+            learnt |= self.values != 0
+        places, others = (learnt.nonzero()[:, 0], (~learnt).nonzero()[:, 0])
+        missing = round_up(max(1, len(places)), TOKENS) - len(places)
+        return torch.cat((places, others[:missing]))
 
 
 def training_rows(path: str | os.PathLike) -> Iterator[Row]:
@@ -70,18 +78,21 @@ def training_rows(path: str | os.PathLike) -> Iterator[Row]:
 class RowBatches:
     """Windows over the rows of a file, encoded once and kept as flat arrays.
 
-    `batch` rows a window; `budget` is the largest number of tokens, padding included, in one
-    micro-batch; rows of more than `cutoff` tokens are left out, their numbers kept in `left_out`.
-    `learn_output` and `valued` (is a value learnt too?) go to the papers' loss masks.
+    `batch` rows a window, of which `share` is this process's; `budget` is the largest number of
+    rows times tokens of the longest in one micro-batch, of all processes together; rows of more
+    than `cutoff` tokens are left out, their numbers kept in `left_out`. `learn_output` and `valued`
+    (is a value learnt too?) go to the papers' loss masks.
     """
 
     def __init__(self, path: str | os.PathLike, tokenizer: Tokenizer, batch: int, budget: int,
-                 cutoff: int, seed: int, learn_output: bool = False, valued: bool = False):
-        self.batch, self.budget, self.seed, self.valued = batch, budget, seed, valued
+                 cutoff: int, seed: int, learn_output: bool = False, valued: bool = False,
+                 share: slice = ALL):
+        self.batch, self.seed, self.valued, self.share = batch, seed, valued, share
+        self.budget = budget // share.step
         self.shuffled: tuple[int, np.ndarray] = -1, np.zeros(0)  # an epoch, its order of rows
         self.masks: dict[int, LossMask] = {}  # of the rows that have any
         self.left_out: list[int] = []
-        self.pad_id = tokenizer.eos_id  # any id will do: padding is never looked at
+        self.pad_id = tokenizer.eos_id  # any id will do: filler is never looked at
         self.task = ""  # of the first row: what to evaluate the result on
         ids: list[np.ndarray] = []
         self.starts, self.prompts, self.numbers = [0], [], []
@@ -119,41 +130,49 @@ class RowBatches:
         return len(self.prompts)
 
     def window(self, step: int) -> list[Batch]:
-        """The micro-batches of a step, longest first."""
-        rows = [int(self.order(i // len(self))[i % len(self)])
-                for i in range(step * self.batch, (step + 1) * self.batch)]
-        rows.sort(key=lambda r: (self.starts[r] - self.starts[r + 1], r))  # longest first
+        """The micro-batches of a step, longest rows first; of several processes, one's share."""
+        rows = sorted(self.drawn(step), key=lambda row: (-self.size(row), row))[self.share]
         batches = []
         while rows:
-            length = self.padded(rows[0])
-            count = self.count(length, sum(self.padded(row) == length for row in rows))
+            length = rounded(self.size(rows[0]))
+            count = self.count(length, sum(rounded(self.size(row)) == length for row in rows))
             batches.append(self.collate(rows[:count], count, length))
             rows = rows[count:]
         return batches
 
+    def drawn(self, step: int) -> list[int]:
+        """The rows of a step, of all processes."""
+        return [int(self.order(i // len(self))[i % len(self)])
+                for i in range(step * self.batch, (step + 1) * self.batch)]
+
+    def row_numbers(self, step: int) -> list[int]:
+        """The places of a step's rows in the file, counted from 1."""
+        return [self.numbers[row] for row in self.drawn(step)]
+
     def largest(self) -> list[Batch]:
-        """The fullest micro-batch of each padded length, with the longest answers: one of these
-        needs the most memory."""
+        """Of each length the fullest micro-batches, with the longest answers and with the longest
+        rows: one of these needs the most memory."""
         of_length: dict[int, list[int]] = {}
-        for row in sorted(range(len(self)), reverse=True, key=lambda row: (
-                self.starts[row + 1] - self.starts[row] - self.prompts[row])):
-            of_length.setdefault(self.padded(row), []).append(row)
+        for row in range(len(self)):
+            of_length.setdefault(rounded(self.size(row)), []).append(row)
         batches = []
         for length, rows in of_length.items():
-            count = self.count(length, self.batch)
-            batches.append(self.collate((rows * count)[:count], count, length))
+            count = self.count(length, len(range(self.batch)[self.share]))
+            for longest in (self.size, lambda row: self.size(row) - self.prompts[row]):
+                most = sorted(rows, key=longest, reverse=True)
+                batches.append(self.collate((most * count)[:count], count, length))
         return batches
 
     def count(self, length: int, rows: int) -> int:
-        """How many of `rows` rows of a padded length stand in one micro-batch, the empty ones that
-        fill it up among them."""
+        """How many of `rows` rows of a length stand in one micro-batch, the empty ones that fill it
+        up among them."""
         fitting = max(1, self.budget // length)
         multiple = min(ROWS, fitting)
         return min(round_up(rows, multiple), fitting // multiple * multiple)
 
-    def padded(self, row: int) -> int:
-        """The padded length of a row: a row of n ids gives n - 1 predictions."""
-        return padded_length(self.starts[row + 1] - self.starts[row] - 1)
+    def size(self, row: int) -> int:
+        """The tokens that a row gives as inputs: all but its last."""
+        return self.starts[row + 1] - self.starts[row] - 1
 
     def order(self, epoch: int) -> np.ndarray:
         """A seeded permutation of the rows for each epoch (the last one is kept)."""
@@ -163,25 +182,38 @@ class RowBatches:
         return self.shuffled[1]
 
     def collate(self, rows: list[int], count: int, length: int) -> Batch:
-        """Pad to (count, length): short rows at their end, a short batch by empty rows."""
-        tokens = np.full((count, length), self.pad_id, dtype=np.int64)
-        labels = np.full((count, length), IGNORE, dtype=np.int64)
-        values = np.zeros((count, length), dtype=np.int64) if self.valued else None
-        for b, row in enumerate(rows):
+        """`count` rows of up to `length` tokens, of which the last may be empty."""
+        sizes = [self.size(row) for row in rows] + [0] * (count - len(rows))
+        lengths = filled_up(sizes, length)
+        tokens = np.full(sum(lengths), self.pad_id, dtype=np.int64)
+        labels = np.full(len(tokens), IGNORE, dtype=np.int64)
+        values = np.zeros(len(tokens), dtype=np.int64) if self.valued else None
+        for row, size, start in zip(rows, sizes, np.cumsum([0, *lengths])):
             ids = self.ids[self.starts[row]: self.starts[row + 1]].astype(np.int64)
-            put(tokens[b], labels[b], ids, self.prompts[row])
+            own = slice(start, start + size)
+            put(tokens[own], labels[own], ids, self.prompts[row])
             if mask := self.masks.get(row):
-                apply_mask(mask, labels[b], None if values is None else values[b])
-        return Batch(torch.from_numpy(tokens), torch.from_numpy(labels),
-                     [self.numbers[row] for row in rows],
+                apply_mask(mask, labels[own], None if values is None else values[own])
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(labels), lengths,
                      torch.from_numpy(values) if self.valued else None)
 
 
 def put(tokens: np.ndarray, labels: np.ndarray, ids: np.ndarray, n_prompt: int) -> None:
     """Write one row: inputs ids[:-1], labels ids[1:] from the first token of the answer on."""
-    n = len(ids) - 1
-    tokens[:n] = ids[:-1]
-    labels[n_prompt - 1: n] = ids[n_prompt:]
+    tokens[:] = ids[:-1]
+    labels[n_prompt - 1:] = ids[n_prompt:]
+
+
+def filled_up(sizes: list[int], length: int) -> list[int]:
+    """The lengths of rows of these sizes with filler behind them: the first rows become `length`
+    long, until the tokens are a multiple of TOKENS."""
+    missing = -sum(sizes) % TOKENS
+    lengths = []
+    for size in sizes:
+        more = min(missing, length - size)
+        lengths.append(size + more)
+        missing -= more
+    return lengths
 
 
 def apply_mask(mask: "LossMask", labels: np.ndarray, values: np.ndarray | None) -> None:
@@ -194,6 +226,6 @@ def apply_mask(mask: "LossMask", labels: np.ndarray, values: np.ndarray | None) 
         values[mask.steps] = mask.value
 
 
-def padded_length(length: int) -> int:
+def rounded(length: int) -> int:
     """The smallest of LENGTHS that holds `length` tokens (beyond them: multiples of 512)."""
     return next((size for size in LENGTHS if size >= length), round_up(length, 512))

@@ -1,11 +1,11 @@
 """Several processes, one run: what `torchrun --nproc-per-node N train.py …` needs, and no more.
 
-Every process reads the same window and takes its share of each micro-batch's rows; losses are
-divided by the *global* count of answer tokens, so the plain sum of all gradients is the gradient
-of the whole window. One process alone (no torchrun) goes through the same calls, which then do
-nothing. When a process dies, the others end at their next meeting, over gloo (CPUs) with one clear
-line, over nccl when torchrun ends them: what was saved last is whole, since only one process
-writes, and it writes atomically.
+Every process draws the same rows of a window and takes its share of them; losses are divided by the
+*global* count of answer tokens, so the plain sum of all gradients is the gradient of the whole
+window. One process alone (no torchrun) goes through the same calls, which then do nothing. When a
+process dies, the others end at their next meeting, over gloo (CPUs) with one clear line, over nccl
+when torchrun ends them: what was saved last is whole, since only one process writes, and it writes
+atomically.
 """
 
 import importlib
@@ -17,7 +17,6 @@ import torch
 import torch.distributed as dist
 
 from goat.errors import UserError
-from goat.training.batches import Batch
 
 PATIENCE = timedelta(hours=2)  # the others wait this long while the writer evaluates or saves
 
@@ -47,12 +46,10 @@ class Group:
     def writer(self) -> bool:
         return self.rank == 0
 
-    def share(self, batch: Batch, rank: int | None = None) -> Batch:
-        """Every size-th row of the batch, from this process's rank on (or from `rank`: the share
-        of rank 0 is the largest)."""
-        mine = slice(self.rank if rank is None else rank, None, self.size)
-        return Batch(batch.tokens[mine], batch.labels[mine], batch.rows[mine],
-                     None if batch.values is None else batch.values[mine])
+    @property
+    def share(self) -> slice:
+        """Every size-th of some rows, from this process's rank on."""
+        return slice(self.rank, None, self.size)
 
     def sum_gradients(self, params: list) -> None:
         """Add up the gradients of all processes, in one message."""

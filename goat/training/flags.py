@@ -18,7 +18,7 @@ from goat.llama import lora
 from goat.llama.model import LlamaConfig
 from goat.papers import PAPERS
 from goat.training import distributed, memory
-from goat.training.batches import padded_length
+from goat.training.batches import rounded
 from goat.training.optim import MUON_DECAY
 
 ENOUGH = 1536  # tokens of a pass: faster than recomputing one of 8,192 (goat/bench/README.md)
@@ -116,8 +116,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("optimization").add_argument
     add("--batch", type=int, default=128, help="rows per step (default %(default)s)")
     add("--micro-tokens", type=int, default=8192,
-        help="tokens, padding included, of a forward pass at most, see --checkpointing; several "
-             "processes share them (default %(default)s)")
+        help="of a forward pass at most: rows times tokens of the longest, see --checkpointing; "
+             "several processes share them (default %(default)s)")
     add("--epochs", type=float, default=1.0, help="passes over the rows (default %(default)s)")
     add("--max-steps", type=int, help="steps, whatever --epochs says (default: for the embedded "
                                       "base as in its recipe.json, unless --epochs is given)")
@@ -219,14 +219,14 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
     a pass over the longest possible rows is then made of. A plan without a GPU assumes a 24 GB
     card. Raises UserError for --lora-targets that the model has not."""
     cutoff = min(args.cutoff, config.max_positions)
-    card, length = memory.room(where), padded_length(cutoff)
+    card, length = memory.room(where), rounded(cutoff)
     gpu = where.type == "cuda" or args.plan is not None
     if args.plan and where.type == "cpu":
         dtype = device.DTYPES.get(args.dtype, torch.bfloat16)
     micro_tokens, processes = args.micro_tokens, distributed.processes()
     workload = memory.Workload(
         rank=0 if args.full else args.lora_r, targets=block_targets(args, config),
-        dropout=args.lora_dropout, micro_batch=-(-max(1, micro_tokens // length) // processes),
+        dropout=args.lora_dropout, micro_batch=max(1, micro_tokens // processes // length),
         length=length, dtype=dtype, fused=gpu, checkpointing=args.checkpointing == "on",
         muon=args.muon_lr > 0)
     int8 = args.int8

@@ -17,9 +17,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from goat.llama.attention import WIDTH
 from goat.llama.lora import ALL_TARGETS, ATTENTION_TARGETS
+from goat.llama.kernels import round_up
 from goat.llama.model import LlamaConfig
-from goat.llama.padding import WORTH_IT, filled_up
+from goat.training.batches import Batch
 
 GB, GIB = 10 ** 9, 2 ** 30
 CARD = int(21.5 * GIB)  # what a 24 GB card leaves after the driver's and the display's share
@@ -33,15 +35,18 @@ PRESETS = {  # the published dimensions, for plans without any weights
 
 @dataclass(frozen=True)
 class Workload:
-    """What a training step is made of. `rank` 0 means that every weight learns, without LoRA."""
+    """What a training step is made of. `rank` 0 means that every weight learns, without LoRA.
+
+    Tokens lie end to end; attention alone sees them as a rectangle of rows.
+    """
 
     rank: int = 64
     targets: tuple[str, ...] = ATTENTION_TARGETS
     dropout: float = 0.05
     micro_batch: int = 16  # rows of one forward pass
-    length: int = 512  # tokens in each, padding included
-    real_share: float = 1.0  # of the tokens: the others are padding, which is not computed
-    answer_share: float = 1.0  # of the tokens: what follows the last attention sees answers only
+    length: int = 512  # tokens of the longest
+    computed: float = 1.0  # tokens, as a share of that rectangle
+    counting: float = 1.0  # those beyond the last attention, which counts for answers only
     int8: bool = False
     checkpointing: bool = False  # recompute each block in the backward pass
     dtype: torch.dtype = torch.bfloat16
@@ -49,19 +54,31 @@ class Workload:
     muon: bool = False  # one fp32 moment for each weight of the blocks instead of AdamW's two
 
     @property
-    def tokens(self) -> int:
-        return self.micro_batch * self.length
+    def places(self) -> int:
+        """Of the rectangle."""
+        return self.micro_batch * self.width
 
     @property
-    def packed(self) -> int:
-        """How many tokens are computed outside of attention (goat/llama/padding.py)."""
-        real = filled_up(round(self.tokens * self.real_share))
-        return real if real < WORTH_IT * self.tokens else self.tokens
+    def width(self) -> int:
+        return round_up(self.length, WIDTH)
 
     @property
-    def scored(self) -> int:
-        """How many of them go beyond the last attention and get logits."""
-        return min(self.packed, filled_up(round(self.tokens * self.answer_share)))
+    def N(self) -> int:
+        """Tokens that are computed."""
+        return round(self.micro_batch * self.length * self.computed)
+
+    @property
+    def W(self) -> int:
+        """Tokens that go beyond the last attention and get logits."""
+        return round(self.micro_batch * self.length * self.counting)
+
+
+def of_batch(workload: Workload, batch: Batch) -> Workload:
+    """The workload with the sizes of one batch."""
+    rows, length = len(batch.lengths), max(batch.lengths)
+    return replace(workload, micro_batch=rows, length=length,
+                   computed=len(batch.tokens) / (rows * length),
+                   counting=len(batch.counts) / (rows * length))
 
 
 @dataclass(frozen=True)
@@ -91,7 +108,7 @@ class Ledger:
         adapter = f"LoRA r {s.rank} on {', '.join(s.targets)}" if s.rank else "every weight learns"
         block = sum(block_saved(self.config, s, grad_in=True).values())  # of any but the first
         if s.checkpointing:
-            block = s.packed * self.config.dim * s.dtype.itemsize
+            block = s.N * self.config.dim * s.dtype.itemsize
         lines = [f"{self.config.n_layers} layers of width {self.config.dim}; {adapter}; "
                  f"{s.micro_batch} x {s.length} tokens a pass; "
                  f"checkpointing {'on' if s.checkpointing else 'off'}",
@@ -111,20 +128,20 @@ class Ledger:
 def plan(config: LlamaConfig, **settings) -> Ledger:
     """The ledger of a training step; `settings` are the fields of `Workload`."""
     s = Workload(**settings)
-    if s.checkpointing:  # a block keeps its input only, and a CPU the one causal mask
-        inputs = config.n_layers * s.packed * config.dim + (not s.fused) * s.length ** 2
-        saved = {"saved: inputs of the blocks": inputs * s.dtype.itemsize}
+    wide, heads = s.dtype.itemsize, config.n_heads
+    if s.checkpointing:  # a block keeps its input only; the last one also what counts behind it
+        inputs = config.n_layers * s.N * config.dim + s.W * config.dim
+        saved = {"saved: inputs of the blocks": inputs * wide}
     else:
         end = config.n_layers - 1
         blocks = [block_saved(config, s, s.rank == 0 or i > 0, last=i == end)
                   for i in range(end + 1)]
         saved = {f"saved: {name}": sum(block[name] for block in blocks) for name in blocks[0]}
-        # the rotary tables and the places of packed tokens are shared by all blocks
-        saved["saved: attention"] += 2 * s.length * config.head_dim * s.dtype.itemsize
-        if s.packed < s.tokens:
-            saved["saved: attention"] += 8 * s.packed * sum({config.n_heads, config.n_kv_heads})
-    saved["saved: final norm"] = norm_saved(config, s, s.scored, grad_in=True)
-    saved[f"saved: logits of {s.scored:,} positions"] = head_saved(config, s)
+    # what all blocks share, `Rows`: rotary tables, places, the bias
+    saved["saved: rows"] = (2 * s.N * config.head_dim * wide + s.width ** 2 * wide + 8 * (
+        s.N * heads + s.places * sum({heads, config.n_kv_heads})))
+    saved["saved: final norm"] = norm_saved(config, s, s.W, grad_in=True)
+    saved[f"saved: logits of {s.W:,} positions"] = head_saved(config, s)
     return Ledger(config, s, state(config, s), saved, {
         "short-lived tensors at the worst moment (estimate)": worst_moment(config, s),
         "the matrix library's workspace (estimate)": LIBRARIES if s.fused else 0})
@@ -184,16 +201,17 @@ def norm_saved(config: LlamaConfig, s: Workload, tokens: int, grad_in: bool) -> 
 def inputs_saved(config: LlamaConfig, s: Workload, learning: list[str], tokens: int,
                  grad_in: bool) -> int:
     """What layers that learn and read the same input keep: this input, once for all of them, and
-    under LoRA the mask of its dropout, the inputs of B, and casts of A and B."""
+    under LoRA each a mask of its dropout, the input of B, and casts of A and B."""
     if not learning:
         return 0
     wide, sizes = s.dtype.itemsize, layer_sizes(config)
     size_in = sizes[learning[0]][0]
     saved = tokens * size_in * wide
-    if s.rank and s.dropout > 0:
-        saved += tokens * size_in * (1 if s.fused else wide)
-    for target in learning:  # A's cast serves the input's gradient
-        saved += s.rank * (tokens + sizes[target][1] + grad_in * size_in) * wide
+    for target in learning:
+        if s.rank and s.dropout > 0:
+            saved += tokens * size_in * (1 if s.fused else wide)
+        # A's cast serves the input's gradient; in fp32 there is none
+        saved += s.rank * (tokens + sizes[target][1] + (grad_in and wide < 4) * size_in) * wide
     return saved
 
 
@@ -203,7 +221,7 @@ def block_saved(config: LlamaConfig, s: Workload, grad_in: bool,
 
     (Under LoRA that is so for every block but the first, which reads the frozen embedding.)
     """
-    full, M, behind = s.rank == 0, s.packed, s.scored if last else s.packed
+    full, N, behind = s.rank == 0, s.N, s.W if last else s.N
     learns = {target: full or target in s.targets for target in ALL_TARGETS}
     # which of the block's values need a gradient
     q, k, v = (grad_in or learns[target] for target in ("q_proj", "k_proj", "v_proj"))
@@ -211,14 +229,12 @@ def block_saved(config: LlamaConfig, s: Workload, grad_in: bool,
     gate, up = middle or learns["gate_proj"], middle or learns["up_proj"]
     inputs = sum(inputs_saved(config, s, [t for t in group if learns[t]], tokens, wants)
                  for group, tokens, wants in (
-                     (("q_proj", "k_proj", "v_proj"), M, grad_in),
-                     (("o_proj",), behind, q or k or v),
+                     (("q_proj", "k_proj", "v_proj"), N, grad_in),
+                     (("o_proj",), N, q or k or v),
                      (("gate_proj", "up_proj"), behind, middle),
                      (("down_proj",), behind, gate or up)))
-    if learns["o_proj"] and (q or k or v) and s.fused and s.tokens == M and not last:
-        inputs -= M * config.n_heads * config.head_dim * s.dtype.itemsize  # attention keeps it
     return {
-        "norms": norm_saved(config, s, M, grad_in) + norm_saved(config, s, behind, middle),
+        "norms": norm_saved(config, s, N, grad_in) + norm_saved(config, s, behind, middle),
         "inputs of the layers that learn" if full else "LoRA": inputs,
         "attention": attention_saved(config, s, q, k, v),
         # silu keeps the gate; the product keeps both factors
@@ -228,23 +244,23 @@ def block_saved(config: LlamaConfig, s: Workload, grad_in: bool,
 
 def attention_saved(config: LlamaConfig, s: Workload, q: bool, k: bool, v: bool) -> int:
     """Bytes for one block's attention; q, k, v say which of the three need a gradient."""
-    wide, M = s.dtype.itemsize, s.tokens
+    wide, M = s.dtype.itemsize, s.places
     q_out, kv_out = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     if s.fused:  # q, k, v, the output, one fp32 log-sum for each row of scores, 24 bytes of state
         kept = M * (2 * q_out + 2 * kv_out) * wide + 4 * M * config.n_heads + 24
         return kept if q or k or v else 0
     factors = k * q_out + q * kv_out  # q for the gradient of k, and k for that of q
     values = (q or k) * kv_out
-    probabilities = (q or k or v) * config.n_heads * s.length
+    probabilities = (q or k or v) * config.n_heads * s.width
     return M * (factors + values + probabilities) * wide
 
 
 def head_saved(config: LlamaConfig, s: Workload) -> int:
     """log-softmax in fp32, the positions and labels, and, if all weights learn, what the head
     and the embedding were given."""
-    saved = s.scored * (4 * config.vocab_size + 16) + 4
+    saved = s.W * (4 * config.vocab_size + 16) + 4
     if s.rank == 0:
-        saved += s.scored * config.dim * s.dtype.itemsize + 8 * s.packed
+        saved += s.W * config.dim * s.dtype.itemsize + 8 * s.N
     return saved
 
 
@@ -256,10 +272,10 @@ def worst_moment(config: LlamaConfig, s: Workload) -> int:
     gone: in the backward of the last norm, 12 bytes for each of its entries; in the last block and
     in the one before, the gradients around the MLP (with int8 and the 16-bit copy of its largest
     weight), and under checkpointing the block's activations, which have been recomputed; and in
-    the last block's plain attention, where few answers leave little behind it, two gradients of
-    the scores.
+    the last block's attention, where few answers leave little behind it, two gradients of the
+    scores or, where these are never made, those of q, k, v, the output and the input.
     """
-    wide, C, hidden, P = s.dtype.itemsize, config.dim, config.hidden_dim, s.scored
+    wide, C, hidden, P = s.dtype.itemsize, config.dim, config.hidden_dim, s.W
     copy = wide * max(i * o for i, o in layer_sizes(config).values()) if s.int8 else 0
     down = [target for target in s.targets if target == "down_proj"]
 
@@ -272,18 +288,20 @@ def worst_moment(config: LlamaConfig, s: Workload) -> int:
     gone = head_saved(config, s)
     moments = [8 * P * config.vocab_size, 12 * P * C - gone]
     gone += norm_saved(config, s, P, grad_in=True)
-    inside = s.packed * C * wide  # a block's input: saved before, not recomputed
+    inside = s.N * C * wide  # a block's input: saved before, not recomputed
     if s.checkpointing:
         moments += [last + around_mlp(P) - gone - inside,
-                    before + around_mlp(s.packed) - gone - 2 * inside]
+                    before + around_mlp(s.N) - gone - 2 * inside]
     else:
-        moments += [around_mlp(P) - gone, around_mlp(s.packed) - gone - last]
-    if not (s.fused or s.checkpointing):
+        moments += [around_mlp(P) - gone, around_mlp(s.N) - gone - last]
+    if not s.checkpointing:
         learns = [t for t in ("q_proj", "k_proj", "v_proj") if not s.rank or t in s.targets]
         front = (attention_saved(config, s, True, True, True)
-                 + norm_saved(config, s, s.packed, True)
-                 + inputs_saved(config, s, learns, s.packed, True))
+                 + norm_saved(config, s, s.N, True)
+                 + inputs_saved(config, s, learns, s.N, True))
         vectors = (config.n_heads + config.n_kv_heads) * config.head_dim
-        scores = config.n_heads * s.length
-        moments.append(s.tokens * wide * (2 * scores + vectors) - gone - (last - front))
+        here = s.places * wide * (2 * config.n_heads * s.width + vectors)
+        if s.fused:
+            here = s.places * wide * 2 * vectors + inside
+        moments.append(here - gone - (last - front))
     return max(moments)

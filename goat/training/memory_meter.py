@@ -10,15 +10,14 @@ import sys
 import weakref
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from goat.llama.model import LlamaConfig
-from goat.llama.padding import used
-from goat.training.memory import GB, Workload, plan
+from goat.training.batches import Batch
+from goat.training.memory import GB, Workload, of_batch, plan
 from goat.training.optim import Optimizer
 
 
@@ -55,11 +54,11 @@ class LiveTensors(TorchDispatchMode):
 class MemoryMeter:
     """The memory of a run on `where`, predicted and measured.
 
-    `first_pass` is to be entered for a pass over the largest batch, with its `targets`.
+    `first_pass` is to be entered for a pass over the largest batch.
     """
 
-    def __init__(self, where: torch.device, targets: Tensor):
-        self.where, self.targets, self.bytes, self.live = where, targets, 0, LiveTensors()
+    def __init__(self, where: torch.device, batch: Batch):
+        self.where, self.batch, self.bytes, self.live = where, batch, 0, LiveTensors()
 
     def first_pass(self, kept: list[Tensor]):
         """A context that follows one pass; `kept` are the tensors that stay for the whole run."""
@@ -71,11 +70,7 @@ class MemoryMeter:
 
     def predicted(self, config: LlamaConfig, workload: Workload) -> int:
         """The ledger's total for the largest batch."""
-        rows, length = self.targets.shape
-        return plan(config, **vars(replace(
-            workload, micro_batch=rows, length=length,
-            answer_share=self.targets.float().mean().item(),
-            real_share=used(self.targets).float().mean().item()))).total
+        return plan(config, **vars(of_batch(workload, self.batch))).total
 
     def measured(self, optimizer: Optimizer) -> str:
         """What was measured, in GB = 1e9 bytes, at the end of the run."""

@@ -10,7 +10,7 @@ from goat.base.rows import mixes
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import Operands, row_prompt
 from goat.papers.arithmetic import suites
-from goat.training.batches import IGNORE, Batch, put
+from goat.training.batches import ALL, IGNORE, Batch, put
 
 
 class SkillStream:
@@ -26,9 +26,10 @@ class SkillStream:
     """
 
     def __init__(self, tokenizer: Tokenizer, budget: int, max_digits: int, steps: int, seed: int,
-                 mix: str = "growing", reserved: Collection[Operands] | None = None):
+                 mix: str = "growing", reserved: Collection[Operands] | None = None,
+                 share: slice = ALL):
         self.tokenizer, self.budget, self.max_digits = tokenizer, budget, max_digits
-        self.steps, self.seed, self.mix = steps, seed, mix
+        self.steps, self.seed, self.mix, self.share = steps, seed, mix, share
         self.reserved = suites.reserved() if reserved is None else reserved
         self.fingerprint = f"skills of {max_digits} digits over {steps} steps, {mix}"
         self.task = "skills"
@@ -43,8 +44,12 @@ class SkillStream:
         """What may need the most memory: one of the long blocks."""
         return self.window(15)
 
+    def row_numbers(self, step: int) -> list[int]:
+        """None: the rows stand in no file."""
+        return []
+
     def window(self, step: int) -> list[Batch]:
-        """The one batch of a step."""
+        """The one batch of a step; of several processes, one's share of its blocks."""
         length = 1024 if step % 16 == 15 else 512 if self.mix == "sheets" else 256
         rng, top = Random(f"{self.seed}/{step}"), self.digits(step)
         blocks = max(1, self.budget // length)
@@ -57,6 +62,9 @@ class SkillStream:
                 ids, n_prompt = self.tokenizer.encode_pair(row_prompt(row), row["output"])
                 if used + len(ids) - 1 > length:
                     break
-                put(tokens[b, used:], labels[b, used:], np.asarray(ids), n_prompt)
-                used += len(ids) - 1
-        return [Batch(torch.from_numpy(tokens), torch.from_numpy(labels), [])]
+                own = slice(used, used + len(ids) - 1)
+                put(tokens[b, own], labels[b, own], np.asarray(ids), n_prompt)
+                used = own.stop
+        tokens, labels = tokens[self.share], labels[self.share]
+        return [Batch(torch.from_numpy(tokens.flatten()), torch.from_numpy(labels.flatten()),
+                      [length] * len(tokens))] * (len(tokens) > 0)

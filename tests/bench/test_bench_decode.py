@@ -7,6 +7,7 @@ import pytest
 
 from goat.bench import decode
 from goat.errors import UserError
+from goat.llama.joined import Joined
 from goat.llama.lora import LoRALinear
 
 
@@ -31,7 +32,7 @@ def test_what_is_measured_is_what_a_merged_adapter_runs_as(monkeypatch, capsys):
     decode.main(["--batch-sizes", "1", "--device", "cpu"])
     layers = list(models[0].modules())
     assert not any(isinstance(layer, LoRALinear) for layer in layers)
-    assert sum("joined" in layer.__dict__ for layer in layers) == 2 * len(models[0].model.layers)
+    assert sum(isinstance(layer, Joined) for layer in layers) == 2 * len(models[0].model.layers)
 
 
 def test_tokens_behind_eos_do_not_count():

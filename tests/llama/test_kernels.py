@@ -1,4 +1,5 @@
-"""Gradients by hand against automatic ones: goat/llama/kernels.py, and LoRA's products (lora.py).
+"""Gradients by hand against automatic ones: each kernel of goat/llama/kernels.py against its plain
+form, values and gradients.
 
 Run: python -m pytest tests/llama/test_kernels.py
 """
@@ -7,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from goat.llama.int8 import to_int8
-from goat.llama.kernels import normalise, rotate
-from goat.llama.lora import LoRALinear, LoRAProducts, add_lora, keep_mask, lora_layers
-from goat.llama.model import rotary_angles
-from support.tiny import tiny_model, tiny_tokens
+from goat.llama import kernels
+from goat.llama.attention import rotary_angles
+from goat.llama.int8 import quantise, to_int8
+from goat.llama.kernels import keep_mask, rms_norm
+from goat.llama.lora import LoRALinear, add_lora, lora_layers
+from support.tiny import tiny_config, tiny_model, tiny_tokens
 
 
 def random(*shape, seed=0, dtype=torch.float64):
@@ -23,64 +25,55 @@ def near(got, want, tolerance=1e-5):
         torch.testing.assert_close(one.double(), other.double(), rtol=tolerance, atol=tolerance)
 
 
-def plain_norm(x, weight, eps):
-    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+X = random(7, 8)
+ANGLES = rotary_angles(torch.arange(7), tiny_config(rope_theta=500.0), torch.float64)
+A, B = random(3, 8, seed=1), random(6, 3, seed=2)
+PAIRS = {  # (name, what is given): the inputs that learn come first
+    "norm": ("rms_norm", (X, random(8, seed=1), 0.1), 2),
+    "norm, frozen weight": ("rms_norm", (X, random(8, seed=1), 0.1), 1),
+    "norm of a rectangle": ("rms_norm", (random(2, 3, 8), random(8, seed=1), 0.1), 2),
+    "rotation": ("rotate", (random(7, 4, 8), *ANGLES), 1),
+    "rotation of what is strided": ("rotate", (random(4, 7, 8).transpose(0, 1), *ANGLES), 1),
+    "LoRA": ("low_rank", (X, A, B, 2.5, 0.0), 3),
+    "LoRA with dropout": ("low_rank", (X, A, B, 2.5, 0.3), 3),
+    "int8": ("int8_linear", (X, *quantise(random(6, 8, seed=4))), 1),
+}
 
 
-@pytest.mark.parametrize("shape", [(5, 8), (2, 3, 8)])
-@pytest.mark.parametrize("learns", [False, True], ids=["frozen", "learning"])
-def test_norm(shape, learns):
-    x, weight = random(*shape).requires_grad_(), random(8, seed=1).requires_grad_(learns)
-    grad = random(*shape, seed=2)
-    inputs = (x, weight) if learns else (x,)
-    got, want = normalise(x, weight, 0.1), plain_norm(x, weight, 0.1)
-    near([got], [want])
-    near(torch.autograd.grad(got, inputs, grad), torch.autograd.grad(want, inputs, grad))
+@pytest.mark.parametrize("name, inputs, learning", PAIRS.values(), ids=PAIRS.keys())
+def test_every_kernel_is_its_plain_form(name, inputs, learning):
+    inputs = [x.detach().requires_grad_(i < learning) if isinstance(x, torch.Tensor)
+              and x.is_floating_point() else x for i, x in enumerate(inputs)]
+    results = []
+    for function in (getattr(kernels, name), getattr(kernels, f"{name}_plain")):
+        torch.manual_seed(4)  # of the dropout
+        y = function(*inputs)
+        results.append((y, *torch.autograd.grad(y, inputs[:learning], random(*y.shape, seed=9))))
+    near(*results, tolerance=1e-6)
+
+
+def test_every_kernel_has_been_compared():
+    by_hand = {name.removesuffix("_plain") for name in vars(kernels) if name.endswith("_plain")}
+    functions = [f for f in vars(kernels).values() if isinstance(f, type)
+                 and issubclass(f, torch.autograd.Function)]
+    assert {name for name, _, _ in PAIRS.values()} == by_hand and len(functions) == len(by_hand)
+
+
+def test_an_input_that_does_not_learn_gets_no_gradient():
+    """The first block reads the frozen embedding."""
+    a, b = A.detach().requires_grad_(), B.detach().requires_grad_()
+    y = kernels.low_rank(X, a, b, 1.0, 0.0)
+    near(torch.autograd.grad(y, (a, b), y.detach()),
+         (B.T @ (X @ A.T @ B.T).T @ X, (X @ A.T @ B.T).T @ X @ A.T))
 
 
 def test_norm_of_the_docstring():
     x = torch.tensor([3.0, 4.0], requires_grad=True)
-    normalise(x, torch.ones(2), 0.0)[0].backward()
+    rms_norm(x, torch.ones(2), 0.0)[0].backward()
     assert [round(g, 2) for g in x.grad.tolist()] == [0.18, -0.14]
 
 
-@pytest.mark.parametrize("strided", [False, True])
-def test_rotation(strided):
-    x = random(2, 6, 3, 8).transpose(1, 2) if strided else random(2, 3, 6, 8)
-    tables = rotary_angles(torch.arange(6)[None], 8, 500.0, torch.float64)
-    assert torch.autograd.gradcheck(rotate, (x.requires_grad_(), *tables))
-
-
-# ---- LoRA ----------------------------------------------------------------------------------------
-
-def plain_products(x, keep, scalings, outputs, many_a, many_b):
-    """y + s B (A (mask * x)), one layer after another."""
-    return [y + (x * keep @ A.T @ B.T) * s
-            for s, y, A, B in zip(scalings, outputs, many_a, many_b)]
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("shape", [(7, 5), (2, 3, 5)])
-@pytest.mark.parametrize("sizes", [[(2, 6)], [(2, 6), (3, 4), (1, 5)]], ids=["one", "three"])
-@pytest.mark.parametrize("x_learns", [False, True], ids=["frozen input", "learning input"])
-def test_products_are_plain_autograd(x_learns, sizes, shape, dropout):
-    x = random(*shape).requires_grad_(x_learns)
-    outputs = [random(*shape[:-1], size, seed=i).requires_grad_()
-               for i, (_, size) in enumerate(sizes)]
-    many_a = [random(rank, 5, seed=i + 3).requires_grad_() for i, (rank, _) in enumerate(sizes)]
-    many_b = [random(out, rank, seed=i + 6).requires_grad_() for i, (rank, out) in enumerate(sizes)]
-    scalings = [0.5, 3.0, 1.0][: len(sizes)]
-    learning = [*outputs, *many_a, *many_b, *([x] if x_learns else [])]
-    grads = [random(*y.shape, seed=i + 9) for i, y in enumerate(outputs)]
-    torch.manual_seed(4)
-    got = LoRAProducts.apply(x, dropout, scalings, *outputs, *many_a, *many_b)
-    torch.manual_seed(4)
-    keep = keep_mask(x.detach().view(-1, 5), dropout).view(shape) / (1 - dropout)
-    assert dropout == 0 or 0 < (keep == 0).sum() < keep.numel()
-    want = plain_products(x, keep, scalings, outputs, many_a, many_b)
-    near(got, want)
-    near(torch.autograd.grad(got, learning, grads), torch.autograd.grad(want, learning, grads))
-
+# ---- LoRA's layer and its dropout ----------------------------------------------------------------
 
 @pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
 def test_a_layer_gives_its_input_the_gradient_of_both_ways(int8):
@@ -111,17 +104,15 @@ def test_the_mask_has_its_probability_in_every_lane(dropout):
     assert (both.mean(0) - dropout ** 2).abs().max() < 4 * dropout / 100_000 ** 0.5
 
 
-def test_dropout_keeps_the_mean_and_is_shared_by_layers_of_one_input():
-    layers = [LoRALinear(nn.Linear(16, 1, bias=False), 1, 1, 0.25).train() for _ in range(2)]
-    for layer in layers:
-        layer.base.weight.data.zero_()
-        layer.lora_A.data.fill_(1.0)
-        layer.lora_B.data.fill_(1.0)
+def test_dropout_keeps_the_mean():
+    layer = LoRALinear(nn.Linear(16, 1, bias=False), 1, 1, 0.25).train()
+    layer.base.weight.data.zero_()
+    layer.lora_A.data.fill_(1.0)
+    layer.lora_B.data.fill_(1.0)
     torch.manual_seed(0)
-    first, second = LoRALinear.together(torch.ones(20_000, 16), layers)
-    assert torch.equal(first, second)
+    first, second = layer(torch.ones(20_000, 16)), layer(torch.ones(20_000, 16))
     assert first.mean().item() == pytest.approx(16, abs=0.1)
-    assert not torch.equal(first, layers[0](torch.ones(20_000, 16)))
+    assert not torch.equal(first, second) and torch.equal(*(layer.eval()(torch.ones(2, 16))))
 
 
 def test_the_mask_comes_from_the_generator_that_is_seeded():

@@ -10,6 +10,7 @@ from torch import nn
 
 from goat.errors import UserError
 from goat.llama.int8 import Int8Linear, to_int8
+from goat.llama.joined import join
 from goat.llama.lora import (ALL_TARGETS, LoRALinear, add_lora, lora_layers, merge, trainable)
 from support.tiny import tiny_model, tiny_tokens
 
@@ -126,8 +127,8 @@ def test_merged_equals_unmerged_and_leaves_plain_layers(int8):
     assert {name: p.shape for name, p in model.named_parameters()} == weights
     once = model(tokens)
     assert torch.equal(merge(model)(tokens), once)  # there is nothing left to merge
-    model.join()
-    assert all(hasattr(block.self_attn, "joined") for block in model.model.layers)
+    join(model)
+    assert all(hasattr(block.self_attn, "qkv") for block in model.model.layers)
 
 
 def test_merging_is_not_hidden_in_train_and_eval():

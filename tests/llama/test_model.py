@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from goat.llama import lora
-from goat.llama.model import KVCache, Llama, RMSNorm, attention, rotary_angles, rotate
+from goat.llama.attention import attention, rotary_angles
+from goat.llama.joined import join
+from goat.llama.kernels import rotate
+from goat.llama.model import Llama, RMSNorm
 from support import reference
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
@@ -50,19 +53,19 @@ def test_norm_is_computed_in_fp32_for_bf16_inputs():
 
 
 def test_rotation_is_a_complex_multiplication():
-    x = random(2, 3, 20, 8)  # (B, heads, T, D)
-    turned = rotate(x, *rotary_angles(torch.arange(20)[None], 8, 500.0))
-    for b in range(2):
-        for h in range(3):
-            near(turned[b, h], reference.turn(x[b, h].double(), 500.0))
-    assert torch.equal(turned[:, :, 0], x[:, :, 0])  # position 0 is not turned
+    x = random(20, 3, 8)  # (N, heads, D)
+    config = tiny_config(head_dim=8, rope_theta=500.0)
+    turned = rotate(x, *rotary_angles(torch.arange(20), config, torch.float32))
+    for h in range(3):
+        near(turned[:, h], reference.turn(x[:, h].double(), 500.0))
+    assert torch.equal(turned[0], x[0])  # position 0 is not turned
 
 
 @pytest.mark.parametrize("heads, kv_heads", [(4, 4), (4, 2), (6, 2), (4, 1)])
 def test_attention_is_the_naive_loop(heads, kv_heads):
     q = random(2, heads, 9, 8)
     k, v = (random(2, kv_heads, 9, 8, seed=seed) for seed in (1, 2))
-    y = attention(q, k, v, None)
+    y = attention(q, k, v, torch.full((1, 9, 9), -torch.inf).triu(1))
     for b in range(2):
         for h in range(heads):
             kv = h // (heads // kv_heads)
@@ -76,10 +79,10 @@ def test_pieces_match_the_reference(config):
     weights = {name: w.detach() for name, w in model.state_dict().items()}
     embedded = model.model.embed_tokens(tokens)
     near(embedded[0], weights["model.embed_tokens.weight"][tokens[0]], 0)
-    rotary = rotary_angles(torch.arange(tokens.size(1))[None], config.head_dim, config.rope_theta)
     own = {name.removeprefix("model.layers.0."): w.double() for name, w in weights.items()
            if name.startswith("model.layers.0.")}
-    first = model.model.layers[0](embedded, rotary, None)
+    B, T = tokens.shape
+    first = model.model.layers[0](embedded.flatten(0, 1), model.rows([T] * B)).view(B, T, -1)
     near(first[1], reference.block(embedded[1].double(), own, config), 1e-4)
     for row in range(2):
         near(model(tokens)[row], reference.logits(weights, config, tokens[row]), 1e-4)
@@ -90,17 +93,22 @@ def test_cache_equals_the_full_pass_for_rows_of_unequal_length(config):
     model, tokens = tiny_model(config), tiny_tokens(3, 12)
     full = model(tokens)
     lengths = [7, 3, 5]  # what each row has read when decoding starts
-    cache = KVCache(config, 3, 12)
+    cache = model.cache(3, 12)
+
+    def read(tokens, positions):
+        hidden = model.hidden(tokens.flatten(), cache.at(positions))
+        return model.lm_head(hidden).view(*tokens.shape, -1)
+
     positions = torch.arange(7).expand(3, 7)
     prefill = tokens[:, :7].clone()
     for row, length in enumerate(lengths):
         prefill[row, length:] = 63  # rubbish behind the short rows: must never be looked at
-    logits = model(prefill, positions, cache)
+    logits = read(prefill, positions)
     for row, length in enumerate(lengths):
         near(logits[row, :length], full[row, :length], 1e-4)
     for step in range(5):
         places = torch.tensor([[length + step] for length in lengths])
-        logits = model(tokens.gather(1, places), places, cache)
+        logits = read(tokens.gather(1, places), places)
         for row, length in enumerate(lengths):
             near(logits[row, 0], full[row, length + step], 1e-4)
 
@@ -172,7 +180,7 @@ def test_joined_layers_give_the_same_from_the_same_memory(name):
     weights = {key: p.clone() for key, p in model.named_parameters()}
     with torch.no_grad():
         before = model(tokens)
-        near(model.join()(tokens), before)
+        near(join(model)(tokens), before)
         assert all(torch.equal(p, weights[key]) for key, p in model.named_parameters())
         attn, mlp = model.model.layers[0].self_attn, model.model.layers[0].mlp
         for layer in (attn.q_proj, attn.v_proj, mlp.up_proj):
@@ -186,6 +194,6 @@ def test_layers_that_are_not_plain_are_left_apart():
     with torch.no_grad():
         model.model.layers[0].self_attn.q_proj.lora_B.normal_()
         before = model(tokens)
-        near(model.join()(tokens), before)
+        near(join(model)(tokens), before)
     attn = model.model.layers[0].self_attn
-    assert not hasattr(attn, "joined") and hasattr(model.model.layers[0].mlp, "joined")
+    assert not hasattr(attn, "qkv") and hasattr(model.model.layers[0].mlp, "gate_up")

@@ -15,8 +15,10 @@ from goat.evaluation.audit import audit_file
 from goat.evaluation.questions import read_questions
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import row_prompt
-from goat.training.batches import IGNORE, LENGTHS, ROWS, RowBatches, training_rows
+from goat.training.batches import (IGNORE, LENGTHS, ROWS, TOKENS, RowBatches, filled_up,
+                                   rounded, training_rows)
 from goat.training.skill_stream import SkillStream
+from support.batches import numbers_of, rows_of
 from support.runs import BASE
 
 
@@ -35,30 +37,20 @@ def rows_file(tmp_path):
     return path, rows
 
 
-def learnt(batch, b, tokenizer):
-    """The text of the labels of one row of a batch."""
-    ids = [i for i in batch.labels[b].tolist() if i != IGNORE]
-    return ids, tokenizer.decode(ids)
-
-
 def test_answer_and_eos_are_learnt_and_nothing_else(rows_file, tokenizer):
     path, rows = rows_file
     data = RowBatches(path, tokenizer, batch=10, budget=512, cutoff=100, seed=0)
-    seen = 0
-    for batch in data.window(0):
-        for b, number in enumerate(batch.rows):
-            row = rows[number - 1]
-            ids, text = learnt(batch, b, tokenizer)
-            assert text.removeprefix(" ") == row["output"] and ids[-1] == tokenizer.eos_id
-            prompt = tokenizer.encode_prompt(row_prompt(row))
-            first = (batch.labels[b] != IGNORE).nonzero()[0].item()
-            assert batch.tokens[b, : first + 1].tolist() == prompt  # shifted by exactly one
-            assert tokenizer.decode(batch.tokens[b, : first + 1].tolist()) == \
-                row_prompt(row).rstrip(" ")
-            seen += 1
-        for b in range(len(batch.rows), len(batch.tokens)):  # rows that only fill the shape
-            assert (batch.labels[b] == IGNORE).all()
-    assert seen == 10
+    shown = [row for batch in data.window(0) for row in rows_of(batch)]
+    full = [row for row in shown if (row[1] != IGNORE).any()]
+    assert len(full) == 10 < len(shown)  # the others only fill the shape
+    for (tokens, labels, _), number in zip(full, numbers_of(data, 0), strict=True):
+        row, ids = rows[number - 1], [i for i in labels.tolist() if i != IGNORE]
+        text = tokenizer.decode(ids)
+        assert text.removeprefix(" ") == row["output"] and ids[-1] == tokenizer.eos_id
+        first = (labels != IGNORE).nonzero()[0].item()
+        prompt = tokens[: first + 1].tolist()  # shifted by exactly one
+        assert prompt == tokenizer.encode_prompt(row_prompt(row))
+        assert tokenizer.decode(prompt) == row_prompt(row).rstrip(" ")
 
 
 def test_each_row_once_an_epoch_and_the_order_is_the_seeds(rows_file, tokenizer):
@@ -68,7 +60,15 @@ def test_each_row_once_an_epoch_and_the_order_is_the_seeds(rows_file, tokenizer)
     other = RowBatches(path, tokenizer, batch=32, budget=512, cutoff=100, seed=4)
 
     def numbers(data, step):
-        return [row for batch in data.window(step) for row in batch.rows]
+        shown = [tokens.tolist() for batch in data.window(step)
+                 for tokens, labels, _ in rows_of(batch) if (labels != IGNORE).any()]
+        drawn = numbers_of(data, step)
+        for tokens, number in zip(shown, drawn, strict=True):
+            row = rows[number - 1]
+            ids, _ = tokenizer.encode_pair(row_prompt(row), row["output"])
+            assert tokens[: len(ids) - 1] == ids[:-1]
+        assert sorted(drawn) == sorted(data.row_numbers(step))
+        return drawn
 
     steps = range(25)  # 800 rows: eight epochs of 100, with windows across their borders
     assert set(Counter(r for s in steps for r in numbers(data, s)).values()) == {8}
@@ -80,12 +80,46 @@ def test_each_row_once_an_epoch_and_the_order_is_the_seeds(rows_file, tokenizer)
 def test_shapes_are_few_and_within_the_budget(rows_file, tokenizer):
     path, _ = rows_file
     data = RowBatches(path, tokenizer, batch=50, budget=320, cutoff=100, seed=0)
-    shapes = {tuple(batch.tokens.shape) for step in range(20) for batch in data.window(step)}
+    batches = [batch for step in range(20) for batch in data.window(step)]
+    shapes = {(len(batch.lengths), rounded(max(batch.lengths))) for batch in batches}
     assert all(length in LENGTHS and count * length <= 320 for count, length in shapes)
     assert all(count % ROWS == 0 or count < ROWS for count, _ in shapes)
     assert len(shapes) <= 12
-    window = [batch.tokens.size(1) for batch in data.window(0)]
+    window = [max(batch.lengths) for batch in data.window(0)]
     assert window == sorted(window, reverse=True)  # longest first
+    for batch in batches:
+        places = len(batch.lengths) * rounded(max(batch.lengths))
+        assert sum(batch.lengths) == len(batch.tokens) == len(batch.labels)
+        assert len(batch.tokens) % TOKENS == 0 or len(batch.tokens) == places
+
+
+@pytest.mark.parametrize("sizes, length, wanted", [
+    ([60, 50, 40], 64, [64, 64, 64]), ([250, 6, 0], 256, [250, 6, 0]),
+    ([250, 7, 0, 0], 256, [256, 256, 0, 0]), ([200], 256, [256]), ([1], 300, [256])])
+def test_filler_stands_behind_the_first_rows(sizes, length, wanted):
+    assert filled_up(sizes, length) == wanted
+
+
+def test_processes_share_the_rows_before_these_are_cut(rows_file, tokenizer):
+    path, _ = rows_file
+    window = dict(batch=21, budget=640, cutoff=100, seed=0)
+    whole = numbers_of(RowBatches(path, tokenizer, **window), 3)
+    learnt, shares = 0, []
+    for rank in range(2):
+        data = RowBatches(path, tokenizer, **window, share=slice(rank, None, 2))
+        assert data.budget == 320 and numbers_of(data, 3) == whole
+        mine = [tokens.tolist() for batch in data.window(3) for tokens, labels, _ in rows_of(batch)
+                if (labels != IGNORE).any()]
+        learnt += sum(int((b.labels != IGNORE).sum()) for b in data.window(3))
+        shares.append(len(mine))
+        rows = path.read_text().splitlines()
+        for tokens, number in zip(mine, whole[rank::2], strict=True):
+            row = json.loads(rows[number - 1])
+            ids, _ = tokenizer.encode_pair(row_prompt(row), row["output"])
+            assert tokens[:len(ids) - 1] == ids[:-1]
+    assert shares == [11, 10]
+    assert learnt == sum(int((b.labels != IGNORE).sum())
+                         for b in RowBatches(path, tokenizer, **window).window(3))
 
 
 def test_no_micro_batch_is_larger_than_the_largest(tmp_path, tokenizer):
@@ -98,12 +132,13 @@ def test_no_micro_batch_is_larger_than_the_largest(tmp_path, tokenizer):
             file.write(json.dumps({"instruction": prompt, "output": answer}) + "\n")
     for batch in (5, 12, 40):
         data = RowBatches(rows, tokenizer, batch=batch, budget=640, cutoff=200, seed=0)
-        largest = {b.tokens.size(1): b for b in data.largest()}
         for step in range(30):
             for b in data.window(step):
-                most = largest[b.tokens.size(1)]
-                assert len(b.tokens) <= len(most.tokens)
-                assert b.targets.sum() <= most.targets.sum()
+                like = [most for most in data.largest()
+                        if rounded(max(most.lengths)) == rounded(max(b.lengths))]
+                assert len(like) == 2 and len(b.lengths) <= min(len(m.lengths) for m in like)
+                assert len(b.tokens) <= max(len(most.tokens) for most in like)
+                assert len(b.counts) <= max(len(most.counts) for most in like)
 
 
 def test_byte_order_marks_and_blank_lines_are_passed_over(tmp_path):
@@ -160,20 +195,28 @@ def test_packed_skills_learn_answers_at_every_position(tokenizer):
     stream = SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0, reserved=())
     assert [stream.digits(s) for s in (0, 25, 50, 99)] == [2, 4, 6, 6]
     short, long = stream.window(0)[0], stream.window(15)[0]
-    assert short.tokens.shape == (8, 256) and long.tokens.shape == (2, 1024)
+    assert short.lengths == [256] * 8 and long.lengths == [1024] * 2
     for batch in (short, long):
-        learnt = batch.labels != IGNORE
-        # a label is the next token, except at a row's last one, where the next row's bos follows
-        inside = learnt[:, :-1] & (batch.tokens[:, 1:] != tokenizer.bos_id)
-        assert (batch.tokens[:, 1:][inside] == batch.labels[:, :-1][inside]).all()
-        ends = learnt[:, :-1] & (batch.tokens[:, 1:] == tokenizer.bos_id)
-        assert (batch.labels[:, :-1][ends] == tokenizer.eos_id).all() and ends.sum() > 20
-    assert (long.labels[:, 900:] != IGNORE).any()
+        ends = 0
+        for tokens, labels, _ in rows_of(batch):
+            learnt = labels[:-1] != IGNORE
+            # a label is the next token, except at a row's last, where the next row's bos follows
+            inside = learnt & (tokens[1:] != tokenizer.bos_id)
+            assert (tokens[1:][inside] == labels[:-1][inside]).all()
+            last = learnt & (tokens[1:] == tokenizer.bos_id)
+            assert (labels[:-1][last] == tokenizer.eos_id).all()
+            ends += int(last.sum())
+        assert ends > 20
+    assert (rows_of(long)[0][1][900:] != IGNORE).any()
     rng, at = Random("0/0"), 0  # the first block once more, row by row
     for row in (mixes.sample(rng, 2) for _ in range(5)):
         ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
-        labels = short.labels[0, at: at + len(ids) - 1].tolist()
+        labels = short.labels[at: at + len(ids) - 1].tolist()
         assert labels == [IGNORE] * (n_prompt - 1) + ids[n_prompt:]
         at += len(ids) - 1
     again = SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0, reserved=())
     assert (again.window(15)[0].tokens == long.tokens).all()
+    shares = [SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0, reserved=(),
+                          share=slice(rank, None, 3)).window(15) for rank in range(3)]
+    assert [[t.tolist() for b in share for t, _, _ in rows_of(b)] for share in shares] == [
+        [t.tolist()] for t, _, _ in rows_of(long)] + [[]]

@@ -76,12 +76,12 @@ def test_a_large_card_holds_the_base_in_16_bits(card):
 def test_lengths_are_counted_with_their_padding(card):
     card("RTX 3090")
     setting = decide("--cutoff", "500", "--micro-tokens", "8192")
-    assert (setting.length, setting.micro_batch) == (512, 6)
+    assert (setting.length, setting.micro_batch) == (512, 5)
 
 
 def test_a_plan_without_a_gpu_assumes_a_24_gb_card():
     setting = decide("--plan", "llama-7b", where=torch.device("cpu"), dtype=torch.float32)
-    assert setting.dtype == torch.bfloat16 and setting.int8 and setting.micro_batch == 6
+    assert setting.dtype == torch.bfloat16 and setting.int8 and setting.micro_batch == 5
     assert memory.room(torch.device("cpu")) == memory.CARD
 
 
@@ -185,7 +185,7 @@ def test_several_processes_share_a_micro_batch(card, monkeypatch):
     card("RTX 3090")
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert decide("--micro-tokens", "32768", "--checkpointing", "on").micro_batch == 16
-    assert decide("--micro-tokens", "32768").micro_batch == 6  # in each of them
+    assert decide("--micro-tokens", "32768").micro_batch == 5  # in each of them
     assert decide("--micro-tokens", "512").micro_batch == 1
 
 

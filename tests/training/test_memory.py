@@ -19,7 +19,7 @@ from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import ALL_TARGETS, ATTENTION_TARGETS, add_lora, trainable
 from goat.training import memory, optim
 from goat.training.batches import IGNORE, Batch
-from goat.training.memory import GB, LIBRARIES, PRESETS, Workload, largest, plan
+from goat.training.memory import GB, LIBRARIES, PRESETS, Workload, largest, of_batch, plan
 from goat.training.memory_meter import LiveTensors, storages
 from support.tiny import GROUPED, tiny_config, tiny_model
 
@@ -45,15 +45,20 @@ def build(config, s, blank=False):
     return model
 
 
-def batch_of(s, device="cpu"):
-    tokens = torch.zeros(s.micro_batch, s.length, dtype=torch.long, device=device)
-    labels = torch.full((s.micro_batch, s.length), IGNORE)
-    labels.view(-1)[: round(s.tokens * s.answer_share)] = 1
-    return Batch(tokens, labels, [])
+def batch_of(s, answers=0.5):
+    """Rows of which the last are shorter, where the workload computes less than all."""
+    missing = s.micro_batch * s.length - s.N
+    short = min(s.micro_batch - 1, missing)
+    cut = [missing // short + (i < missing % short) for i in range(short)] if missing else []
+    lengths = [s.length] * (s.micro_batch - short) + [s.length - n for n in cut]
+    tokens, labels = torch.zeros(s.N, dtype=torch.long), torch.full((s.N,), IGNORE)
+    labels[: round(s.N * answers)] = 1
+    return Batch(tokens, labels, lengths)
 
 
 def saved_bytes(model, loss):
-    """Unique storages, not the model's own, that autograd saves while `loss()` is computed."""
+    """Unique storages, not the model's own, that autograd saves while `loss()` is computed, and
+    those of the `Rows`, which are alive as long."""
     own, seen, alive = state_of(model), {}, []
 
     def pack(tensor):
@@ -62,16 +67,25 @@ def saved_bytes(model, loss):
             seen[storage._cdata] = storage.nbytes()
             alive.append(storage)  # so that no address is used twice
         return tensor
+
+    def rows(lengths):
+        made = type(model).rows(model, lengths)
+        for tensor in (made.bias, made.gathered, *made.rotary, *made.spread.values()):
+            pack(tensor)
+        return made
+
+    model.rows = rows
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         result = loss()
+    del model.rows
     alive.clear()  # the graph holds `pack`, and so this list, until its end
     return sum(seen.values()), result
 
 
 def check_saved(config, s):
-    model = build(config, s)
-    kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch_of(s), "cpu"))
-    assert kept == sum(plan(config, **vars(s)).saved.values()), s
+    model, batch = build(config, s), batch_of(s)
+    kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch, CPU))
+    assert kept == sum(plan(config, **vars(of_batch(s, batch))).saved.values()), s
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["grouped", "plain", "tied"])
@@ -80,7 +94,7 @@ def check_saved(config, s):
 def test_the_saved_bytes_are_what_autograd_keeps(config, dtype, checkpointing):
     for targets, int8, dropout in itertools.product(TARGETS, (False, True), (0.0, 0.05)):
         check_saved(config, Workload(rank=4, targets=targets, dropout=dropout, micro_batch=3,
-                                     length=10, answer_share=0.5, int8=int8, dtype=dtype,
+                                     length=10, int8=int8, dtype=dtype,
                                      checkpointing=checkpointing, fused=False))
 
 
@@ -94,10 +108,12 @@ def test_the_saved_bytes_when_every_weight_learns(config, dtype, checkpointing):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["grouped", "plain", "tied"])
 @pytest.mark.parametrize("rank, checkpointing", [(0, False), (4, False), (4, True)])
-def test_the_saved_bytes_where_padding_is_left_out(config, rank, checkpointing):
-    s = Workload(rank=rank, targets=ALL_TARGETS, micro_batch=40, length=20, real_share=0.5,
-                answer_share=0.5, checkpointing=checkpointing, fused=False)
-    assert (s.packed, s.scored) == (512, 512)
+def test_the_saved_bytes_of_rows_of_unequal_length(config, rank, checkpointing):
+    s = Workload(rank=rank, targets=ALL_TARGETS, micro_batch=40, length=20, computed=0.6,
+                 checkpointing=checkpointing, fused=False)
+    batch = batch_of(s)
+    assert (s.N, len(batch.counts), s.places) == (480, 256, 40 * 32)
+    assert len(set(batch.lengths)) > 1 and sum(batch.lengths) == s.N
     check_saved(config, s)
 
 
@@ -108,7 +124,7 @@ def test_weights_gradients_and_moments_are_exact(config, int8):
     model, state = build(config, s), plan(config, **vars(s)).state
     learning = trainable(model)
     optimizer = torch.optim.AdamW(learning)
-    train.answer_loss(model, batch_of(s), "cpu").backward()
+    train.answer_loss(model, batch_of(s), CPU).backward()
     optimizer.step()
     moments = [t for of_one in optimizer.state.values() for t in of_one.values() if t.dim()]
     int8_layers = [m for m in model.modules() if isinstance(m, Int8Linear)]
@@ -150,16 +166,16 @@ def test_a_run_on_a_cpu_measures_what_was_predicted(changes, dtype):
     every weight learns 7 %: its 16-bit gradients appear only as what was saved disappears."""
     config = tiny_config(dim=64, hidden_dim=176, n_layers=4)
     s = Workload(**dict(rank=4, micro_batch=8, length=48, dtype=dtype, fused=False) | changes)
-    model, batch = build(config, s), batch_of(replace(s, answer_share=0.5))
+    model, batch = build(config, s), batch_of(s)
     optimizer = optimizer_of(model)
-    smaller = batch_of(replace(s, answer_share=0.5, micro_batch=4))
+    smaller = batch_of(replace(s, micro_batch=4))
     meter = train.trial_pass(model, optimizer, [smaller, batch, smaller], CPU, s)
     assert all(p.grad is None for p in (*optimizer.masters, *model.parameters()))
     step(optimizer)
     said = meter.measured(optimizer)
     predicted = meter.predicted(config, s)
-    half = replace(s, answer_share=0.5, real_share=0.5)
-    assert predicted == plan(config, **vars(half)).total
+    assert meter.batch is batch and predicted == plan(config, **vars(replace(
+        s, counting=256 / (8 * 48)))).total
     assert meter.total(optimizer) == pytest.approx(
         predicted, rel=0.15 if s.checkpointing else 0.05 if s.rank else 0.07)
     assert said.startswith(f"{meter.total(optimizer) / GB:.2f} GB of tensors")
@@ -174,8 +190,8 @@ def test_few_answers_behind_long_prompts_are_predicted_too(rank, kv_heads, rows,
     s = Workload(rank=rank, targets=ALL_TARGETS if rank else (), dropout=0.0, micro_batch=rows,
                 length=length, dtype=torch.float32, fused=False)
     model = build(config, s)
-    batch = batch_of(replace(s, answer_share=0))
-    batch.labels[:, -2:] = 1
+    batch = batch_of(s, answers=0)
+    batch.labels.view(rows, length)[:, -2:] = 1
     optimizer = optimizer_of(model)
     meter = train.trial_pass(model, optimizer, [batch], CPU, s)
     step(optimizer)
@@ -190,22 +206,23 @@ def fused_attention(q, k, v, attn_mask=None, is_causal=False, enable_gqa=False):
 
 def loss_on_meta(model, s, at, labels):
     """train.answer_loss with the answer positions given: they cannot be found without data."""
-    hidden = model.hidden(batch_of(s, "meta").tokens, scored=at)
+    tokens = torch.zeros(s.N, dtype=torch.long, device="meta")
+    hidden = model.hidden(tokens, model.rows([s.length] * s.micro_batch), at)
     return F.cross_entropy(model.lm_head(hidden).float(), labels, reduction="sum")
 
 
 @pytest.mark.parametrize("changes", [
-    dict(int8=True), dict(), dict(int8=True, checkpointing=True, answer_share=0.3),
+    dict(int8=True), dict(), dict(int8=True, checkpointing=True, counting=0.3),
     dict(checkpointing=True, targets=ALL_TARGETS, micro_batch=16), dict(micro_batch=1, int8=True),
-    dict(dropout=0.0, length=512, answer_share=0.02),
+    dict(dropout=0.0, length=512, counting=0.02),
 ], ids=str)
 def test_a_whole_step_at_7b_dimensions(monkeypatch, changes):
     """Saved bytes to the byte; the peak of all bytes alive within 3 % (with 32 layers 0.6 %)."""
     monkeypatch.setattr(F, "scaled_dot_product_attention", fused_attention)
     config = replace(PRESETS["llama-7b"], n_layers=3)
-    s = Workload(**{"micro_batch": 4, "length": 256, "answer_share": 0.5} | changes)
+    s = Workload(**{"micro_batch": 4, "length": 256, "counting": 0.5} | changes)
     model, ledger = build(config, s, blank=True), plan(config, **vars(s))
-    at, labels = (torch.zeros(s.scored, dtype=torch.long, device="meta") for _ in range(2))
+    at, labels = (torch.zeros(s.W, dtype=torch.long, device="meta") for _ in range(2))
     for p in trainable(model):
         p.grad = torch.zeros_like(p)
     known = {*state_of(model), *(t.untyped_storage()._cdata for t in
@@ -229,7 +246,7 @@ def test_llama_7b_in_the_papers_setting():
     assert ledger.state["weights of the blocks, int8"] == 32 * (4 * 4096 ** 2 + 3 * 4096 * 11008)
     assert ledger.state["weights of the blocks, int8"] / GB == pytest.approx(6.476, abs=1e-3)
     assert ledger.state["LoRA weights, float32"] == 4 * 67_108_864
-    assert ledger.saved["saved: inputs of the blocks"] == 32 * 16 * 512 * 4096 * 2
+    assert ledger.saved["saved: inputs of the blocks"] == (32 + 1) * 16 * 512 * 4096 * 2
     assert 13 < ledger.total / GB < 14.5  # 16 x 512 tokens, logits everywhere
     assert ledger.fits() and not plan(PRESETS["llama-7b"], int8=True).fits()
     assert not plan(PRESETS["llama-13b"], int8=False, micro_batch=1).fits()
@@ -257,7 +274,7 @@ def test_the_table_adds_up_and_names_its_units():
     assert "8 x 512 tokens" in lines[0] and "checkpointing off" in lines[0]
     keeps = 512 * 8 * 2 * (3 * 11008 + 4 * 4096)  # the MLP, and q, k, v and the output
     keeps += 512 * 8 * (2 * (2 * 4096 + 4) + 4 * 32) + 24  # the norms' inputs and the log-sums
-    keeps += 512 * 8 * (2 * 4096 + 2 * 4096)  # LoRA: the input of q, k, v, and two masks
+    keeps += 512 * 8 * (2 * 2 * 4096 + 4 * 4096)  # LoRA: the inputs of q, k, v and o, four masks
     keeps += 512 * 8 * 4 * 64 * 2 + 64 * 8192 * 4 * 2  # the inputs of B, and casts of A and B
     assert f"a block keeps {keeps / GB:.3f} GB" in lines[1]
     assert f"{largest(PRESETS['llama-7b'], int8=True)} x 512 tokens" in lines[-2]

@@ -18,7 +18,7 @@ On disk: `value_head.safetensors` beside the adapter, with `value_head.weight` (
 `value_head.bias` (1). The model itself knows nothing of the head: it is put on from outside.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -29,10 +29,8 @@ from goat.errors import UserError
 from goat.files.adapter import VALUE_HEAD, has_value_head
 from goat.files.tensors import checked, open_tensors, same_names, write_tensors
 from goat.llama.model import Llama
-from goat.llama.padding import round_up
 
 TOKENS_A_ROW = 128  # times the rows of a batch: the tokens of a pass that values solutions
-LENGTH_STEP = 32  # padded lengths are multiples of this
 
 
 class ValueHead(nn.Module):
@@ -58,14 +56,6 @@ def add(model: Llama) -> Llama:
     """Put a fresh head on the model as `model.value_head`. Returns the model."""
     model.value_head = ValueHead(model.config.dim).to(model.model.embed_tokens.weight.device)
     return model.train(model.training)
-
-
-def scale(values: Iterable[Tensor], weight: float, answers: int) -> float:
-    """The factor of squared errors that are added to sums of cross-entropies, which are divided by
-    the window's `answers` later: so the mean squared error of the window has this weight. `values`
-    are the targets of the window's batches: 0 where no value is asked."""
-    asked = sum(int(targets.count_nonzero()) for targets in values)
-    return weight * answers / max(1, asked)
 
 
 def save(model: Llama, adapter: str | Path) -> None:
@@ -105,11 +95,12 @@ def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
     found = [0.0] * len(ids)
     head = model.eval().get_submodule("value_head")
     while order:
-        length = min(round_up(len(ids[order[0]]), LENGTH_STEP), model.config.max_positions)
-        some, order = order[:max(1, budget // length)], order[max(1, budget // length):]
-        tokens = torch.tensor([ids[i] + [0] * (length - len(ids[i])) for i in some], device=device)
-        last = torch.tensor([len(ids[i]) - 1 for i in some], device=device)
-        hidden = model.hidden(tokens)[torch.arange(len(some), device=device), last]  # (B, C)
+        count = max(1, budget // len(ids[order[0]]))
+        some, order = order[:count], order[count:]
+        lengths = [len(ids[i]) for i in some]
+        tokens = torch.tensor([token for i in some for token in ids[i]], device=device)
+        last = torch.tensor(lengths, device=device).cumsum(0) - 1
+        hidden = model.hidden(tokens, model.rows(lengths), last)  # (B, C)
         for i, value in zip(some, head(hidden).tolist()):
             found[i] = value
     model.train(training)

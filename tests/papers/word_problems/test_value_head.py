@@ -24,6 +24,7 @@ from goat.papers.word_problems.templates import template_rows
 from goat.training import batches
 from goat.training.batches import IGNORE, RowBatches
 from goat.training.run_folder import RunFolder
+from support.batches import rows_of
 from support.runs import BASE, stop_after_first
 
 
@@ -51,8 +52,7 @@ def labelled(count: int, length: int = 1000) -> list[dict]:
 def batch_of(path, tokenizer, count, **options):
     """All rows of a file as one batch, in the order of the file."""
     data = RowBatches(path, tokenizer, count, 10**6, 600, 0, **options)
-    length = max(data.padded(row) for row in range(count))
-    return data.collate(list(range(count)), count, length)
+    return data.collate(list(range(count)), count, 600)
 
 
 def text_of(ids, tokenizer):
@@ -67,15 +67,15 @@ def test_outputs_are_masked_and_nothing_else(tmp_path, tokenizer):
     path = write(tmp_path / "rows.jsonl", rows)
     masked, whole = (batch_of(path, tokenizer, 12, learn_output=learn) for learn in (False, True))
     assert torch.equal(masked.tokens, whole.tokens) and masked.values is None
-    for b, row in enumerate(rows):
+    for row, (tokens, some, _), (_, every, _) in zip(rows, rows_of(masked), rows_of(whole)):
         learnt = re.sub(r"\n<output>\n.*?\n</output>", "", row["output"], flags=re.DOTALL)
-        assert learnt != row["output"] and masked.labels[b].max() == whole.labels[b].max()
-        assert text_of(masked.labels[b].tolist(), tokenizer) == learnt
-        assert text_of(whole.labels[b].tolist(), tokenizer) == row["output"]
-        kept = masked.labels[b] != IGNORE
-        assert torch.equal(masked.labels[b][kept], whole.labels[b][kept])  # none has moved
-        hidden = ((masked.labels[b] == IGNORE) & (whole.labels[b] != IGNORE)).nonzero()[:, 0]
-        first, last = (tokenizer.decode(masked.tokens[b, : at + 1].tolist())
+        assert learnt != row["output"] and some.max() == every.max()
+        assert text_of(some.tolist(), tokenizer) == learnt
+        assert text_of(every.tolist(), tokenizer) == row["output"]
+        kept = some != IGNORE
+        assert torch.equal(some[kept], every[kept])  # none has moved
+        hidden = ((some == IGNORE) & (every != IGNORE)).nonzero()[:, 0]
+        first, last = (tokenizer.decode(tokens[: at + 1].tolist())
                        for at in (hidden[0].item(), hidden[-1].item() + 1))
         assert first.endswith("</code>") and last.endswith("</output>")  # and not one further
     assert torch.equal(batch_of(path, tokenizer, 12).labels, masked.labels)  # the default
@@ -97,32 +97,33 @@ def test_rows_without_outputs_are_as_before(tmp_path, tokenizer):
     data = RowBatches(path, tokenizer, 6, 10**6, 600, 0)
     assert not data.masks
     batch = batch_of(path, tokenizer, 6)
-    for b, row in enumerate(rows):
-        assert text_of(batch.labels[b].tolist(), tokenizer).strip() == row["output"]
+    for row, (_, labels, _) in zip(rows, rows_of(batch), strict=True):
+        assert text_of(labels.tolist(), tokenizer).strip() == row["output"]
 
 
 def test_labels_say_where_values_are_learnt(tmp_path, tokenizer):
     rows = labelled(6) + list(template_rows(3, 2))  # the last two are learnt, but not valued
     batch = batch_of(write(tmp_path / "rows.jsonl", rows), tokenizer, 8, valued=True)
-    for b, row in enumerate(rows):
-        at = batch.values[b].nonzero()[:, 0].tolist()
+    for row, (tokens, labels, values) in zip(rows, rows_of(batch), strict=True):
+        at = values.nonzero()[:, 0].tolist()
         target = {"correct": 1, "wrong": -1, None: 0}[row.get("label")]
-        assert set(batch.values[b][at].tolist()) == ({target} if target else set())
-        ends = [tokenizer.decode(batch.tokens[b, : t + 1].tolist()) for t in at]
+        assert set(values[at].tolist()) == ({target} if target else set())
+        ends = [tokenizer.decode(tokens[: t + 1].tolist()) for t in at]
         steps = row["output"].count("</step>") if target else 0
         assert len(ends) == steps and all(end.endswith("</step>") for end in ends)
         if target:
             assert ends[-1] == row_prompt(row) + row["output"]
-        assert (batch.labels[b] == IGNORE).all() == (target == -1)
+        assert (labels == IGNORE).all() == (target == -1)
 
 
 def test_a_solution_without_steps_is_valued_at_its_end(tmp_path, tokenizer):
     rows = [{"instruction": "1 + 1", "output": f"1 + 1 = {i}", "label": label}
             for i, label in ((2, "correct"), (3, "wrong"))]
     batch = batch_of(write(tmp_path / "rows.jsonl", rows), tokenizer, 2, valued=True)
-    for (b, at), end, value in zip(batch.values.nonzero().tolist(), "23", (1, -1), strict=True):
-        assert batch.values[b, at] == value
-        assert tokenizer.decode(batch.tokens[b, : at + 1].tolist()).endswith(f"= {end}")
+    for (tokens, _, values), end, value in zip(rows_of(batch), "23", (1, -1), strict=True):
+        [at] = values.nonzero()[:, 0].tolist()
+        assert values[at] == value
+        assert tokenizer.decode(tokens[: at + 1].tolist()).endswith(f"= {end}")
 
 
 def test_a_token_that_reaches_over_the_end_of_a_tag(tokenizer):
@@ -169,18 +170,18 @@ def test_the_loss_is_cross_entropy_and_a_tenth_of_the_squared_error(tiny_base, t
     window = RowBatches(path, tokenizer, 8, 512, 600, 0, valued=True).window(0)
     assert len(window) > 2
     answers = sum(int((b.labels != IGNORE).sum()) for b in window)
-    factor = value_head.scale([batch.values for batch in window], 0.1, answers)
+    factor = 0.1 * answers / sum(int(b.values.count_nonzero()) for b in window)
     with torch.no_grad():
         loss = sum(train.answer_loss(model, b, torch.device("cpu"), factor) for b in window)
         entropy, errors = [], []
         for b in window:
-            hidden = model.hidden(b.tokens)
+            hidden = model.hidden(b.tokens, model.rows(b.lengths))
             logits = model.lm_head(hidden).log_softmax(-1)
-            for i, t in (b.labels != IGNORE).nonzero().tolist():
-                entropy.append(-logits[i, t, b.labels[i, t]].item())
-            for i, t in b.values.nonzero().tolist():
-                said = torch.tanh(hidden[i, t] @ model.value_head.weight[0]).item()
-                errors.append((said - b.values[i, t].item()) ** 2)
+            for n in (b.labels != IGNORE).nonzero()[:, 0].tolist():
+                entropy.append(-logits[n, b.labels[n]].item())
+            for n in b.values.nonzero()[:, 0].tolist():
+                said = torch.tanh(hidden[n] @ model.value_head.weight[0]).item()
+                errors.append((said - b.values[n].item()) ** 2)
     wanted = sum(entropy) / len(entropy) + 0.1 * sum(errors) / len(errors)
     assert loss.item() / answers == pytest.approx(wanted, abs=1e-5)
     assert len(errors) == sum(row["output"].count("</step>") for row in labelled(8, 200))
@@ -197,7 +198,8 @@ def test_a_fresh_head_says_nothing_and_values_do_not_depend_on_company(tiny_base
     tight = value_head.values(model.train(), tokenizer, texts, budget=1)
     assert tight == pytest.approx(alone, abs=1e-5) and model.training  # without its dropout
     prompt, text = texts[3]
-    hidden = model.hidden(torch.tensor([tokenizer.encode(prompt + text)]))[0, -1]
+    ids = torch.tensor(tokenizer.encode(prompt + text))
+    hidden = model.hidden(ids, model.rows([len(ids)]))[-1]
     assert alone[3] == pytest.approx(torch.tanh(hidden @ model.value_head.weight[0]).item(), 1e-5)
     assert value_head.values(model, tokenizer, [("Q", "x" * 2000)])  # longer than the context
 
