@@ -20,6 +20,9 @@ from goat.errors import UserError
 
 TOKENIZER = "tokenizer.model"  # the file in a model's folder
 
+# What some tokenizers rewrite: OpenLLaMA's first merges spaces, SentencePiece's own rule NFKC too.
+NORMALISED = "a  b\n   c\td\u00a0e² ½ ﬁ −1 é e\u0301"
+
 LLAMA_3 = ("Llama 3 and later are not supported: their tokenizers put up to three digits into one "
            "token, and the methods here need one token for each digit")
 
@@ -48,6 +51,7 @@ class Tokenizer:
         self.vocab_size = self.model.vocab_size()
         if self.bos_id < 0 or self.eos_id < 0:
             raise UserError(f"{file}: this tokenizer has no bos or no eos token")
+        self.exact = self.decode(self.encode(NORMALISED)) == NORMALISED
 
     def encode(self, text: str, bos: bool = True, eos: bool = False) -> list[int]:
         """Token ids of `text`, with bos before and eos behind as asked.
@@ -74,19 +78,39 @@ class Tokenizer:
         """(ids of bos + prompt + answer + eos, how many of them are the prompt's).
 
         Raises UserError when the prompt's ids are no prefix of the whole: text that would be
-        masked wrongly is refused.
+        masked wrongly is refused; and for an answer that this tokenizer rewrites.
         """
         ids = self.encode(prompt + answer, eos=True)
         start = self.encode_prompt(prompt)
         if ids[: len(start)] != start:
             raise UserError(f"the tokens of prompt {prompt[-30:]!r} change when {answer[:20]!r} "
                             "follows: end the prompt in a newline or a space")
+        if not self.exact and (said := self.decode_answer(prompt, ids[len(start):])) != answer:
+            raise UserError(f"{self.path}: this tokenizer rewrites what is to be learnt, "
+                            f"{difference(answer, said)}: take a base whose tokenizer keeps every "
+                            "character, as LLaMA's does")
         return ids, len(start)
 
     def decode_answer(self, prompt: str, ids: list[int]) -> str:
-        """The text that generated `ids` add to `prompt`; the inverse of `encode_pair`."""
-        bare = prompt.rstrip(" ")
-        text = self.decode(self.encode_prompt(prompt) + ids)[len(bare):]
-        for _ in range(len(prompt) - len(bare)):
+        """The text that generated `ids` add to `prompt`; the inverse of `encode_pair`.
+
+        A tokenizer may write the prompt otherwise than it was given, so its tokens say where it
+        ends; white space at its end that they lack is the first that the answer begins with.
+        """
+        start = self.encode_prompt(prompt)
+        shown = self.decode(start)
+        text = self.decode(start + ids)[len(shown):]
+        for _ in range(trailing(prompt) - trailing(shown)):
             text = text.removeprefix(" ")
         return text
+
+
+def trailing(text: str) -> int:
+    """How many characters of white space end a text."""
+    return len(text) - len(text.rstrip())
+
+
+def difference(text: str, other: str) -> str:
+    """What two texts are from their first different character on, for a message."""
+    at = len(os.path.commonprefix([text, other]))
+    return f"{text[at:at + 20]!r} becomes {other[at:at + 20]!r}"

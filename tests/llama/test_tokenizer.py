@@ -4,6 +4,7 @@ Run: python -m pytest tests/llama/test_tokenizer.py
 """
 
 import io
+import random
 import string
 
 import pytest
@@ -21,6 +22,17 @@ ANSWERS = ["5", "-5", "(30 + 2)", "Therefore", "<p>\nCount.\n</p>", "  indented"
 @pytest.fixture(scope="module")
 def tokenizer():
     return Tokenizer(BASE)
+
+
+def trained(folder, **options):
+    """A tokenizer of a few dozen pieces."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(["What is 12 + 34 ? Answer: one two three four 56789 -0 (7)"] * 9),
+        model_writer=model, vocab_size=400, hard_vocab_limit=False, minloglevel=2,
+        model_type="bpe", **options)
+    (folder / "tokenizer.model").write_bytes(model.getvalue())
+    return Tokenizer(folder)
 
 
 def test_ids_and_size_are_llamas(tokenizer):
@@ -73,6 +85,41 @@ def test_a_boundary_inside_a_piece_is_refused(tokenizer):
         tokenizer.encode_pair("The numb", "ers 5 and 7")
 
 
+REWRITING = [{"byte_fallback": True}, {"byte_fallback": False},  # NFKC, and spaces merged
+             {"byte_fallback": True, "normalization_rule_name": "identity"}]  # spaces merged
+
+
+@pytest.mark.parametrize("options", [None, *REWRITING])
+def test_the_answer_comes_back_behind_any_spacing(tokenizer, tmp_path, options):
+    """Whatever the tokenizer makes of the prompt; an answer that it would change is refused."""
+    used = tokenizer if options is None else trained(tmp_path, **options)
+    assert used.exact == (options is None)
+    letters = ["What", "12", "+", "-", "x", "é", "e\u0301", "\u00bd", "\u2009", "\u3000", "\u2212",
+               "\ufb01", "\n", "\t", " ", " ", "  ", "\u00a0"]
+    rng, back, refused = random.Random(0), 0, 0
+    for _ in range(400):
+        odd = "".join(rng.choices(letters, k=rng.randrange(9)))
+        prompt = odd + rng.choice(["\nAnswer: ", "\nAnswer:", "\n", " ", "   ", "\u00a0 ", "\n  "])
+        answer = rng.choice(["4826", "-5", "(7) x", "".join(rng.choices(letters, k=5))])
+        try:
+            ids, n = used.encode_pair(prompt, answer)
+        except UserError as error:
+            refused += "rewrites" in str(error)
+            continue
+        assert used.decode_answer(prompt, ids[n:]) == answer, (prompt, answer)
+        back += 1
+    assert back > 200 and (refused > 20) == (options is not None)
+
+
+def test_what_a_tokenizer_rewrites_is_named(tmp_path):
+    merging = trained(tmp_path, byte_fallback=True)
+    prompt = "What  is   397 + 4429 ?\nAnswer: "
+    ids, n = merging.encode_pair(prompt, "4826")
+    assert merging.decode_answer(prompt, ids[n:]) == "4826"
+    with pytest.raises(UserError, match=r"tokenizer.model: .* rewrites .*' \(7\)' becomes"):
+        merging.encode_pair(prompt, "12  (7)")
+
+
 def test_the_real_llama_vocabulary_is_not_needed_but_bad_files_are_named(tmp_path):
     with pytest.raises(UserError, match="no tokenizer.model here"):
         Tokenizer(tmp_path)
@@ -94,13 +141,8 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path):
 
 @pytest.mark.parametrize("missing", ["bos_id", "eos_id"])
 def test_a_tokenizer_without_bos_or_eos_is_refused(tmp_path, missing):
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=iter(["one two three four"] * 9), model_writer=model, vocab_size=20,
-        hard_vocab_limit=False, minloglevel=2, **{missing: -1})
-    (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
     with pytest.raises(UserError, match="tokenizer.model: this tokenizer has no bos or no eos"):
-        Tokenizer(tmp_path)
+        trained(tmp_path, **{missing: -1})
 
 
 def test_an_id_without_a_piece_is_no_error(tokenizer):
