@@ -11,7 +11,7 @@ import sentencepiece
 
 from goat.cli import parser_for, run
 from goat.errors import UserError
-from goat.files.atomic import check_place, replacing
+from goat.files.atomic import check_place, write_bytes
 from goat.files.rows import open_text, read_rows
 from goat.papers.word_problems.format import TAGS
 
@@ -73,8 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     check_place(args.out)
     texts = [text for path in args.files for text in read_corpus(path)]
     data = train_tokenizer(texts, args.vocab_size, args.group_digits)
-    with replacing(args.out) as temporary:
-        temporary.write_bytes(data)
+    write_bytes(args.out, data)
     print(f"{args.out}: {args.vocab_size} pieces from {len(texts):,} texts")
 
 

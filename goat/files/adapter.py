@@ -69,7 +69,6 @@ def save_adapter(model: Llama, path: str | Path, base: str | Path) -> None:
     config = config_of(model, layers, str(base))
     tensors = {f"{PREFIX}{name}.lora_{side}.weight": factor for name, pair in factors.items()
                for side, factor in zip("AB", pair)}
-    folder.mkdir(parents=True, exist_ok=True)
     write_tensors(tensors, folder / WEIGHTS[0])
     write_json(config, folder / CONFIG)
     written = {name: read() for name, read in open_tensors(folder / WEIGHTS[0]).items()}
@@ -267,7 +266,6 @@ def average(folders: Sequence[Path], out: Path) -> None:
             raise UserError(f"{with_head[0]}: not every adapter has a value head, so they have no "
                             "mean; average adapters that all have one, or none")
         means[VALUE_HEAD] = mean(heads)
-    out.mkdir(parents=True, exist_ok=True)
     for name, tensors in means.items():
         write_tensors(tensors, out / name)
     write_json(configs[0], out / CONFIG)

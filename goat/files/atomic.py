@@ -1,6 +1,10 @@
-"""Files that are whole or not there: written beside their place first, then renamed into it."""
+"""Files that are whole or not there: written beside their place first, then renamed into it.
+
+Everything that the project writes goes through here, but for logs, which grow line by line.
+"""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,33 +12,56 @@ from pathlib import Path
 from goat.errors import UserError
 
 
+def is_special(path: Path) -> bool:
+    """Whether a device, a pipe or a socket is there: something to write into, never to replace."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary name beside `path` to write to; it takes the name `path` at the end only.
 
-    Where writing fails or is interrupted, an older file at `path` stays as it was.
+    Where writing fails or is interrupted, an older file at `path` stays as it was. The folder is
+    made if it is missing. A link stays, and the file that it names is replaced; into a device or
+    a pipe it is written straight. The file gets the permissions of any new file.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if is_special(Path(path)):
+        yield Path(path)
+        return
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short: names have 255 bytes
     try:
+        with open(temporary, "xb") as new:
+            mode = os.fstat(new.fileno()).st_mode & 0o777  # safetensors makes files private
         yield temporary
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a whole text file, with the folder that it stands in."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Write a whole file, with the folder that it stands in."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a whole text file in UTF-8; half of a surrogate pair, which a path may hold, is escaped
+    as JSON does."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def check_place(path: str | os.PathLike) -> None:
     """Make the folder of a file that is written hours later; UserError where it cannot be."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
+    if is_special(path := Path(path)):
+        place = path
+    else:
+        path = Path(os.path.realpath(path))
+        place = path.parent
+        place.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or not os.access(place, os.W_OK):
         raise UserError(f"{path}: no file can be written there; give another place")
 
 

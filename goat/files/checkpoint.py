@@ -10,7 +10,6 @@ Fold an adapter into its base:
 `python -m goat.files.checkpoint merge --base DIR --adapter DIR --out DIR`
 """
 
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from goat.cli import parser_for, run
 from goat.errors import UserError
 from goat.files.adapter import load_adapter, save_adapter
-from goat.files.atomic import refuse_full
+from goat.files.atomic import refuse_full, write_bytes
 from goat.files.meta import open_meta
 from goat.files.tensors import (Readers, checked, open_tensors, positive, read_json, same_names,
                                 write_json, write_tensors)
@@ -251,7 +250,6 @@ def save_model(model: Llama, path: str | Path, tokenizer: Tokenizer | None = Non
         weight = (module.dequantised() if isinstance(module, Int8Linear)
                   else model.get_parameter(name).detach())
         tensors[name] = weight.to(dtype)
-    folder.mkdir(parents=True, exist_ok=True)
     write_tensors(tensors, folder / HF_FILES[0])
     write_json({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama",
@@ -265,7 +263,7 @@ def save_model(model: Llama, path: str | Path, tokenizer: Tokenizer | None = Non
         "torch_dtype": str(dtype).removeprefix("torch."),
     }, folder / "config.json")
     if tokenizer:
-        shutil.copyfile(tokenizer.path, folder / TOKENIZER)
+        write_bytes(folder / TOKENIZER, tokenizer.path.read_bytes())
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -283,7 +281,7 @@ def main(argv: list[str] | None = None) -> None:
     save_model(model, out)
     for name in COPIED:
         if (base / name).is_file():
-            shutil.copyfile(base / name, out / name)
+            write_bytes(out / name, (base / name).read_bytes())
     print(f"{out}: {args.adapter} merged into {base}")
 
 

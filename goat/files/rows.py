@@ -225,7 +225,6 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[bytes], object]]:
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a folder; name a file in it")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, open(temporary, "wb") as file:
             if path.suffix != ".json":
                 yield file.write

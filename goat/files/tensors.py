@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from goat.errors import UserError
@@ -115,5 +115,9 @@ def write_json(content: dict, file: Path) -> None:
 def write_tensors(tensors: dict[str, Tensor], file: Path) -> None:
     """Write a `.safetensors` file, marked as PyTorch's (transformers refuses it otherwise)."""
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    with replacing(file) as temporary:
-        save_file(contiguous, temporary, metadata={"format": "pt"})
+    metadata = {"format": "pt"}
+    with replacing(file) as place:
+        if place.is_file():
+            save_file(contiguous, place, metadata)
+        else:  # a device or a pipe, which save_file would replace
+            place.write_bytes(save(contiguous, metadata))

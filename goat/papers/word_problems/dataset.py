@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from goat.errors import UserError
-from goat.files.atomic import check_place
+from goat.files.atomic import check_place, is_special
 from goat.files.rows import Report, Row, write_lines, write_rows
 from goat.papers.word_problems import sandbox, templates
 from goat.papers.word_problems.gsm8k import DISAGREE, Rejection, gsm8k_rows, unsolved_rows
@@ -69,7 +69,8 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
     not go into the file itself stands beside it; files that an earlier run has left there go, so
     that all are of one run. Only where a model solves nothing do they stay."""
     if out != "-":
-        check_place(out)  # sampling may take hours
+        for place in (out, beside(out, "wrong"), beside(out, "left-out")):
+            check_place(place)  # sampling may take hours
     source = source_rows(args)
     rows, notes, complete, wrong = source.rows, [], True, []
     if args.from_model:
@@ -98,9 +99,14 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
     return report
 
 
+def nameless(out: str) -> bool:
+    """Whether rows go to standard output, a device or a pipe: nothing can stand beside them."""
+    return out == "-" or is_special(Path(out))
+
+
 def beside(out: str, name: str) -> Path:
     """The file that goes with `out`: data/a.jsonl and "wrong" give data/a.wrong.jsonl."""
-    path = Path("data/word_problems.jsonl" if out == "-" else out)
+    path = Path("data/word_problems.jsonl" if nameless(out) else out)
     return path.with_name(f"{path.stem}.{name}.jsonl")
 
 
@@ -108,7 +114,7 @@ def write_beside(out: str, name: str, rows: Sequence[Row]) -> None:
     """Write that file; without rows, remove what an earlier run to `out` has left there."""
     if rows:
         write_lines(beside(out, name), rows)
-    elif out != "-":
+    elif not nameless(out):
         beside(out, name).unlink(missing_ok=True)
 
 

@@ -81,6 +81,15 @@ def test_rows_of_gsm8k_and_what_is_left_out(make, tmp_path):
     assert not (tmp_path / "rows.left-out.jsonl").exists()  # nothing of an earlier run stays
 
 
+def test_nothing_is_put_beside_a_device(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    problems, out = gsm8k(tmp_path), tmp_path / "rows.jsonl"
+    out.symlink_to("/dev/null")
+    assert generate_data.main(["--task", "word_problems", "--gsm8k", str(problems), "--out",
+                               str(out)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "rows.jsonl", "train.jsonl"}
+
+
 @pytest.mark.parametrize("text, flags, why", [
     ("", ["--skip", "9"], "no such problem behind the first 9: lower --skip"),
     ("", [], ": empty"), ("", ["--from-model", "x"], "no problem in it has a number"),
