@@ -324,13 +324,14 @@ def main(argv: list[str] | None = None) -> int | None:
                "questions": len(questions), **hashes,
                "config": asdict(model.config), "versions": report.versions(),
                "date": time.strftime("%Y-%m-%d %H:%M:%S"), **more}
+    report.write_results(args.out, setting, records)  # before anything is printed
+    if args.html:
+        page.write(args.html, setting, records)
     print(report.text_report(records, args.show))
     if not complete:
         print(f"interrupted: {len(records):,} of {len(questions):,} questions were answered")
-    report.write_results(args.out, setting, records)
     print(f"every answer: {args.out}")
     if args.html:
-        page.write(args.html, setting, records)
         print(f"page: {args.html}")
     return None if complete else INTERRUPTED
 

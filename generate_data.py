@@ -108,15 +108,11 @@ def main(argv: list[str] | None = None) -> int:
         count_tokens = functools.partial(row_tokens, Tokenizer(args.tokenizer))
     out = args.out or f"data/{PAPERS[args.task].file_name(args)}.jsonl"
     started = time.perf_counter()
-    try:
-        report = PAPERS[args.task].write(out, args, count_tokens)
-        rows = sum(summary.rows for summary in report.tasks.values())
-        title = f"{out}: {rows:,} rows in {time.perf_counter() - started:.1f} s"
-        print(report_table(report, count_tokens, title), *report.notes, sep="\n", flush=True,
-              file=sys.stderr if out == "-" else sys.stdout)
-    except BrokenPipeError:  # the reader of our standard output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    report = PAPERS[args.task].write(out, args, count_tokens)
+    rows = sum(summary.rows for summary in report.tasks.values())
+    title = f"{out}: {rows:,} rows in {time.perf_counter() - started:.1f} s"
+    print(report_table(report, count_tokens, title), *report.notes, sep="\n",
+          file=sys.stderr if out == "-" else sys.stdout)
     return 0 if report.complete else INTERRUPTED
 
 

@@ -1,5 +1,8 @@
 """What the parsers of flags share, and how a script ends: a user's mistake is one clear line."""
 
+import errno
+import io
+import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
@@ -7,6 +10,7 @@ from collections.abc import Callable, Sequence
 from goat.errors import UserError
 
 INTERRUPTED = 130  # exit code after Ctrl-C
+CLOSED = 141  # and where nobody reads the output any more, as in `… | head -1`
 
 
 def parser_for(prog: str, description: str | None) -> ArgumentParser:
@@ -52,21 +56,71 @@ def refuse_below(args: Namespace, least: int, *names: str) -> None:
             raise UserError(f"{spelt(name)} {value}: must be {least} or more")
 
 
+class Patient(io.RawIOBase):
+    """Standard output or standard error (`name`) as a stream that never ends a run: what its
+    encoding lacks is escaped, and after a first error all that is printed is dropped."""
+
+    def __init__(self, name: str):
+        self.error: OSError | None = None
+        stream = getattr(sys, name)  # None: the shell has closed it
+        if stream is not None:
+            stream.flush()
+        self.number = None if stream is None else stream.fileno()
+        text = io.TextIOWrapper(io.BufferedWriter(self), stream and stream.encoding,
+                                "backslashreplace",
+                                line_buffering=name == "stderr" or self.isatty())
+        setattr(sys, name, text)
+
+    def fileno(self) -> int:
+        if self.number is None:
+            raise OSError(errno.EBADF, "there is no standard output")
+        return self.number
+
+    def isatty(self) -> bool:
+        return self.number is not None and os.isatty(self.number)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        if self.number is not None and self.error is None:
+            try:
+                return os.write(self.number, data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Run a script's `main()` and exit with its return value (None counts as 0).
 
-    A UserError or a file-system error (missing folder, full disk, no permission) becomes
-    `error: …` on standard error with exit code 2; Ctrl-C exits with INTERRUPTED. Anything else is
-    a bug of ours and keeps its traceback.
+    Errors that are the user's become one line (see `told`), anything else is a bug of ours and
+    keeps its traceback. What cannot be printed ends nothing, and is told at the end.
     """
+    output, _ = Patient("stdout"), Patient("stderr")
+    code: int | str | None
     try:
-        sys.exit(main())
-    except UserError as error:
-        message = str(error)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        message = f"{error.strerror or error}{where}"
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        code = main()
+    except SystemExit as left:  # argparse has said why
+        code = left.code
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        code = told(error)
+    sys.stdout.flush()
+    if output.error:
+        code = code or told(output.error)
+    sys.exit(code)
+
+
+def told(error: BaseException) -> int:
+    """The exit code for an error: INTERRUPTED for Ctrl-C, CLOSED for a reader that has seen enough;
+    2 for a UserError or one of the file system (missing folder, full disk, no permission), which
+    becomes `error: …` on standard error."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return CLOSED
+    message = str(error)
+    if isinstance(error, OSError):
+        message = (error.strerror or message) + (f" ({error.filename})" if error.filename else "")
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    return 2

@@ -218,8 +218,8 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[bytes], object]]:
     """Gives a function that appends JSON lines, each with its newline; the file takes its name
     only when all has been written. "-" is standard output. UserError where it cannot be written."""
     if str(path) == "-":
-        yield sys.stdout.buffer.write
-        sys.stdout.buffer.flush()
+        with open(sys.stdout.fileno(), "wb", closefd=False) as file:  # whose errors end the work
+            yield file.write
         return
     path = Path(path)
     if path.is_dir():

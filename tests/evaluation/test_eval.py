@@ -126,6 +126,13 @@ def test_interrupted_before_the_first_answer(run, scholar, tmp_path):
     assert not (tmp_path / "page.html").exists()
 
 
+def test_results_are_on_disk_before_anything_is_printed(run, scholar, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "text_report", lambda records, show: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("--suite", "demo", "--limit", 1, "--html", tmp_path / "page.html")
+    assert (tmp_path / "results.json").exists() and (tmp_path / "page.html").exists()
+
+
 def test_results_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def full_disk(*paths):
         raise OSError("no space left")

@@ -15,6 +15,7 @@ import pytest
 
 import generate_data
 from goat.bench import data as bench
+from goat.cli import CLOSED
 from goat.errors import UserError
 from goat.evaluation import audit
 from goat.llama.tokenizer import Tokenizer
@@ -240,9 +241,10 @@ def test_full_disk_leaves_no_half_file(tmp_path):
 
 
 def test_closed_pipe_is_no_error():
-    done = subprocess.run(f"{sys.executable} generate_data.py --rows 50000 --out - | head -n 2",
-                          shell=True, text=True, capture_output=True, cwd=ROOT)
-    assert done.stdout.count("\n") == 2 and done.stderr == ""
+    done = subprocess.run(f"{sys.executable} generate_data.py --rows 50000 --out - | head -n 2; "
+                          "exit ${PIPESTATUS[0]}", shell=True, text=True, capture_output=True,
+                          cwd=ROOT, executable="/bin/bash")
+    assert done.stdout.count("\n") == 2 and (done.returncode, done.stderr) == (CLOSED, "")
 
 
 def test_benchmark(tmp_path, capsys):
