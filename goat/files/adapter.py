@@ -49,9 +49,9 @@ PLAIN: dict[str, tuple] = {
     "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),
 }
 READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "exclude_modules",
-        "layers_to_transform"}
+        "layers_to_transform", "layers_pattern"}
 BOOKKEEPING = {"task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
-               "inference_mode", "layers_pattern", "megatron_config", "megatron_core",
+               "inference_mode", "megatron_config", "megatron_core",
                "loftq_config", "eva_config", "corda_config", "lora_ga_config",
                "qalora_group_size", "runtime_config", "ensure_weight_tying"}
 
@@ -172,16 +172,24 @@ def read_adapter_config(file: Path) -> dict:
     dropout = config.get("lora_dropout") or 0.0
     if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise UserError(f"{file}: lora_dropout must be in [0, 1), not {dropout!r}")
-    for key in ("target_modules", "exclude_modules"):
+    for key in ("target_modules", "exclude_modules", "layers_pattern"):
         names = config.get(key) or []
         listed = isinstance(names, (str, list)) and all(isinstance(name, str) for name in names)
         if not listed or not names and key == "target_modules":
             raise UserError(f"{file}: {key} must be a list of names or a regular expression, "
                             f"not {config.get(key)!r}")
+        for expression in [names] if isinstance(names, str) else names * (key == "layers_pattern"):
+            try:
+                re.compile(expression)
+            except re.error as error:
+                raise UserError(f"{file}: {key}: {expression!r} is no regular expression ({error})")
     blocks = config.get("layers_to_transform")
     if blocks is not None and not isinstance(blocks, int) and not (
             isinstance(blocks, list) and all(isinstance(n, int) for n in blocks)):
         raise UserError(f"{file}: layers_to_transform must be a list of numbers, not {blocks!r}")
+    if blocks is not None and isinstance(config["target_modules"], str):
+        raise UserError(f"{file}: layers_to_transform goes with a list of target_modules, not with "
+                        "a regular expression: remove it and name the blocks in that")
     unknown = sorted(set(config) - set(PLAIN) - READ - BOOKKEEPING)
     if unknown:
         print(f"note: {file}: unknown keys are ignored: {', '.join(unknown)}")
@@ -193,20 +201,18 @@ def matching(model: Llama, targets: str | list[str],
     """The linear layers that `target_modules` means, by PEFT's rules, in the order of their names.
 
     A list names whole last parts of module names (`q_proj`, `self_attn.q_proj`); a string is a
-    regular expression for the full name. `exclude_modules` takes away by the same rules, and
-    `layers_to_transform` keeps some block numbers only. Raises UserError for a listed target
-    that is no linear layer of the model.
+    regular expression for the full name, or `all-linear`: all but the head. `exclude_modules`
+    takes away by the same rules, and `layers_to_transform` keeps some block numbers only. Raises
+    UserError for a listed target that is no linear layer of the model.
     """
     linear, absent = linear_layers(model), []
+    if isinstance(targets, str) and targets.lower() == "all-linear":
+        targets = [name for name in linear if name != "lm_head"]
     if not isinstance(targets, str):
         absent = [t for t in targets if not any(named(name, [t]) for name in linear)]
-    chosen = {name for name in linear if named(name, targets)}
+    chosen = {name for name in linear if named(name, targets) and in_blocks(name, targets, config)}
     if excluded := config.get("exclude_modules"):
         chosen = {name for name in chosen if not named(name, excluded)}
-    if (numbers := config.get("layers_to_transform")) is not None:
-        numbers = [numbers] if isinstance(numbers, int) else numbers
-        chosen = {name for name in chosen
-                  if (block := re.search(r"\.layers\.(\d+)\.", name)) and int(block[1]) in numbers}
     if absent or not chosen:
         known = sorted({name.rpartition(".")[2] for name in linear})
         raise UserError(f"target_modules: {', '.join(absent) or targets} is no linear layer of "
@@ -217,13 +223,24 @@ def matching(model: Llama, targets: str | list[str],
     return {name: linear[name] for name in sorted(chosen)}
 
 
+def in_blocks(name: str, targets: str | list[str], config: dict) -> bool:
+    """Whether `layers_to_transform` has the module's block. It restricts nothing where it is empty,
+    nor a module that is named in full. The number of a block is the first in a name or, with
+    `layers_pattern`, the one behind that."""
+    numbers, patterns = config.get("layers_to_transform"), config.get("layers_pattern") or "[^.]*"
+    numbers = [numbers] if isinstance(numbers, int) else numbers
+    if not numbers or name in targets:
+        return True
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        if block := re.match(rf"(?:^|.*?\.){pattern}\.(?P<number>\d+)\.", name):
+            return int(block["number"]) in numbers
+    return False
+
+
 def named(name: str, targets: str | list[str]) -> bool:
     """Whether the module name is meant by a regular expression or by one of several suffixes."""
     if isinstance(targets, str):
-        try:
-            return re.fullmatch(targets, name) is not None
-        except re.error as error:
-            raise UserError(f"target_modules: {targets!r} is no regular expression ({error})")
+        return re.fullmatch(targets, name) is not None
     return any(name == target or name.endswith(f".{target}") for target in targets)
 
 

@@ -14,6 +14,7 @@ from goat.cli import given_flags, parser_for, refuse_empty, refuse_given, spelt
 from goat.errors import UserError
 from goat.files import adapter
 from goat.files.checkpoint import EMBEDDED
+from goat.files.tensors import open_tensors
 from goat.llama import lora
 from goat.llama.model import LlamaConfig
 from goat.papers import PAPERS
@@ -198,10 +199,11 @@ LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
 
 
 def lora_settings(folder: Path) -> dict:
-    """LORA_SETTINGS of the adapter in `folder`; as targets the kinds of layers that it names."""
+    """LORA_SETTINGS of the adapter in `folder`; as targets the kinds of layers that it adapts."""
     config = adapter.read_adapter_config(folder / adapter.CONFIG)
-    named = str(config["target_modules"])  # a list, or a regular expression
-    kinds = [t for t in (*lora.ALL_TARGETS, "lm_head") if t in named] or lora.ALL_TARGETS
+    adapted = {name.partition(".lora_")[0].rpartition(".")[2]
+               for name in open_tensors(adapter.weights_file(folder))}
+    kinds = [t for t in (*lora.ALL_TARGETS, "lm_head") if t in adapted] or lora.ALL_TARGETS
     return dict(zip(LORA_SETTINGS, (config["r"], config["lora_alpha"],
                                     config.get("lora_dropout") or 0.0, ",".join(kinds))))
 

@@ -4,6 +4,7 @@ alpha is never the rank here, so that a forgotten scaling shows. With peft insta
 travel both ways and the logits must agree. Run: python -m pytest tests/files/test_adapter.py
 """
 
+import contextlib
 import json
 import math
 from functools import partial
@@ -16,7 +17,7 @@ from goat.errors import UserError
 from goat.files import adapter
 from goat.files.checkpoint import load_adapter, save_adapter, save_model
 from goat.llama.int8 import to_int8
-from goat.llama.lora import ALL_TARGETS, add_lora, lora_layers, merge
+from goat.llama.lora import ALL_TARGETS, add_lora, linear_layers, lora_layers, merge
 from support.folders import edit_config
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
@@ -182,6 +183,8 @@ def test_excluded_modules_are_left_out(folder):
     (dict(target_modules=5), "target_modules must be"),
     (dict(exclude_modules=5), "exclude_modules"),
     (dict(layers_to_transform="1"), "layers_to_transform must be"),
+    (dict(layers_to_transform=[0], layers_pattern="(x"), "layers_pattern: '(x' is no regular exp"),
+    (dict(layers_to_transform=[0], target_modules=".*q_proj"), "goes with a list of target_modul"),
 ])
 def test_settings_outside_plain_lora_are_refused_by_name(folder, changes, part):
     edit(folder, **changes)
@@ -305,6 +308,39 @@ def test_we_compute_what_peft_saves(peft, tmp_path, options, old_file):
     with torch.no_grad():
         near(model(tiny_tokens()), peer(tiny_tokens()).logits)
         assert (model(tiny_tokens()) - tiny_model()(tiny_tokens())).abs().max() > 0.01
+
+
+TARGETS = [["q_proj"], ["self_attn.q_proj", "lm_head"], ["model.layers.0.mlp.up_proj", "k_proj"],
+           "^(?!.*lm_head).*proj$", r"model\.layers\.1\..*proj", ".*(lm_head|k_proj)", "proj",
+           ["proj"], ["eq_proj"], ".*no.*"]
+BLOCKS = [{}, *({"layers_to_transform": some, **more} for some in ([], [1], 1, [0, 1], [7])
+                for more in ({}, {"layers_pattern": "layers"}, {"layers_pattern": ["h", "lay..s"]},
+                             {"layers_pattern": "h"}, {"layers_pattern": []}))]
+EXCLUDED = [{}, {"exclude_modules": ["lm_head", "layers.0.self_attn.k_proj"]},
+            {"exclude_modules": ".*1.*"}, {"exclude_modules": []}]
+
+
+@pytest.mark.parametrize("targets", TARGETS, ids=str)
+def test_the_layers_are_those_that_peft_adapts(peft, tmp_path, targets):
+    """Over a grid of settings; where peft refuses, so do we, and nowhere else."""
+    from peft.tuners.tuners_utils import check_target_module_exists
+    model, adapted = tiny_model(), 0
+    for settings in (blocks | excluded for blocks in BLOCKS for excluded in EXCLUDED):
+        whole = {"r": 2, "lora_alpha": 3, "target_modules": targets, **settings}
+        (tmp_path / "adapter_config.json").write_text(json.dumps(whole))
+        theirs = ours = set()  # nothing: refused
+        with contextlib.suppress(ValueError):
+            config = peft.LoraConfig(**whole)
+            theirs = {name for name in linear_layers(model)
+                      if check_target_module_exists(config, name)}
+        with contextlib.suppress(UserError):
+            config = adapter.read_adapter_config(tmp_path / "adapter_config.json")
+            ours = set(adapter.matching(model, config["target_modules"], config))
+        assert ours == theirs, settings
+        adapted += bool(ours)
+    assert bool(adapted) == (targets in TARGETS[:6])
+    every = adapter.matching(model, "all-linear", {}).keys()  # which peft itself writes as a list
+    assert every == linear_layers(model).keys() - {"lm_head"}
 
 
 def test_the_mean_of_adapters(tmp_path, folder, capsys):

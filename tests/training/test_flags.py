@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from goat import device
 from goat.errors import UserError
@@ -155,14 +156,18 @@ def test_flags_that_would_be_ignored_are_refused(words, part):
         flags.parse_args(words)
 
 
-@pytest.mark.parametrize("named, kinds", [
-    (["v_proj", "q_proj"], "q_proj,v_proj"),
-    (["model.layers.0.self_attn.q_proj", "lm_head"], "q_proj,lm_head"),
-    (r".*\.(up_proj|down_proj)", "up_proj,down_proj"), (".*", ",".join(lora.ALL_TARGETS))])
-def test_an_adapter_to_train_further_brings_its_settings(tmp_path, named, kinds):
+@pytest.mark.parametrize("named, adapted, kinds", [
+    (["v_proj", "q_proj"], ["self_attn.q_proj", "self_attn.v_proj"], "q_proj,v_proj"),
+    (["model.layers.0.mlp.up_proj"], ["mlp.up_proj"], "up_proj"),
+    ("^(?!.*lm_head).*self.*proj$", ["self_attn.o_proj", "self_attn.k_proj"], "k_proj,o_proj"),
+    (".*", [f"mlp.{kind}" for kind in lora.ALL_TARGETS], ",".join(lora.ALL_TARGETS))])
+def test_an_adapter_to_train_further_brings_its_settings(tmp_path, named, adapted, kinds):
+    """The names of its tensors say what it adapts; a regular expression is no list of names."""
     config = {"peft_type": "LORA", "r": 24, "lora_alpha": 12, "lora_dropout": 0.1,
               "target_modules": named}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    save_file({f"base_model.model.model.layers.0.{name}.lora_{side}.weight": torch.ones(1)
+               for name in adapted for side in "AB"}, tmp_path / "adapter_model.safetensors")
     args = flags.parse_args(["--base", "7B", "--adapter", str(tmp_path)])
     assert (args.lora_r, args.lora_alpha, args.lora_dropout) == (24, 12, 0.1)
     assert args.lora_targets == kinds
