@@ -31,6 +31,7 @@ from goat.files.checkpoint import EMBEDDED
 from goat.llama import lora
 from goat.llama.joined import join
 from goat.llama.model import Llama
+from goat.llama.sampling import Sampling
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import PAPERS, WORDINGS, Paper, Question, read_question
 from goat.training.run_folder import fingerprint as folder_hash
@@ -53,6 +54,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         args.rerank = args.rerank or "vote"
     if args.temperature is None:
         args.temperature = 0.7 if args.samples > 1 else 0.0
+    Sampling(args.temperature, args.top_p)  # refuses what makes no sense before a model is loaded
     return args
 
 

@@ -22,8 +22,8 @@ from goat.errors import UserError
 from goat.files.adapter import load_adapter, save_adapter
 from goat.files.atomic import refuse_full, write_bytes
 from goat.files.meta import open_meta
-from goat.files.tensors import (Readers, checked, open_tensors, positive, read_json, same_names,
-                                write_json, write_tensors)
+from goat.files.tensors import (Readers, checked, is_finite, open_tensors, positive, read_json,
+                                same_names, write_json, write_tensors)
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import LoRALinear, merge
 from goat.llama.model import Llama, LlamaConfig
@@ -234,7 +234,8 @@ def save_model(model: Llama, path: str | Path, tokenizer: Tokenizer | None = Non
     the tokenizer's file if one is given.
 
     8-bit layers are written out in the model's 16 or 32 bits (what they stand for, not what they
-    were rounded from). Raises UserError while an adapter is not merged.
+    were rounded from). Raises UserError while an adapter is not merged, and for a weight that is
+    not finite.
     """
     config, folder = model.config, Path(path)
     dtype = model.model.embed_tokens.weight.dtype
@@ -250,6 +251,9 @@ def save_model(model: Llama, path: str | Path, tokenizer: Tokenizer | None = Non
         weight = (module.dequantised() if isinstance(module, Int8Linear)
                   else model.get_parameter(name).detach())
         tensors[name] = weight.to(dtype)
+        if not is_finite(tensors[name]):
+            raise UserError(f"{name} is NaN or infinite in some place, so the model is not saved: "
+                            "lower the learning rate, or use bf16 or fp32 instead of fp16")
     write_tensors(tensors, folder / HF_FILES[0])
     write_json({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama",

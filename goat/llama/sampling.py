@@ -1,12 +1,18 @@
 """Which token comes next: the state of one row, the choice from logits, and guesses ahead."""
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from goat.errors import UserError
+
+
+COLDEST = 1e-6  # temperature; logits over less may pass the largest number of fp32
+NOT_FINITE = ("the model's logits are NaN or infinite: its numbers pass what the number format can "
+              "hold, so try --dtype fp32; if that does not help, its weights are broken")
 
 
 class Lookup:
@@ -96,8 +102,9 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self):
-        if self.temperature < 0:
-            raise UserError(f"temperature must be at least 0, not {self.temperature}")
+        if self.temperature != 0 and not COLDEST <= self.temperature < math.inf:
+            raise UserError(f"temperature must be 0, which is greedy, or at least {COLDEST}, not "
+                            f"{self.temperature}")
         if not 0 < self.top_p <= 1:
             raise UserError(f"top-p must be in (0, 1], not {self.top_p}")
 
@@ -110,9 +117,11 @@ class Sampling:
 
     def choose(self, logits: Tensor, rows: list[Row | None]) -> list[list[int]]:
         """Token ids from logits (B, T, V): of each row (free ones too) what follows each of the T
-        tokens that it has read, pending ones first, then guesses."""
+        tokens that it has read, pending ones first, then guesses; -1 where there is no telling,
+        since logits are NaN or infinite."""
         if self.temperature == 0:
-            return logits.max(-1).indices.tolist()  # on a CPU ten times faster than argmax
+            best = logits.max(-1)  # on a CPU ten times faster than argmax
+            return best.indices.masked_fill(~best.values.isfinite(), -1).tolist()
         length = logits.size(1)
         draws = torch.zeros(logits.shape[:2])  # (B, T)
         for i, row in enumerate(rows):
@@ -130,4 +139,5 @@ class Sampling:
         total = p.cumsum(-1)  # (B, T, V), not normalised: the draw is stretched instead
         draws = draws[..., None].to(p.device) * total[..., -1:]
         pick = (total <= draws).sum(-1, keepdim=True).clamp(max=logits.size(-1) - 1)
-        return (pick if order is None else order.gather(-1, pick))[..., 0].tolist()
+        pick = pick if order is None else order.gather(-1, pick)
+        return pick.masked_fill(~total[..., -1:].isfinite(), -1)[..., 0].tolist()

@@ -276,7 +276,8 @@ def test_ask(run, monkeypatch, capsys):
     (["--limit", 0], "--limit 0: must be 1 or more"),
     (["--beams", 2, "--temperature", 1], "--beams and --temperature exclude each other"),
     (["--beams", 4, "--batch-size", 2, "--limit", 1], "4 beams do not fit"),
-    (["--temperature", -1, "--limit", 1], "temperature must be at least 0"),
+    *((["--temperature", bad, "--limit", 1], f"temperature must be 0, which is greedy, or at least "
+       f"1e-06, not {bad}") for bad in (-1.0, "nan", "inf", 1e-40)),
     (["--ask", "2 + 2", "--suite", "demo"], "--ask is a question of its own"),
     (["--ask", "2 + 2", "--leave-out", "rows"], "leave out --leave-out"),
     (["--bare", "--wording", "seen"], "--bare is short for --wording bare"),

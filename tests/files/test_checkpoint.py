@@ -162,11 +162,33 @@ def test_tensors_that_do_not_fit_are_refused_by_name(folder, change, part):
     assert part in refusal(folder)
 
 
-def test_a_nan_is_refused_where_8_bits_would_hide_it(folder):
-    name = "model.layers.1.mlp.up_proj.weight"
-    rewrite(folder, lambda t: t[name].view(-1)[5:6].fill_(float("nan")))
-    message = refusal(folder, int8=True)
-    assert name in message and "NaN" in message
+def add_trained_lora(model):
+    model = add_lora(model, 4, 12, targets=("q_proj",))
+    for layer in lora_layers(model).values():
+        layer.lora_B.data += 0.1
+    return model
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.up_proj.weight", "model.norm.weight"])
+def test_a_number_that_is_not_finite_is_refused_by_name(tmp_path, folder, name, bad):
+    save_adapter(add_trained_lora(tiny_model()), tmp_path / "adapter", folder)
+    rewrite(folder, lambda t: t[name].view(-1)[5:6].fill_(bad))
+    for int8 in (True, False):
+        assert f"{folder}: {name} is NaN or infinite in some place" in refusal(folder, int8=int8)
+    with pytest.raises(UserError, match=f"{name} is NaN or infinite in some place"):
+        main(["merge", "--base", str(folder), "--adapter", str(tmp_path / "adapter"),
+              "--out", str(tmp_path / "merged")])
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_model_that_is_not_finite_is_not_saved(tmp_path):
+    """As where the sum of base and adapter is too large for the base's number format."""
+    model = add_trained_lora(tiny_model().half())
+    lora_layers(model)["model.layers.0.self_attn.q_proj"].lora_B.data *= 1e6
+    with pytest.raises(UserError, match="layers.0.self_attn.q_proj.weight is NaN or infinite"):
+        save_model(merge(model), tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
 
 
 def test_folders_without_a_model_say_what_is_looked_for(tmp_path, folder):
@@ -199,10 +221,7 @@ def test_an_unmerged_adapter_is_not_silently_dropped(tmp_path):
 
 
 def test_a_merged_int8_model_is_written_as_what_it_stands_for(tmp_path):
-    model = add_lora(to_int8(tiny_model()).bfloat16(), 4, 12, targets=("q_proj",))
-    for layer in lora_layers(model).values():
-        layer.lora_B.data += 0.1
-    merge(model)
+    model = merge(add_trained_lora(to_int8(tiny_model()).bfloat16()))
     save_model(model, tmp_path)
     loaded = load_model(tmp_path)
     assert torch.equal(loaded.model.layers[0].self_attn.q_proj.weight,

@@ -29,6 +29,13 @@ def some_prompts(count, letters, longest=12, seed=0):
     return ["".join(rng.choices(letters, k=rng.randint(1, longest))) for _ in range(count)]
 
 
+def test_logits_that_are_not_finite_stop():
+    model = tiny_model(tiny_config(vocab_size=20))
+    model.lm_head.weight.data[7] = float("nan")
+    with pytest.raises(UserError, match="the model's logits are NaN or infinite"):
+        texts(model, Letters(20), ["abc", "ab"], 8)
+
+
 def best_of_all(model, letters, prompt, limit):
     """The sequence of at most `limit` tokens with the best log P / length, of all there are."""
     start, best = letters.encode_prompt(prompt), (float("-inf"), [])

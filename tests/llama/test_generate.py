@@ -107,6 +107,26 @@ def test_context_is_never_exceeded(model):
         generate(model, LETTERS, ["a", "b" * 95])
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("options", [dict(), dict(temperature=1.0), dict(batch_size=1),
+                                     dict(temperature=0.5, top_p=0.9)])
+def test_the_first_logits_that_are_not_finite_stop(bad, options):
+    broken = tiny_model(CONFIG, seed=3)
+    broken.lm_head.weight.data[7] = bad
+    with pytest.raises(UserError, match="the model's logits are NaN or infinite: .* --dtype fp32"):
+        generate(broken, LETTERS, some_prompts(), 40, **options)
+
+
+@pytest.mark.parametrize("temperature", [-1, 1e-40, 1e-7, float("nan"), float("inf")])
+def test_temperatures_that_would_give_no_numbers_are_refused(model, temperature):
+    with pytest.raises(UserError, match=f"temperature must be 0, .* not {temperature}"):
+        generate(model, LETTERS, ["abc"], 4, temperature=temperature)
+
+
+def test_the_coldest_temperature_is_greedy(model, expected):
+    assert generate(model, LETTERS, some_prompts(), 40, temperature=1e-6) == expected
+
+
 @pytest.mark.parametrize("batch_size", [1, 16])
 def test_stop_strings_end_the_text(model, expected, batch_size):
     stop = ("ab", "e", "hhh")
