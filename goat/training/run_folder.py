@@ -22,9 +22,10 @@ from goat.files.atomic import replacing
 from goat.files.tensors import DAMAGE
 from goat.training.optim import Optimizer
 
-# What may differ between a run and its continuation without changing a single number.
+# What may differ between a run and its continuation without changing a single number. Of files
+# their contents count (`data_hash`, `base_hash`, `adapter_hash`), wherever they lie.
 FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "before_after",
-                 "skip_bad_steps")
+                 "skip_bad_steps", "data", "rows", "base", "adapter")
 
 
 class RunFolder:

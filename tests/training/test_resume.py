@@ -152,6 +152,24 @@ def test_resume_takes_the_last_run_that_has_saved(tmp_path):
     assert choose(default, True) == tmp_path / "lora-2"
 
 
+def test_a_run_goes_on_where_its_files_have_moved(tiny_base, rows, straight, tmp_path, monkeypatch):
+    """Other paths, another working folder, a run folder that was copied: the same bytes."""
+    given = shutil.copytree(straight / "adapter", tmp_path / "given")
+    train.main(further(tiny_base, rows, tmp_path / "whole", given, "--save-every", "2"))
+    monkeypatch.setattr(RunFolder, "save_state", stop_after_first(RunFolder.save_state))
+    with pytest.raises(KeyboardInterrupt):
+        train.main(further(tiny_base, rows, tmp_path / "run", given, "--save-every", "2"))
+    monkeypatch.undo()
+    new = tmp_path / "elsewhere"
+    shutil.copytree(tiny_base, new / "model")
+    shutil.copy(rows, new / "other name.jsonl")
+    for name in ("run", "given"):
+        shutil.move(tmp_path / name, new / name)
+    monkeypatch.chdir(new)
+    train.main(further("model", "other name.jsonl", "run", "given", "--resume"))
+    assert len(log(new / "run")) == 6 and adapter(new / "run") == adapter(tmp_path / "whole")
+
+
 def test_a_large_file_is_told_from_another_of_its_size(tmp_path):
     def hashed(weights=b"", **config):
         (tmp_path / "adapter_config.json").write_text(json.dumps(config))
