@@ -8,6 +8,7 @@ Read main() first. It goes: settings, model, data, optimizer, loop, result.
 
 import argparse
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -164,11 +165,12 @@ def save_result(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace,
     """Write the adapter, or the model; the flags of eval.py that name it."""
     if args.full:
         checkpoint.save_model(model, folder.path / "model", tokenizer)
-        return f"--base {folder.path / 'model'}"
+        return shlex.join(["--base", str(folder.path / "model")])
     adapter.save_adapter(model, folder.path / "adapter", args.base or EMBEDDED)
     if args.value_head:
         PAPERS["word_problems"].value_head.save(model, folder.path / "adapter")
-    return (f"--base {args.base} " if args.base else "") + f"--adapter {folder.path / 'adapter'}"
+    base = ["--base", args.base] if args.base else []
+    return shlex.join([*base, "--adapter", str(folder.path / "adapter")])
 
 
 def settle(argv: list[str] | None) -> tuple[argparse.Namespace, LlamaConfig, torch.device,
@@ -265,7 +267,8 @@ def main(argv: list[str] | None = None) -> int | None:
             folder.save_state(snapshot(done, settings, optimizer))
         if stopping:
             stop.release()
-            say(f"stopped after step {done}; go on with --resume --out {folder.path}")
+            say(f"stopped after step {done}; go on with --resume --out "
+                + shlex.quote(str(folder.path)))
             group.close()  # not before the writer has saved
             return 128 + stop.number
 

@@ -98,6 +98,8 @@ def run(main: Callable[[], int | None]) -> None:
     keeps its traceback. What cannot be printed ends nothing, and is told at the end.
     """
     output, _ = Patient("stdout"), Patient("stderr")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # a byte that is no text must not end the session
+        sys.stdin.reconfigure(errors="surrogateescape")
     code: int | str | None
     try:
         code = main()

@@ -1,5 +1,6 @@
 """What the tests share: where things are, a tiny LLaMA with the tokenizer, a short run."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -8,8 +9,15 @@ import pytest
 
 import train
 from goat.files import checkpoint
-from support.runs import BASE, flags
+from support.runs import BASE, ROOT, flags
 from support.tiny import tiny_config, tiny_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def at_the_root():
+    """Tests, and the scripts that they start, run in the project's folder, whatever pytest's is."""
+    with contextlib.chdir(ROOT):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,11 @@ def test_a_full_device_is_one_line_when_all_is_done(tmp_path):
     assert (tmp_path / "result").exists()
 
 
+def test_bytes_that_are_no_text_can_be_read(tmp_path):
+    done = script(tmp_path, "print(ascii(input()))", shell="printf 'caf\\351 3 + 4\\n' | {}")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, r"'caf\udce9 3 + 4'")
+
+
 def test_closed_streams_are_no_error(tmp_path):
     assert script(tmp_path, shell="{} >&- 2>&-").returncode == 0
     assert (tmp_path / "result").exists()

@@ -7,6 +7,7 @@ Run: python -m pytest tests/training/test_resume.py
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import time
@@ -152,8 +153,10 @@ def test_resume_takes_the_last_run_that_has_saved(tmp_path):
     assert choose(default, True) == tmp_path / "lora-2"
 
 
-def test_a_run_goes_on_where_its_files_have_moved(tiny_base, rows, straight, tmp_path, monkeypatch):
-    """Other paths, another working folder, a run folder that was copied: the same bytes."""
+def test_a_run_goes_on_where_its_files_have_moved(tiny_base, rows, straight, tmp_path, monkeypatch,
+                                                  capsys):
+    """Other paths, another working folder, a run folder that was copied: the same bytes. The
+    commands that it prints can be typed, spaces and all."""
     given = shutil.copytree(straight / "adapter", tmp_path / "given")
     train.main(further(tiny_base, rows, tmp_path / "whole", given, "--save-every", "2"))
     monkeypatch.setattr(RunFolder, "save_state", stop_after_first(RunFolder.save_state))
@@ -161,13 +164,17 @@ def test_a_run_goes_on_where_its_files_have_moved(tiny_base, rows, straight, tmp
         train.main(further(tiny_base, rows, tmp_path / "run", given, "--save-every", "2"))
     monkeypatch.undo()
     new = tmp_path / "elsewhere"
-    shutil.copytree(tiny_base, new / "model")
+    shutil.copytree(tiny_base, new / "a model")
     shutil.copy(rows, new / "other name.jsonl")
     for name in ("run", "given"):
         shutil.move(tmp_path / name, new / name)
     monkeypatch.chdir(new)
-    train.main(further("model", "other name.jsonl", "run", "given", "--resume"))
-    assert len(log(new / "run")) == 6 and adapter(new / "run") == adapter(tmp_path / "whole")
+    (new / "run").rename(new / "it's my run")
+    train.main(further("a model", "other name.jsonl", "it's my run", "given", "--resume"))
+    said = capsys.readouterr().out.rpartition("ask it:")[2].partition("\n")[0]
+    assert shlex.split(said) == ["python", "eval.py", "--base", "a model", "--adapter",
+                                 "it's my run/adapter", "--ask"]
+    assert len(log("it's my run")) == 6 and adapter("it's my run") == adapter(tmp_path / "whole")
 
 
 def test_a_large_file_is_told_from_another_of_its_size(tmp_path):

@@ -38,6 +38,9 @@ LONGEST_CODE = 100_000  # characters, history included
 # How the errors of programs begin that were stopped, killed or never begun.
 STOPPED = ("TimeoutError: stopped", "OutputError: stopped", "Killed: ", "CodeError: ",
            "SandboxError: ", "SystemExit: the process ended itself")
+# Where the system's loader looks for libraries; some Pythons (modules, conda) cannot start without.
+LIBRARIES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH",
+             "DYLD_FRAMEWORK_PATH", "DYLD_FALLBACK_FRAMEWORK_PATH")
 GRACE = 10.0  # seconds past the deadline after which the server itself counts as stuck
 
 
@@ -115,13 +118,15 @@ class Server:
                             "up); on Windows use WSL")
         source = Path(__file__).with_name("sandbox_guest.py").read_text(encoding="utf-8")
         self.owner = os.getpid()
-        # -S: no site-packages. The environment holds a fixed hash seed (the order of sets) and
-        # nothing else; -I would ignore it. The folder is empty and gone once the server runs.
+        # -S: no site-packages. The environment holds a fixed hash seed (the order of sets), where
+        # this Python finds its own libraries, and nothing else; -I would ignore it. The folder is
+        # empty and gone once the server runs.
+        libraries = {name: os.environ[name] for name in LIBRARIES if name in os.environ}
         with tempfile.TemporaryDirectory(prefix="goat-sandbox-") as folder:
             self.process = subprocess.Popen(
                 [sys.executable, "-s", "-S", "-B", "-W", "ignore", "-c", source], cwd=folder,
-                env={"PYTHONHASHSEED": "0"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                start_new_session=True)
+                env={"PYTHONHASHSEED": "0", **libraries}, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, start_new_session=True)
             self.close = weakref.finalize(self, _end, self.process, self.owner)
             walls = self.receive(time.monotonic() + 60)
         if walls is None:

@@ -37,6 +37,22 @@ def in_a_thread(function):
     return results[0]
 
 
+def test_a_python_that_needs_its_library_path_can_start(tmp_path, monkeypatch):
+    """As those of environment modules do; a stand-in, which sees nothing else of our environment
+    (see also test_nothing_is_inherited)."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\n[ "$LD_LIBRARY_PATH$GOAT_SECRET" = /some/lib ] || exit 127\n'
+                      f'exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/some/lib")
+    monkeypatch.setenv("GOAT_SECRET", "x")
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert in_a_thread(lambda: run_code("6 * 7")) == ("42\n", None, False)
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    with pytest.raises(UserError, match="could not be started"):
+        sandbox.Server()
+
+
 # ------------------------------------------------------------------------------------- results
 
 
