@@ -148,8 +148,9 @@ def finish(row: Row, tokenizer, stop: tuple[str, ...]) -> bool:
         return True
     if stop:
         # A character is at most four byte tokens, so that many last tokens hold any stop string
-        # that has just been completed; the whole text is decoded only when one shows there.
-        tail = tokenizer.decode(row.new[-4 * max(map(len, stop)):])
+        # that has just been completed; the whole text is decoded only when one shows there. A text
+        # loses the space that it begins with, so a token more stands in front.
+        tail = tokenizer.decode((row.ids[-1:] + row.new)[-1 - 4 * max(map(len, stop)):])
         if any(s in tail for s in stop):
             text = tokenizer.decode_answer(row.prompt, row.new)
             ends = [text.index(s) + len(s) for s in stop if s in text]

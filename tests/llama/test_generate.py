@@ -11,11 +11,13 @@ import torch
 
 from goat.errors import UserError
 from goat.llama import generate as engine
-from goat.llama.generate import generate, stream
+from goat.llama.generate import finish, generate, stream
 from goat.llama.int8 import to_int8
 from goat.llama.lora import add_lora, lora_layers, merge
-from goat.llama.sampling import Lookup
+from goat.llama.sampling import Lookup, Row
+from goat.llama.tokenizer import Tokenizer
 from goat.training.memory import GIB, PRESETS
+from support.runs import BASE
 from support.tiny import tiny_config, tiny_model
 from support.words import Letters
 
@@ -105,6 +107,22 @@ def test_context_is_never_exceeded(model):
     assert generate(model, LETTERS, ["a" * 89], 40) == [by_full_forward(model, "a" * 89, 40)]
     with pytest.raises(UserError, match="prompt 2 has 96 tokens"):
         generate(model, LETTERS, ["a", "b" * 95])
+
+
+@pytest.mark.parametrize("prompt", ["Ask.\nAnswer:", "Ask.\nAnswer: ", "397", "x\n"])
+@pytest.mark.parametrize("stop", [" 397", "397", " 4", "\n", " =", " 397 *", "é 4", "  ", "<p>"])
+@pytest.mark.parametrize("answer", [" 397 * 4429 = 1", "397 * 4 = é 4", "\n 397", "  397", " "])
+def test_a_stop_string_ends_the_text_wherever_it_stands(prompt, stop, answer):
+    """With the project's own tokenizer, whose texts lose the space that they begin with."""
+    tokenizer = Tokenizer(BASE)
+    ids, n = tokenizer.encode_pair(prompt, answer)
+    row = Row(0, 0, prompt, ids[:n], limit=99)
+    for token in ids[n:]:
+        row.add(token)
+        if finish(row, tokenizer, (stop,)):
+            break
+    text = tokenizer.decode_answer(prompt, ids[n:])
+    assert row.text == (text[:text.index(stop) + len(stop)] if stop in text else text)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
