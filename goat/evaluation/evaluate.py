@@ -84,10 +84,12 @@ def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: i
 
 
 def record(question: Question, output: str) -> Record:
-    """The judged output of one question."""
+    """The judged output of one question, by that of its answers which it gives, if it gives any."""
+    verdicts = [PAPERS[question.paper].judge(replace(question, answer=answer), output)
+                for answer in (question.answer, *question.also)]
     return Record(question.suite, question.cell, question.wording, question.small, question.prompt,
                   question.expression, question.answer, question.working(output),
-                  *PAPERS[question.paper].judge(question, output))
+                  *next((verdict for verdict in verdicts if verdict.right), verdicts[0]))
 
 
 def solved_record(question: Question, solution: Solution) -> Record:

@@ -2,7 +2,8 @@
 
 Files are told apart by their content: rows with the fields `instruction`, `input` and `answer`, the
 examples of a BIG-bench task ({"input": …, "target": …} or {"input": …, "target_scores": {choice: 0
-or 1, …}}), or plain text; goat/files/rows.py reads them.
+or 1, …}}; a target that is a list, and several choices with 1, are all right), or plain text;
+goat/files/rows.py reads them.
 """
 
 import hashlib
@@ -39,7 +40,8 @@ def fingerprint(questions: Iterable[Question]) -> str:
     """Twelve hex digits that change with any prompt or answer: names exactly what was asked."""
     digest = hashlib.sha256()
     for question in questions:
-        digest.update(f"{question.prompt}\0{question.answer}\0".encode(errors="surrogatepass"))
+        texts = question.prompt, question.answer, *question.also, ""
+        digest.update("\0".join(texts).encode(errors="surrogatepass"))
     return digest.hexdigest()[:12]
 
 
@@ -53,32 +55,33 @@ def read_questions(path: str | os.PathLike, limit: int | None = None,
     Raises UserError naming file and line (or row) for anything that cannot be used.
     """
     if is_json(path):
-        rows = ((where, _bigbench_row(row)) for where, row in read_rows(path))
+        rows = ((where, *_bigbench_row(row)) for where, row in read_rows(path))
     else:
-        rows = ((where, {"instruction": question, "answer": answer})
+        rows = ((where, {"instruction": question, "answer": answer}, [])
                 for where, question, answer in read_pairs(path))
     suite = Path(path).stem
-    questions = [_question(suite, where, row, answers) for where, row in islice(rows, limit)]
+    questions = [_question(suite, *row, answers) for row in islice(rows, limit)]
     if not questions:
         raise UserError(f"{path}: no questions in this file")
     return questions
 
 
-def _bigbench_row(row: dict) -> dict:
-    """An example of a BIG-bench task as a row; a row as it is."""
+def _bigbench_row(row: dict) -> tuple[dict, list]:
+    """An example of a BIG-bench task as a row, and its other right answers; a row as it is."""
     target, choices = row.get("target", ""), row.get("target_scores")
     if "instruction" in row or not (target or choices):
-        return row
-    if isinstance(target, list) and target:
-        target = target[0]
-    elif not target and isinstance(choices, dict):  # {choice: 1 if it is right, else 0}
-        target = next((choice for choice, score in choices.items() if score == 1), "")
-    return {"instruction": row.get("input", ""), "answer": target}
+        return row, []
+    if not target and isinstance(choices, dict):  # {choice: 1 if it is right, else 0}
+        target = [choice for choice, score in choices.items() if score == 1]
+    answer, *also = target if isinstance(target, list) and target else [target or ""]
+    return {"instruction": row.get("input", ""), "answer": answer}, also
 
 
-def _question(suite: str, where: str, row: dict, answers: bool) -> Question:
+def _question(suite: str, where: str, row: dict, also: list, answers: bool) -> Question:
     texts = {key: row.get(key, "") for key in ("instruction", "input", "answer")}
     check_texts(texts, where, *texts)
+    for answer in also:
+        check_texts({"answer": answer}, where, "answer")
     if answers and not texts["answer"].strip():
         raise UserError(f"{where}: the row has no answer; evaluation needs the field 'answer' in "
                         "every row")
@@ -92,4 +95,5 @@ def _question(suite: str, where: str, row: dict, answers: bool) -> Question:
         found = read_question(texts["input"]) or read_question(texts["instruction"])
         paper, operands = found or (PAPERS["arithmetic"], None)
     cell = operands and paper.cell(operands) or task or "all"
-    return Question(suite, cell, **texts, operands=operands, paper=paper.name)
+    return Question(suite, cell, **texts, operands=operands, paper=paper.name,
+                    also=tuple(filter(str.strip, also)))

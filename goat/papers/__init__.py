@@ -53,6 +53,7 @@ class Question:
     operands: Operands | None = None
     small: bool = False  # one of so few possible questions that training may have shown it
     paper: str = "arithmetic"  # which one reads and judges its answers
+    also: tuple[str, ...] = ()  # other answers that are right too
 
     @property
     def prompt(self) -> str:

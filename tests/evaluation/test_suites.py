@@ -9,10 +9,12 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from goat.errors import UserError
+from goat.evaluation.evaluate import record
 from goat.evaluation.questions import fingerprint, load_suites, read_questions, suite_names
 from goat.papers import Question, paper_of
 from goat.papers.arithmetic import suites, wordings
@@ -227,6 +229,14 @@ def test_bigbench_json_and_line_pairs(tmp_path):
                          "target_scores": {"10": 0, "12": 1, "14": 0}}]
     path = write(tmp_path / "choices.json", json.dumps(task))
     assert [q.answer for q in read_questions(path)] == ["12"]
+    task["examples"] = [{"input": "A dozen?", "target": ["12", "twelve", ""]},
+                        {"input": "6?", "target_scores": {"six": 1, "7": 0, "6": 1}}]
+    questions = read_questions(write(tmp_path / "more.json", json.dumps(task)))
+    assert [(q.answer, q.also) for q in questions] == [("12", ("twelve",)), ("six", ("6",))]
+    said = ("12", "twelve", "6", "six", "")
+    assert [[text for text in said if record(q, text).right] for q in questions] == [
+        ["12", "twelve"], ["6", "six"]]
+    assert fingerprint(questions) != fingerprint([replace(q, also=()) for q in questions])
     path = write(tmp_path / "pairs.txt", "Work out 8 * 31.\n248\nSubtract 5 from 9.\n4\n")
     assert read_questions(path) == [
         Question("pairs", "mul 1Dx2D", "Work out 8 * 31.", "", "248", operands=(8, "*", 31)),
@@ -243,6 +253,7 @@ def test_bigbench_json_and_line_pairs(tmp_path):
     ('{"instruction": "a", "answer": "1"}\n[1]\n', "line 2: a row must be a JSON object"),
     ('[{"instruction": "a", "answer": "1"}, {"instruction": "b"}]', "row 2: the row has no answer"),
     ('[{"instruction": "a",\n nonsense}]', "the list breaks off or is not JSON after row 0"),
+    ('{"examples": [{"input": "a", "target": ["1", 1]}]}', "field 'answer' must be a string"),
     ('{"examples": [{"input": "a"}]}', "example 1: the row has no answer"),
     ('{"examples": [{"input": "a", "target_scores": {"1": 0}}]}', "example 1: the row has no ans"),
     ("What is 3 + 4?\n7\nWhat is 1 + 1?\n", "line 3: the last question has no answer line"),

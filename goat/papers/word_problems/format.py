@@ -117,17 +117,29 @@ Number = int | Fraction
 _NUMBER = re.compile(
     r"(?P<sign>[-+]?)(?:(?P<whole>\d+) (?=\d+/))?"  # the 3 of 3 1/2
     r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d+/\d+|\d+\.?\d*(?:e[-+]?\d{1,2})?|\.\d+)"
-    r" *(?:%|(?P<unit>[^\W\d_][^\d\n]*))?\.?", re.IGNORECASE)
+    r" *(?:%|(?P<unit>(?:[^\W\d_]|[°¢])[^\d\n]*))?\.?", re.IGNORECASE)
+# What surrounds a number and says nothing of it. Each becomes the text beside it; two spaces never
+# join what stood apart, so that 3**2 and \frac{1}{2} stay what they are: no plain numbers.
+_DRESS = [(re.compile(pattern), plain) for pattern, plain in (
+    (r"[^\S\n]", " "),  # no-break spaces and the like
+    (r"(?<!\w)[*_`]+|[*_`]+(?!\w)", "  "),  # Markdown: **18**, `18`
+    (r"\\(?:boxed|text|mathrm|mathbf) *\{([^{}]*)\}", r"  \1  "),  # LaTeX, as is what follows
+    (r"\\[()\[\]]", "  "), (r"\\(?=[%$])", ""),
+    (r"[$€£¥₹] *", ""), (r"−", "-"),
+    (r"(?<![a-zA-Z])([cdkm]?m|in|ft|yd|mi|inches|feet|meters|units)(?:[²³]|\^\{?[23]\}?)", r"\1"))]
 _FACTOR = re.compile(r"(k|dozen|hundred|thousand|million|billion)s?\b", re.IGNORECASE)
 LONGEST_NUMBER = 100  # characters; longer texts are no answers, and costly to convert
 
 
 def parse_number(text: str) -> Fraction | None:
-    """The exact value of "$1,234.50", "18 eggs", "25%" (25), "3 1/2" or "1.5e3"; else None. Also
-    None for what is more than a number and a unit, as "2 million", "12k" and "3½"."""
+    """The exact value of "$1,234.50", "18 eggs", "25%" (25), "3 1/2" or "1.5e3", also in Markdown
+    or LaTeX ("**18**", "\\boxed{18}"); else None. Also None for what is more than a number and a
+    unit, as "2 million", "12k" and "3½"."""
     if len(text) > LONGEST_NUMBER:
         return None
-    match = _NUMBER.fullmatch(re.sub(r"[$€£] *", "", text.strip()).replace("−", "-"))
+    for pattern, plain in _DRESS:
+        text = pattern.sub(plain, text)
+    match = _NUMBER.fullmatch(text.strip())
     unit = match["unit"] or "" if match else ""
     if match is None or _FACTOR.match(unit) or any(map(str.isnumeric, unit)):
         return None
@@ -141,8 +153,9 @@ def parse_number(text: str) -> Fraction | None:
 def same_answer(said: str, gold: str) -> bool:
     """Whether two answers are the same text or the same number, to within 1e-6.
 
-    Currency, thousands commas, per cent signs and units do not count: "$1,234.50" equals
-    "1234.5", "18 eggs" equals "18". The tolerance only forgives binary floats: 18 is not 18.002.
+    Currency, thousands commas, per cent signs, units and marks of Markdown and LaTeX do not count:
+    "$1,234.50" equals "1234.5", "**18** eggs" equals "18". The tolerance only forgives binary
+    floats: 18 is not 18.002.
     """
     if said.strip() == gold.strip():
         return True

@@ -11,10 +11,12 @@ import torch
 
 import generate_data
 from goat.errors import UserError
+from goat.evaluation.questions import read_questions
 from goat.files import checkpoint
 from goat.llama import lora
 from goat.papers.word_problems import dataset, self_training
 from goat.papers.word_problems.format import observed
+from goat.papers.word_problems.gsm8k import evaluation_questions
 from goat.papers.word_problems.interpreter import ANSWERED, NEITHER, Solution
 from goat.papers.word_problems.self_training import KEPT, harvest, summary
 from goat.papers.word_problems.templates import template_rows, templates
@@ -79,6 +81,18 @@ def test_rows_of_gsm8k_and_what_is_left_out(make, tmp_path):
     assert [row["source"] for row in left] == ["train 2", "train 3"]
     assert len(make("--gsm8k", tmp_path, "--rows", 1)[0]) == 1
     assert not (tmp_path / "rows.left-out.jsonl").exists()  # nothing of an earlier run stays
+
+
+@pytest.mark.parametrize("form", ["{}\n\n", "\ufeff{}\r\n\r\n", "\n \n{}", "[{}]\n\n"])
+def test_readers_agree_on_what_is_no_row(tmp_path, form):
+    """Empty lines, a byte order mark, other line ends, a list: in GSM8K's files as in rows."""
+    problem = json.dumps({"question": "Two and two?", "answer": "2+2 = <<2+2=4>>4\n#### 4"})
+    (tmp_path / "test.jsonl").write_text(form.format(problem), encoding="utf-8")
+    assert [(q.instruction, q.answer) for q in evaluation_questions(tmp_path)] == [
+        ("Two and two?", "4")]
+    row = json.dumps({"instruction": "1 + 1", "answer": "2"})
+    (tmp_path / "rows.jsonl").write_text(form.format(row), encoding="utf-8")
+    assert [q.answer for q in read_questions(tmp_path / "rows.jsonl")] == ["2"]
 
 
 def test_nothing_is_put_beside_a_device(tmp_path, monkeypatch):
