@@ -34,6 +34,7 @@ from goat.training.distributed import Group
 from goat.training.flags import lora_targets, memory_advice, memory_choices, parse_args
 from goat.training.memory_meter import MemoryMeter
 from goat.training.optim import Optimizer, schedule
+from goat.training.peek import peek
 from goat.training.run_folder import RunFolder, StopSignal, fingerprint, restore, snapshot
 
 
@@ -219,6 +220,12 @@ def main(argv: list[str] | None = None) -> int | None:
     data = load_data(args, tokenizer, group.share, say)
     steps = args.max_steps or math.ceil(len(data) * args.epochs / args.batch)
 
+    if args.peek:
+        for text in peek(model, tokenizer, data, args.peek, where):
+            say(f"\n{text}")
+        group.close()
+        return None
+
     # optimizer, and the checkpoint to go on from
     optimizer = Optimizer(model, params, dtype, lr=args.lr, muon_lr=args.muon_lr,
                           betas=(0.9, args.beta2), weight_decay=args.weight_decay)
@@ -246,18 +253,16 @@ def main(argv: list[str] | None = None) -> int | None:
             optimizer.step(schedule(step, steps, args.warmup, args.hold, args.final_lr))
         else:
             bad_steps += pass_over(optimizer, folder, step + 1, loss, norm,
-                                   data.row_numbers(step),
-                                   args.skip_bad_steps - bad_steps)
+                                   data.row_numbers(step), args.skip_bad_steps - bad_steps)
 
         done, seconds = step + 1, time.time() - began
         seen += group.size * sum(len(batch.tokens) for batch in window)
         stopping = group.total(stop.number) > 0
         if done % args.log_every == 0 or done == steps:
-            speed = seen / seconds
             folder.log(step=done, loss=round(loss, 5), norm=round(norm, 4), lr=optimizer.lr,
-                       answer_tokens=answers, tokens_per_s=round(speed),
+                       answer_tokens=answers, tokens_per_s=round(seen / seconds),
                        seconds=round(seconds, 1))
-            progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{speed:,.0f}")
+            progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{seen / seconds:,.0f}")
         if args.eval_every and done % args.eval_every == 0 and group.writer:
             score = before_after.held_out_score(model, tokenizer)
             folder.log(step=done, exact_match=score.exact, questions=score.n)
@@ -275,13 +280,11 @@ def main(argv: list[str] | None = None) -> int | None:
     # result: written by one process, read again and compared
     stop.release()
     seconds = time.time() - began
+    say(f"{steps - first} steps in {seconds:.0f} s, {seen / max(seconds, 1e-9):,.0f} tokens/s")
+    say(f"memory: predicted {meter.predicted(config, workload) / memory.GB:.2f} GB (--plan shows "
+        f"for what), measured {meter.measured(optimizer)}")
     if group.writer:
-        model.eval()
-        say(f"{steps - first} steps in {seconds:.0f} s, {seen / max(seconds, 1e-9):,.0f} tokens/s")
-        predicted = meter.predicted(config, workload) / memory.GB
-        say(f"memory: predicted {predicted:.2f} GB (--plan shows for what), measured "
-            f"{meter.measured(optimizer)}")
-        result = save_result(model, tokenizer, args, folder)
+        result = save_result(model.eval(), tokenizer, args, folder)
         say(f"ask it:       python eval.py {result} --ask\n"
             f"evaluate it:  python eval.py {result} {paper_of(data.task).evaluation_flags()}")
         if before is not None:

@@ -55,12 +55,11 @@ def goat_rows(folder: str | Path, mixture: str, rows: int, batch: int,
 def by_rows(data: RowBatches, step: int, size: int, group: bool = False) -> list[Batch]:
     """A window's rows as peft's users take them: `size` a micro-batch, in random order or grouped
     by length."""
-    rows = data.drawn(step)
-    if group:
-        rows.sort(key=data.size, reverse=True)
-    parts = [sorted(rows[i:i + size], key=data.size, reverse=True)
-             for i in range(0, len(rows), size)]
-    return [data.collate(part, len(part), data.size(part[0])) for part in parts]
+    rows = data.drawn(step)  # longest first
+    if not group:
+        rows.sort()  # as they stand in the file
+    parts = [rows[i:i + size] for i in range(0, len(rows), size)]
+    return [data.collate(part, len(part), max(map(data.size, part))) for part in parts]
 
 
 def count_tokens(data: RowBatches, window: Window, steps: int) -> tuple[int, int]:

@@ -70,6 +70,10 @@ class Tokenizer:
         return self.model.DecodeIds([i if i < self.vocab_size else self.model.unk_id()
                                      for i in ids if i not in (self.bos_id, self.eos_id)])
 
+    def piece(self, token: int) -> str:
+        """How the vocabulary writes a token: "▁What" begins with a space, "<0x0A>" is one byte."""
+        return self.model.IdToPiece(token)
+
     def encode_prompt(self, prompt: str) -> list[int]:
         """The ids that generation starts from: bos + prompt without its trailing spaces."""
         return self.encode(prompt.rstrip(" "))

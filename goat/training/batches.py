@@ -131,7 +131,7 @@ class RowBatches:
 
     def window(self, step: int) -> list[Batch]:
         """The micro-batches of a step, longest rows first; of several processes, one's share."""
-        rows = sorted(self.drawn(step), key=lambda row: (-self.size(row), row))[self.share]
+        rows = self.drawn(step)[self.share]
         batches = []
         while rows:
             length = rounded(self.size(rows[0]))
@@ -141,12 +141,13 @@ class RowBatches:
         return batches
 
     def drawn(self, step: int) -> list[int]:
-        """The rows of a step, of all processes."""
-        return [int(self.order(i // len(self))[i % len(self)])
-                for i in range(step * self.batch, (step + 1) * self.batch)]
+        """The rows of a step, of all processes, longest first."""
+        rows = (int(self.order(i // len(self))[i % len(self)])
+                for i in range(step * self.batch, (step + 1) * self.batch))
+        return sorted(rows, key=lambda row: (-self.size(row), row))
 
     def row_numbers(self, step: int) -> list[int]:
-        """The places of a step's rows in the file, counted from 1."""
+        """The places of a step's rows in the file, counted from 1; longest rows first."""
         return [self.numbers[row] for row in self.drawn(step)]
 
     def largest(self) -> list[Batch]:

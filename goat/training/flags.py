@@ -149,6 +149,9 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="steps between exact-match checks by generation, 0 = never (default %(default)s)")
     add("--before-after", action=argparse.BooleanOptionalAction, default=False,
         help="ask the suite `demo` before and after, and print the table")
+    add("--peek", type=int, metavar="N",
+        help="train nothing: print the first N rows as the loss sees them, each token with its "
+             "position and id, and what is learnt with its loss")
     add("--plan", nargs="?", const="base", metavar="MODEL",
         help="train nothing: print what each byte of a step is for; MODEL is llama-7b or "
              "llama-13b (no weights needed; default: the one of --base)")
@@ -176,7 +179,7 @@ def check_given(given: argparse.Namespace) -> None:
 
 
 ABOVE_0 = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "max_steps",
-           "lr", "skills", "rows", "value_weight", "clip", "lora_alpha", "lora_r")
+           "lr", "skills", "rows", "value_weight", "clip", "lora_alpha", "lora_r", "peek")
 AT_LEAST_0 = ("muon_lr", "weight_decay", "warmup", "eval_every", "seed", "skip_bad_steps")
 SHARES = ("hold", "final_lr")  # of 1
 BELOW_1 = ("beta2", "lora_dropout")  # shares too, but never all

@@ -18,7 +18,7 @@ from goat.papers import row_prompt
 from goat.training.batches import (IGNORE, LENGTHS, ROWS, TOKENS, RowBatches, filled_up,
                                    rounded, training_rows)
 from goat.training.skill_stream import SkillStream
-from support.batches import numbers_of, rows_of
+from support.batches import rows_of
 from support.runs import BASE
 
 
@@ -43,7 +43,7 @@ def test_answer_and_eos_are_learnt_and_nothing_else(rows_file, tokenizer):
     shown = [row for batch in data.window(0) for row in rows_of(batch)]
     full = [row for row in shown if (row[1] != IGNORE).any()]
     assert len(full) == 10 < len(shown)  # the others only fill the shape
-    for (tokens, labels, _), number in zip(full, numbers_of(data, 0), strict=True):
+    for (tokens, labels, _), number in zip(full, data.row_numbers(0), strict=True):
         row, ids = rows[number - 1], [i for i in labels.tolist() if i != IGNORE]
         text = tokenizer.decode(ids)
         assert text.removeprefix(" ") == row["output"] and ids[-1] == tokenizer.eos_id
@@ -62,12 +62,11 @@ def test_each_row_once_an_epoch_and_the_order_is_the_seeds(rows_file, tokenizer)
     def numbers(data, step):
         shown = [tokens.tolist() for batch in data.window(step)
                  for tokens, labels, _ in rows_of(batch) if (labels != IGNORE).any()]
-        drawn = numbers_of(data, step)
+        drawn = data.row_numbers(step)
         for tokens, number in zip(shown, drawn, strict=True):
             row = rows[number - 1]
             ids, _ = tokenizer.encode_pair(row_prompt(row), row["output"])
             assert tokens[: len(ids) - 1] == ids[:-1]
-        assert sorted(drawn) == sorted(data.row_numbers(step))
         return drawn
 
     steps = range(25)  # 800 rows: eight epochs of 100, with windows across their borders
@@ -103,11 +102,11 @@ def test_filler_stands_behind_the_first_rows(sizes, length, wanted):
 def test_processes_share_the_rows_before_these_are_cut(rows_file, tokenizer):
     path, _ = rows_file
     window = dict(batch=21, budget=640, cutoff=100, seed=0)
-    whole = numbers_of(RowBatches(path, tokenizer, **window), 3)
+    whole = RowBatches(path, tokenizer, **window).row_numbers(3)
     learnt, shares = 0, []
     for rank in range(2):
         data = RowBatches(path, tokenizer, **window, share=slice(rank, None, 2))
-        assert data.budget == 320 and numbers_of(data, 3) == whole
+        assert data.budget == 320 and data.row_numbers(3) == whole
         mine = [tokens.tolist() for batch in data.window(3) for tokens, labels, _ in rows_of(batch)
                 if (labels != IGNORE).any()]
         learnt += sum(int((b.labels != IGNORE).sum()) for b in data.window(3))
