@@ -42,7 +42,7 @@ def row_prompt(row: Mapping[str, str]) -> str:
 class Question:
     """One question of a suite or of a file. `wording` says how it is asked: one of WORDINGS ("seen"
     and "held out" are of the training rows) or, from a file, "given". `operands` is (a, op, b)
-    where the question is arithmetic; op is one of + - * / %."""
+    where the question is arithmetic; op is a symbol that `paper` knows."""
 
     suite: str
     cell: str  # the kind of question: results are counted by suite and cell
@@ -70,11 +70,10 @@ class Question:
 
     @property
     def asked(self) -> tuple:
-        """The same for the same question, in whatever words; a + b is b + a, and so with `*`."""
+        """The same for the same question, in whatever words."""
         if self.operands is None:
             return self.instruction, self.input
-        a, op, b = self.operands
-        return (op, *sorted((a, b))) if op in "+*" else (op, a, b)
+        return PAPERS[self.paper].asked(self.operands)
 
 
 def cell_size(usual: int, size: int | None, limit: int | None) -> int:
@@ -172,6 +171,10 @@ class Paper(ABC):
     def read_question(self, text: str) -> Operands | None:
         """The operands that a text asks for; None where it asks nothing that this paper knows."""
         return None
+
+    def asked(self, operands: Operands) -> tuple:
+        """The same for operands that ask the same: a + b is b + a."""
+        return operands
 
     def cell(self, operands: Operands) -> str | None:
         """The cell that a question of a file is counted in; None: its row's task."""

@@ -309,7 +309,7 @@ def test_changes_are_told_in_words_of_their_own():
     told = [skills.change(rng, 6) for _ in range(2000)]
     held = {op: [re.escape(wording).replace(r"\{a\}", r"\d+").replace(r"\{b\}", r"\d+")
                  for wording in wordings.slots(op, held_out=True) if "{a}" in wording]
-            for op in "+-*/"}
+            for op in skills.OPERANDS}
     assert all(held.values())
     solved = 0
     for prompt, output in told:

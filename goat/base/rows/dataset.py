@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from goat.base.rows import mixes
-from goat.base.rows.skills import value_of
+from goat.base.rows.skills import SYMBOLS, value_of
 from goat.files.rows import BLOCK, Report, Row, block_report, write_blocks
 from goat.papers import MAX_DIGITS, Operands, Question, cell_size
+from goat.papers.arithmetic.operations import either
 from goat.papers.arithmetic.solutions import extract_answer
 from goat.papers.arithmetic.suites import reserved
 
@@ -40,7 +41,8 @@ def write(out: str, rows: int | None, seed: int, max_digits: int, workers: int,
     return write_blocks(out, block, rows, workers)
 
 
-_EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (-?\d+(?: R \d+)?)(?![\d+*/-]| [-+*/])")
+_SYMBOL = either(SYMBOLS)
+_EQUATION = re.compile(rf"(\d+) ({_SYMBOL}) (\d+) = (-?\d+(?: R \d+)?)(?!\d| ?(?:{_SYMBOL}))")
 
 
 def audit(row: Row) -> str | None:

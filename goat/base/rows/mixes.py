@@ -11,10 +11,12 @@ from random import Random
 from goat.base.rows import PAPER
 from goat.base.rows.naming import naming, registers
 from goat.base.rows.sheets import climb, loop, multiples, sheet
-from goat.base.rows.skills import (addition, alone, append_digit, carries, change, column, compare,
-                                   copy, count_by, in_line, order, product_first, question,
-                                   running, scratch, split, subtraction, sum_of_products, unequal)
+from goat.base.rows.skills import (SYMBOLS, addition, alone, append_digit, carries, change, column,
+                                   compare, copy, count_by, in_line, order, product_first,
+                                   question, running, scratch, split, subtraction,
+                                   sum_of_products, unequal)
 from goat.base.rows.text import text
+from goat.papers.arithmetic.operations import either
 
 # Shares of the rows (not of the tokens: the later kinds are longer).
 GROWING = {alone: 44, in_line: 4, column: 6, running: 7, sum_of_products: 4, product_first: 3,
@@ -41,7 +43,7 @@ LARGER = {"names", "sizes", "carries"}  # where the size of most kinds leans to 
 MIDDLE = {"words"} | LARGER  # and that of the long ones to the middle; see `sample`
 KINDS = {kind.__name__: kind for mix in MIXES.values() for kind in mix}
 LONG = {climb, sheet, loop, count_by, multiples}  # of many numbers
-STEP = re.compile(r"(\d+) ([-+*/]) (\d+)")
+STEP = re.compile(rf"(\d+) ({either(SYMBOLS)}) (\d+)")
 
 
 def sample(rng: Random, max_digits: int, reserved: Collection = (),

@@ -18,7 +18,8 @@ from random import Random
 
 from goat.papers import prompt
 from goat.papers.arithmetic import wordings
-from goat.papers.arithmetic.solutions import place_values, solve_numbers
+from goat.papers.arithmetic.solutions import solve_numbers
+from goat.papers.arithmetic.workings import place_values
 from goat.papers.longhand import questions as longhand
 
 PEOPLE = ("Tom", "Maria", "Ali", "Julie", "Ken", "Natalia", "Weng", "James", "Betty", "Omar")
@@ -101,13 +102,15 @@ def quotient(rng: Random, top: int) -> tuple[int, int]:
     return (dividend - dividend % divisor if rng.random() < 0.5 else dividend), divisor
 
 
+BY_COLUMN, BY_DIGIT = ("+", "-"), ("*", "/")  # how each is learnt as a single step
 OPERANDS = {"+": total, "-": difference, "*": product, "/": quotient}
+SYMBOLS = BY_COLUMN + BY_DIGIT
 WEIGHTS = (32, 36, 16, 16)  # of these operations, in this order
 
 
 def term(rng: Random, top: int) -> tuple[str, str]:
     """A single learnable step: (expression, value)."""
-    op = rng.choices("+-*/", WEIGHTS)[0]
+    op = rng.choices(SYMBOLS, WEIGHTS)[0]
     a, b = OPERANDS[op](rng, top)
     return f"{a} {op} {b}", value_of(a, op, b)
 
@@ -246,9 +249,9 @@ def scratch(rng: Random, top: int) -> tuple[str, str]:
     program, worked, limit = [], [], 10 ** (top + 1)
     for name in names[len(values): len(values) + rng.randint(1, 5)]:
         x, y = rng.choice(list(values)), rng.choice(list(values))
-        kind = rng.choices("+-*/", WEIGHTS)[0]
+        kind = rng.choices(SYMBOLS, WEIGHTS)[0]
         a, b = values[x], values[y]
-        if kind in "*/" or a + b >= limit:
+        if kind in BY_DIGIT or a + b >= limit:
             kind = "/" if kind == "/" or a * 9 >= limit else "*"
             b = rng.randint(2, 9)
             y = str(b)
@@ -274,7 +277,7 @@ def question(rng: Random, top: int) -> tuple[str, str]:
         return text + EXPRESSION, expression
     a, b = operand(rng, top), operand(rng, top)
     if kind < 0.75:
-        op = rng.choice("*/")
+        op = rng.choice(BY_DIGIT)
         return wordings.phrase(a, op, b, rng) + EXPRESSION, f"{a} {op} {b}"
     if kind < 0.85:
         return rng.choice(longhand.WORDINGS).format(a=a, b=b) + EXPRESSION, f"{a} % {b}"
@@ -303,7 +306,7 @@ def unequal(rng: Random, top: int) -> tuple[str, str]:
     a, b = random_number(rng, top), random_number(rng, rng.randint(nearest, max(1, top - 1)))
     if rng.random() < 0.5:
         a, b = b, a
-    op = rng.choice("+-")
+    op = rng.choice(BY_COLUMN)
     return f"{a} {op} {b} = ", value_of(a, op, b)
 
 

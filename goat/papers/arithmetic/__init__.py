@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 
 from goat.files.rows import Report, Row
 from goat.papers import Operands, Paper, Question, Verdict
+from goat.papers.arithmetic.operations import own
 
 
 class Arithmetic(Paper):
     name = "arithmetic"
-    suite_names = ("bigbench", "large", "grid", "extrapolation", "demo")
+    suite_names = ("bigbench", "large", "grid", "extrapolation", "demo",
+                   *(op.name for op in own()))
     worded = True
 
     def add_flags(self, parser: ArgumentParser) -> None:
@@ -17,7 +19,9 @@ class Arithmetic(Paper):
         add("--mixture", default="paper", metavar="NAME",
             help="paper, notebook (as published), demo (for the embedded base), demo-large and "
             "demo-16 (for its adapter) or skills (what the base was pretrained on: another task, "
-            "see --task skills --help); default paper; --rows scales its parts alike")
+            "see --task skills --help)"
+            + "".join(f", {op.name} (only {op.symbol})" for op in own())
+            + "; default paper; --rows scales its parts alike")
         add("--order", choices=["random", "blocks"], default="random",
             help="seeded random order, or cell after cell as published (default random)")
         add("--no-steps", action="store_true",
@@ -53,7 +57,11 @@ class Arithmetic(Paper):
 
     def cell(self, operands: Operands) -> str:
         a, op, b = operands
-        return self.operations.cell_name(op, len(str(a)), len(str(b)))
+        return self.operations.operation(op).cell(len(str(a)), len(str(b)))
+
+    def asked(self, operands: Operands) -> tuple:
+        a, op, b = operands
+        return (op, *sorted((a, b))) if self.operations.operation(op).commutative else (op, a, b)
 
     def solve(self, operands: Operands) -> str:
         return self.solutions.solve_numbers(*operands, steps=False)[1]

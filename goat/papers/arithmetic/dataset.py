@@ -21,7 +21,9 @@ from goat.errors import UserError
 from goat.files.rows import BLOCK, Report, Row, block_report, write_blocks
 from goat.papers import Operands
 from goat.papers.arithmetic import mixtures, wordings
-from goat.papers.arithmetic.solutions import OMITTABLE, solve_numbers
+from goat.papers.arithmetic.operations import operation
+from goat.papers.arithmetic.solutions import OMITTABLE
+from goat.papers.arithmetic.wordings import escaped
 
 
 @dataclass(frozen=True)
@@ -108,29 +110,32 @@ def _lines(recipe: Recipe, rows_of: dict[str, list[int]], first: list[int], seco
     size, steps = len(first), recipe.steps and not recipe.bare
     flips = rng.random((size, len(wordings.NOISE))) < wordings.NOISE
     codes = flips @ (1 << np.arange(len(wordings.NOISE)))
-    slots = (rng.random(size) * len(wordings.slots("+", recipe.held_out))).astype(int)
-    places = (slots << len(wordings.NOISE) | codes).tolist()
+    drawn = rng.random(size)
     lines, lengths = [""] * size, [0] * size
     for task, rows in rows_of.items():
-        op = mixtures.OPERATORS[task]
-        frames = wordings.frames(op, recipe.held_out)
+        op = operation(mixtures.OPERATORS[task])
+        sign, end = f" {escaped(op.symbol)} ", f'"task": "{escaped(task)}"}}\n'
+        frames = wordings.frames(op.symbol, recipe.held_out)
+        slots = (drawn[rows] * len(wordings.slots(op.symbol, recipe.held_out))).astype(int)
+        places = (slots << len(wordings.NOISE) | codes[rows]).tolist()
         if recipe.bare:
-            frames = [wordings.Frame("", f" {op} ", "", False)] * len(frames)
-        for i in rows:
+            frames = [wordings.Frame("", sign, "", False)] * len(frames)
+        for i, place in zip(rows, places, strict=True):
             x, y = first[i], second[i]
-            solution, answer = solve_numbers(x, op, y, steps, recipe.omit)
+            solution, answer = op.solve(x, y, steps, recipe.omit)
             if recipe.bare:
                 solution = answer
             lengths[i] = len(solution)
-            if op == "/":  # nothing else has several lines
+            if op.plain:
                 solution = solution.replace("\n", "\\n")
+            else:
+                solution, answer = escaped(solution), escaped(answer)
             a, b = str(x), str(y)
-            head, middle, tail, turned = frames[places[i]]
+            head, middle, tail, turned = frames[place]
             left, right = (b, a) if turned else (a, b)
-            # What json.dumps would write: all is ASCII, and only newlines need an escape.
-            lines[i] = (f'{{"instruction": "{head}{left}{middle}{right}{tail}", '
-                        f'"input": "{a} {op} {b}", "output": "{solution}", '
-                        f'"answer": "{answer}", "task": "{task}"}}\n')
+            lines[i] = (f'{{"instruction": "{head}{left}{middle}{right}{tail}", '  # as json.dumps
+                        f'"input": "{a}{sign}{b}", "output": "{solution}", '
+                        f'"answer": "{answer}", {end}')
     return lines, lengths
 
 

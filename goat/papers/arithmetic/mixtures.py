@@ -10,6 +10,8 @@ a 5-digit number". A mixture is a list of cells:
     demo-large the same up to 12 digits, with more rows of large sizes, for a long training
     demo-16    the same up to the paper's 16 digits, for a longer one on a GPU
 
+An operation that has sizes (see operation.py) also has a mixture of its own name.
+
 Rows are drawn a block at a time with numpy. No number is above 10^17 + 9, so 64 bits hold them.
 """
 
@@ -21,10 +23,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from goat.papers.arithmetic.operation import Operation
+from goat.papers.arithmetic.operations import OPERATIONS, add_own, own
+
 ADD, SUB = "add", "sub"
 MUL_1, MUL = "mul n x 1", "mul n x m"
 DIV_1, DIV = "div n / 1", "div n / m"
-OPERATORS = {ADD: "+", SUB: "-", MUL_1: "*", MUL: "*", DIV_1: "/", DIV: "/"}
+OPERATORS = {task: op.symbol for op in OPERATIONS.values() for task in op.tasks}
+
+OWN_ROWS = 4000  # of each size in the mixture of an operation's own name
 
 Range = tuple[int, int]  # both ends included
 
@@ -76,7 +83,12 @@ def every(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tu
     return first, second
 
 
-LAWS = (swap, scale, quotient, dividend, every)
+def as_drawn(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple:
+    """The operands as they are."""
+    return first, second
+
+
+LAWS = (swap, scale, quotient, dividend, every, as_drawn)
 
 
 # ------------------------------------------------------------------------------------ notebook
@@ -231,9 +243,15 @@ def spread(sizes: Sizes) -> list[Cell]:
             for task, table in tables.items() for cell, weight in table.items()]
 
 
+def own_cells(op: Operation) -> list[Cell]:
+    """The mixture of an operation's own name: as many rows of each of its sizes."""
+    return [Cell(op.tasks[0], digits(i), digits(j), as_drawn, OWN_ROWS) for i, j in op.sizes]
+
+
 MIXTURES: dict[str, Callable[[], list[Cell]]] = {
     "paper": paper, "notebook": notebook, "demo": partial(spread, DEMO),
     "demo-large": partial(spread, DEMO_LARGE), "demo-16": partial(spread, DEMO_16)}
+add_own(MIXTURES, lambda op: partial(own_cells, op))
 
 
 def excluded(mixture: str, a: int, op: str, b: int) -> bool:
@@ -241,11 +259,11 @@ def excluded(mixture: str, a: int, op: str, b: int) -> bool:
 
     `paper` does so except in its small cells, which hold every question (they are marked in tables
     of results); the `demo` ones except among the hundred questions of one digit;
-    `notebook`, which is as published, never.
+    `notebook`, which is as published, never; that of an operation's own name always.
     """
     if mixture == "paper":
         return len(f"{a}{b}") > 4
-    return mixture.startswith("demo") and max(a, b) > 9
+    return any(mixture == op.name for op in own()) or mixture.startswith("demo") and max(a, b) > 9
 
 
 # ------------------------------------------------------------------------------------- drawing

@@ -11,6 +11,8 @@ twice; one with no more possible questions than asked for is listed whole, in ra
     extrapolation  sizes beyond those of the training rows
     demo           a small set for a look before and after a few minutes of training
 
+An operation that has sizes (see operation.py) also has a suite of its own name.
+
 These questions must not be trained on: `reserved()` gives them to whoever makes rows. Cells with
 fewer than 10,000 possible questions are excepted (training has to see most of them);
 `Question.small` marks those in the table of cells.
@@ -24,8 +26,10 @@ from itertools import product
 
 from goat.papers import Operands, Question
 from goat.papers.arithmetic import wordings
-from goat.papers.arithmetic.operations import OPERATIONS, cell_name
-from goat.papers.arithmetic.solutions import one_digit, solve_numbers
+from goat.papers.arithmetic.operation import Operation
+from goat.papers.arithmetic.operations import MINUS, OVER, PLUS, TIMES, add_own, operation
+from goat.papers.arithmetic.solutions import solve_numbers
+from goat.papers.arithmetic.workings import single_nonzero_digit
 
 SMALL_CELL = 10_000  # fewer possible questions than this: trained on, and marked
 
@@ -73,7 +77,7 @@ def both(rng: random.Random, a: int, b: int, zero: bool = False) -> Pair:
 def composite(rng: random.Random, a: int, b: int) -> Pair:
     """The same, drawn again while an operand has a single non-zero digit."""
     pair = both(rng, a, b)
-    while one_digit(pair[0]) or one_digit(pair[1]):
+    while any(map(single_nonzero_digit, pair)):
         pair = both(rng, a, b)
     return pair
 
@@ -85,13 +89,15 @@ def exact(rng: random.Random, digits: int) -> Pair:
     return divisor * rng.randint(lowest, (10**digits - 1) // divisor), divisor
 
 
-def pooled(rng: random.Random, op: str, top: int) -> Pair:
-    """Operands of 1 to `top` digits; those of * and / have one digit on one side."""
-    a = random_number(rng, rng.randint(1, top))
-    if op in "+-":
-        return a, random_number(rng, rng.randint(1, top))
-    b = random_number(rng, 1)
-    return (b, a) if op == "*" and rng.random() < 0.5 else (a, b)
+def pooled(rng: random.Random, top: int) -> Pair:
+    """Operands of 1 to `top` digits."""
+    return random_number(rng, rng.randint(1, top)), random_number(rng, rng.randint(1, top))
+
+
+def by_digit(rng: random.Random, top: int, turn: bool) -> Pair:
+    """A number of 1 to `top` digits and one of one digit, half of the time in turn if `turn`."""
+    a, b = random_number(rng, rng.randint(1, top)), random_number(rng, 1)
+    return (b, a) if turn and rng.random() < 0.5 else (a, b)
 
 
 def cell(op: str, a: int, b: int) -> Cell:
@@ -100,7 +106,7 @@ def cell(op: str, a: int, b: int) -> Cell:
     pairs: tuple[Pair, ...] = ()
     if a + b <= 3:
         pairs = tuple(product(range(10 ** (a - 1), 10**a), range(10 ** (b - 1), 10**b)))
-    return Cell(cell_name(op, a, b), op, partial(both, a=a, b=b),
+    return Cell(operation(op).cell(a, b), op, partial(both, a=a, b=b),
                 possible if possible < SMALL_CELL else None, pairs)
 
 
@@ -111,14 +117,15 @@ def cells(sizes: dict[str, tuple[Pair, ...]]) -> list[Cell]:
 
 def bigbench_cells() -> Iterator[Cell]:
     digits = tuple(product(range(10), range(10)))
-    for op in "+-*":
-        name = OPERATIONS[op].name
-        yield Cell(f"{name} 1D", op, partial(both, a=1, b=1, zero=True), len(digits), digits)
-        yield from (replace(cell(op, n, n), name=f"{name} {n}D") for n in range(2, 6))
+    for op in (PLUS, MINUS, TIMES):
+        draw = partial(both, a=1, b=1, zero=True)
+        yield Cell(f"{op.name} 1D", op.symbol, draw, len(digits), digits)
+        yield from (replace(cell(op.symbol, n, n), name=f"{op.name} {n}D") for n in range(2, 6))
     for n in range(1, 6):  # 23, 450 and 6,580 questions; with 4 digits there are over 70,000
         dividends = range(10 ** (n - 1), 10**n) if n <= 3 else ()
         pairs = tuple((a, b) for a in dividends for b in range(1, a + 1) if a % b == 0)
-        yield Cell(f"div {n}D", "/", partial(exact, digits=n), len(pairs) or None, pairs)
+        draw = partial(exact, digits=n)
+        yield Cell(f"{OVER.name} {n}D", OVER.symbol, draw, len(pairs) or None, pairs)
 
 
 LARGE: dict[str, tuple[Pair, ...]] = {
@@ -134,29 +141,39 @@ def grid_cells() -> Iterator[Cell]:
     """Products of up to 12 digits or with a one-digit factor; quotients of up to 7 digits or with
     a one-digit divisor: what the paper trains on."""
     digits = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
-    for op, a, b in product("+-", digits, digits):
-        yield cell(op, a, b)
+    for op, a, b in product((PLUS, MINUS), digits, digits):
+        yield cell(op.symbol, a, b)
     for a, b in product(digits, digits):
         if a + b <= 12 or min(a, b) == 1:
-            yield cell("*", a, b)
+            yield cell(TIMES.symbol, a, b)
     for a, b in product(digits, range(1, 7)):
         if b == 1 or 0 <= a - b <= 6:
-            yield cell("/", a, b)
+            yield cell(OVER.symbol, a, b)
 
 
 def demo_cells() -> Iterator[Cell]:
-    for op, name in (("+", "add 1-8D"), ("-", "sub 1-8D"), ("*", "mul nx1"), ("/", "div n/1")):
-        yield Cell(name, op, partial(pooled, op=op, top=8), pooled=True)
-    for op, a, b in (("*", 2, 2), ("*", 3, 3), ("/", 3, 2)):
+    for op in (PLUS, MINUS):
+        yield Cell(f"{op.name} 1-8D", op.symbol, partial(pooled, top=8), pooled=True)
+    yield Cell("mul nx1", TIMES.symbol, partial(by_digit, top=8, turn=True), pooled=True)
+    yield Cell("div n/1", OVER.symbol, partial(by_digit, top=8, turn=False), pooled=True)
+    for op, a, b in ((TIMES, 2, 2), (TIMES, 3, 3), (OVER, 3, 2)):
         # 2Dx2D is a small cell, but the few questions asked here are kept out of training.
-        yield Cell(cell_name(op, a, b), op, partial(composite, a=a, b=b))
+        yield Cell(op.cell(a, b), op.symbol, partial(composite, a=a, b=b))
+
+
+def own_cells(op: Operation) -> list[Cell]:
+    """The suite of an operation's own name: a cell for each of its sizes. Only those that are asked
+    as a whole are small; of any other the questions are kept out of training."""
+    own = [cell(op.symbol, a, b) for a, b in op.sizes]
+    return [c if c.all else replace(c, possible=None) for c in own]
 
 
 CELLS: dict[str, Callable[[], Iterable[Cell]]] = {
     "bigbench": bigbench_cells, "large": partial(cells, LARGE), "grid": grid_cells,
     "extrapolation": partial(cells, EXTRAPOLATION), "demo": demo_cells}
+add_own(CELLS, lambda op: partial(own_cells, op))
 # Questions of a cell. `grid` has 393 cells: for a look, `--limit 20` is enough.
-SIZES = {"bigbench": 1000, "large": 1000, "grid": 1000, "extrapolation": 1000, "demo": 500}
+SIZES = {name: 500 if name == "demo" else 1000 for name in CELLS}
 
 
 def questions(name: str, size: int | dict[str, int] | None = None, seed: int = 0,
@@ -189,14 +206,14 @@ def ask(a: int, op: str, b: int, wording: str, rng: random.Random) -> tuple[str,
     if wording == "bare":
         return "", f"{expression} = ", answer
     if wording == "BIG-bench":
-        return f"What is {a} {OPERATIONS[op].verb} {b}?", expression, answer
+        return operation(op).wordings[0].format(a=a, b=b), expression, answer
     return wordings.phrase(a, op, b, rng, held_out=wording == "held out"), expression, answer
 
 
 @cache
 def reserved() -> frozenset[Operands]:
-    """(a, op, b) of all questions that training rows must avoid, sums and products both ways. These
+    """(a, op, b) of all questions that training rows must avoid, the commutative both ways. These
     are the questions of all suites at default seed and size, without the small ones."""
     keys = {(a, c.op, b) for name in CELLS for c in CELLS[name]()
             for a, b in operands(name, c, SIZES[name]) if not c.small(a, b)}
-    return frozenset(keys | {(b, op, a) for a, op, b in keys if op in "+*"})
+    return frozenset(keys | {(b, op, a) for a, op, b in keys if operation(op).commutative})

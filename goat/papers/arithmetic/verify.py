@@ -1,14 +1,14 @@
 """Verifies a worked solution equation by equation, independently of the code that writes them.
 
-A reader of Goat's formats (see solutions.py, whose `check` is the public door): it follows the text
-from left to right and stops at the first number that is not what the numbers before it make it.
-Nothing is compared with a stored solution, so stages may be left out and other splits of a factor
-or a quotient are accepted when their equations are true.
+A reader of Goat's formats (see workings.py; `solutions.check` is the public door): each function
+follows a text from left to right and stops at the first number that is not what the numbers before
+it make it. Nothing is compared with a stored solution, so stages may be left out and other splits
+of a factor or a quotient are accepted when their equations are true.
 """
 
 import re
 
-from goat.papers import MAX_DIGITS
+from goat.papers.arithmetic.operation import Wrong
 
 KINDS = {  # what the first error of a working can be
     "copying": "a number or a term was not carried over unchanged",
@@ -24,9 +24,8 @@ KINDS = {  # what the first error of a working can be
 
 _N = r"(?:0|[1-9]\d*)"
 _NUMBER = re.compile(r"\d+")
-_TOO_LONG = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
 _ANSWER = re.compile(r"(-?\d+)(?: R (\d+))?")
-_EXPRESSION = re.compile(rf"{_N} [-+*/] {_N}")
+_EXPRESSION = re.compile(rf"{_N} \S+ {_N}")
 _SPLIT = re.compile(rf"{_N} \* \({_N}(?: \+ {_N})*\)")
 _EXPANDED = re.compile(rf"{_N} \* {_N}(?: \+ {_N} \* {_N})*")
 _TERMS = re.compile(rf"{_N}(?: \+ {_N})*")
@@ -35,69 +34,63 @@ _CUT_LINE = re.compile(r"[-\d */=]*|T\w*,?|Therefore, [\d /=R]*")  # a line that
 THEREFORE = "Therefore, "
 
 
-class _Wrong(Exception):
-    """The first wrong equation: args are (kind, reason)."""
+def check_sum(a: int, b: int, text: str) -> None:
+    _check_equation(f"{a} + {b}", str(a + b), "sum", text)
 
 
-def first_error(a: int, op: str, b: int, text: str) -> tuple[str, str] | None:
-    """(kind, reason) of the first wrong equation in a solution of `a op b`; None if all are right.
-    `kind` is a key of KINDS; the reason says which equation (counted from 1) or line, and why."""
-    try:
-        if _TOO_LONG.search(text):
-            raise _Wrong("format", f"a number has over {MAX_DIGITS} digits")
-        if "=" not in text and (bare := _ANSWER.fullmatch(text)):
-            _check_answer(a, op, b, bare, "the answer")
-        elif op == "/" and b == 0:
-            if text not in ("undefined", f"{a} / 0 is undefined"):
-                raise _Wrong("format", f"{a} / 0 is undefined")
-        elif op == "/":
-            _check_division(a, b, text.split("\n"))
-        else:
-            _check_chain(a, op, b, text)
-    except _Wrong as wrong:
-        return wrong.args
-    return None
+def check_difference(a: int, b: int, text: str) -> None:
+    _check_equation(f"{a} - {b}", str(a - b), "subtraction", text)
 
 
-def _check_answer(a: int, op: str, b: int, stated: re.Match, where: str) -> None:
-    """Compare a stated answer, a match of _ANSWER, with the true one."""
-    if op == "/":
-        quotient, remainder = divmod(a, b) if b else ("undefined", 0)
-        true = f"{quotient} R {remainder}" if remainder else str(quotient)
-        kind = "remainder" if stated[1] == str(quotient) else "quotient"
-    else:
-        value, kind = {"+": (a + b, "sum"), "-": (a - b, "subtraction"),
-                       "*": (a * b, "product")}[op]
-        true = str(value)
-    if stated[0] != true:
-        raise _Wrong(kind, f"{where}: {a} {op} {b} is {true}, not {stated[0]}")
+def check_product(a: int, b: int, text: str) -> None:
+    question = f"{a} * {b}"
+    chain = _chain(question, text)
+    answered = _ANSWER.fullmatch(chain[-1])
+    if answered and len(chain) == 1:
+        _check_answer(question, str(a * b), "product", chain[0], "equation 1")
+        return
+    working = _Product(a, b)
+    for number, expression in enumerate(chain, 1):
+        if number == len(chain) and not answered:
+            raise Wrong("unfinished", f"equation {number} is the last and gives no answer")
+        working.follow(expression, f"equation {number}")
 
 
-def _check_opening(a: int, op: str, b: int, opening: str, where: str) -> None:
-    """A working begins, and a division ends, with the question itself."""
-    if opening != f"{a} {op} {b}":
-        kind = "copying" if _EXPRESSION.fullmatch(opening) else "format"
-        raise _Wrong(kind, f"{where}: the question is {a} {op} {b}, not {_short(opening)}")
+def check_quotient(a: int, b: int, text: str) -> None:
+    if b:
+        _check_division(a, b, text.split("\n"))
+    elif text not in ("undefined", f"{a} / 0 is undefined"):
+        raise Wrong("format", f"{a} / 0 is undefined")
 
 
-def _check_chain(a: int, op: str, b: int, text: str) -> None:
-    """`question = … = answer`, for + - *."""
+def _check_equation(question: str, true: str, kind: str, text: str) -> None:
+    """`question = answer`, all that there is of a sum and a difference."""
+    first, *more = _chain(question, text)
+    if more or not _ANSWER.fullmatch(first):
+        raise Wrong("format", f"equation 1: {_short(first)} is no answer")
+    _check_answer(question, true, kind, first, "equation 1")
+
+
+def _chain(question: str, text: str) -> list[str]:
+    """What follows `question = `, divided at each further ` = `."""
     opening, *chain = text.split(" = ")
     if not chain:
-        cut = bool(text) and f"{a} {op} {b} =".startswith(text)
-        raise _Wrong("unfinished" if cut else "format", f"no equation in {_short(text)}")
-    _check_opening(a, op, b, opening, "equation 1")
-    stated = _ANSWER.fullmatch(chain[-1])
-    if stated and len(chain) == 1:
-        _check_answer(a, op, b, stated, "equation 1")
-    elif op != "*":
-        raise _Wrong("format", f"equation 1: {_short(chain[0])} is no answer")
-    else:
-        working = _Product(a, b)
-        for number, expression in enumerate(chain, 1):
-            if number == len(chain) and not stated:
-                raise _Wrong("unfinished", f"equation {number} is the last and gives no answer")
-            working.follow(expression, f"equation {number}")
+        cut = bool(text) and f"{question} =".startswith(text)
+        raise Wrong("unfinished" if cut else "format", f"no equation in {_short(text)}")
+    _check_opening(question, opening, "equation 1")
+    return chain
+
+
+def _check_answer(question: str, true: str, kind: str, stated: str, where: str) -> None:
+    if stated != true:
+        raise Wrong(kind, f"{where}: {question} is {true}, not {stated}")
+
+
+def _check_opening(question: str, opening: str, where: str) -> None:
+    """A working begins, and a division ends, with the question itself."""
+    if opening != question:
+        kind = "copying" if _EXPRESSION.fullmatch(opening) else "format"
+        raise Wrong(kind, f"{where}: the question is {question}, not {_short(opening)}")
 
 
 class _Product:
@@ -116,51 +109,51 @@ class _Product:
             self._add(numbers, where) if self.terms else self._multiply(numbers, where)
             self.terms = numbers
         elif self.terms:
-            raise _Wrong("format", f"{where}: {_short(expression)} after the products")
+            raise Wrong("format", f"{where}: {_short(expression)} after the products")
         elif _SPLIT.fullmatch(expression):
             self._split(numbers[:1], numbers[1:], where)
         elif _EXPANDED.fullmatch(expression):
             self._split(numbers[::2], numbers[1::2], where)
         else:
-            raise _Wrong("format", f"{where}: cannot read {_short(expression)}")
+            raise Wrong("format", f"{where}: cannot read {_short(expression)}")
 
     def _split(self, factors: list[int], parts: list[int], where: str) -> None:
         if not self.parts:
             self.factor = self.b if factors[0] == self.b else self.a
         for factor in factors:
             if factor != self.factor:
-                raise _Wrong("copying", f"{where}: the factor is {self.factor}, not {factor}")
+                raise Wrong("copying", f"{where}: the factor is {self.factor}, not {factor}")
         if self.parts and parts != self.parts:
-            raise _Wrong("copying", f"{where}: the parts are {_plus(self.parts)}, "
+            raise Wrong("copying", f"{where}: the parts are {_plus(self.parts)}, "
                                     f"not {_plus(parts)}")
         other = self.b if self.factor == self.a else self.a
         if sum(parts) != other:
-            raise _Wrong("split", f"{where}: {_plus(parts)} is {sum(parts)}, not {other}")
+            raise Wrong("split", f"{where}: {_plus(parts)} is {sum(parts)}, not {other}")
         self.parts = parts
 
     def _multiply(self, terms: list[int], where: str) -> None:
         if len(terms) == len(self.parts):
             for part, term in zip(self.parts, terms, strict=True):
                 if term != self.factor * part:
-                    raise _Wrong("product", f"{where}: {self.factor} * {part} is "
+                    raise Wrong("product", f"{where}: {self.factor} * {part} is "
                                             f"{self.factor * part}, not {term}")
         elif self.parts and len(terms) > 1:
-            raise _Wrong("copying", f"{where}: {len(terms)} products of {len(self.parts)} parts")
+            raise Wrong("copying", f"{where}: {len(terms)} products of {len(self.parts)} parts")
         elif sum(terms) != self.a * self.b:
-            raise _Wrong("product", f"{where}: {self.a} * {self.b} is {self.a * self.b}, "
+            raise Wrong("product", f"{where}: {self.a} * {self.b} is {self.a * self.b}, "
                                     f"not {_plus(terms)}")
 
     def _add(self, terms: list[int], where: str) -> None:
         added = len(self.terms) - len(terms) + 1  # how many of the old terms the first one joins
         if added < 2:
-            raise _Wrong("format", f"{where}: {_plus(terms)} adds nothing to {_plus(self.terms)}")
+            raise Wrong("format", f"{where}: {_plus(terms)} adds nothing to {_plus(self.terms)}")
         old, rest = self.terms[:added], self.terms[added:]
         if terms[0] != sum(old):
             lost = added > 2 and terms[0] == old[0] + old[1]
-            raise _Wrong("copying" if lost else "sum",
+            raise Wrong("copying" if lost else "sum",
                          f"{where}: {_plus(old)} is {sum(old)}, not {terms[0]}")
         if terms[1:] != rest:
-            raise _Wrong("copying", f"{where}: {_plus(rest)} is left to add, "
+            raise Wrong("copying", f"{where}: {_plus(rest)} is left to add, "
                                     f"not {_plus(terms[1:])}")
 
 
@@ -176,42 +169,45 @@ def _check_division(a: int, b: int, lines: list[str]) -> None:
     where = f"line {len(lines)}"
     if _LINE.fullmatch(last):
         _check_line(left, b, last, where)
-        raise _Wrong("unfinished", f"{where} is the last and gives no answer")
+        raise Wrong("unfinished", f"{where} is the last and gives no answer")
     opening, _, result = last.removeprefix(THEREFORE if steps else "").partition(" = ")
     stated = _ANSWER.fullmatch(result)
     if not stated:
         kind = "unfinished" if _CUT_LINE.fullmatch(last) else "format"
-        raise _Wrong(kind, f"{where}: no answer in {_short(last)}")
+        raise Wrong(kind, f"{where}: no answer in {_short(last)}")
     if steps and not last.startswith(THEREFORE):
-        raise _Wrong("format", f"{where}: {_short(last)} does not begin with {THEREFORE!r}")
-    _check_opening(a, "/", b, opening, where)
+        raise Wrong("format", f"{where}: {_short(last)} does not begin with {THEREFORE!r}")
+    question = f"{a} / {b}"
+    _check_opening(question, opening, where)
     if steps and left >= b:
-        raise _Wrong("quotient", too_small or f"{where}: {left} is left and {b} still goes into it")
+        raise Wrong("quotient", too_small or f"{where}: {left} is left and {b} still goes into it")
     if steps and int(stated[1]) != quotient:
-        raise _Wrong("sum", f"{where}: the parts add up to {quotient}, not {stated[1]}")
+        raise Wrong("sum", f"{where}: the parts add up to {quotient}, not {stated[1]}")
     if steps and int(stated[2] or 0) != left:
-        raise _Wrong("remainder", f"{where}: {left} is left, not {stated[2] or 0}")
-    _check_answer(a, "/", b, stated, where)
+        raise Wrong("remainder", f"{where}: {left} is left, not {stated[2] or 0}")
+    whole, rest = divmod(a, b)
+    _check_answer(question, f"{whole} R {rest}" if rest else str(whole),
+                  "remainder" if stated[1] == str(whole) else "quotient", result, where)
 
 
 def _check_line(left: int, divisor: int, line: str, where: str) -> tuple[int, int]:
     """Verify one line of a division; returns its (part, rest)."""
     match = _LINE.fullmatch(line)
     if match is None:
-        raise _Wrong("format", f"{where}: cannot read {_short(line)}")
+        raise Wrong("format", f"{where}: cannot read {_short(line)}")
     minuend, named, part, copy, product, rest = (int(n or -1) for n in match.groups())
     for number in (minuend, copy):
         if number not in (left, -1):  # -1: it is left out
-            raise _Wrong("copying", f"{where}: {left} is left, not {number}")
+            raise Wrong("copying", f"{where}: {left} is left, not {number}")
     if named != divisor:
-        raise _Wrong("copying", f"{where}: the divisor is {divisor}, not {named}")
+        raise Wrong("copying", f"{where}: the divisor is {divisor}, not {named}")
     if product not in (divisor * part, -1):
-        raise _Wrong("product", f"{where}: {divisor} * {part} is {divisor * part}, not {product}")
+        raise Wrong("product", f"{where}: {divisor} * {part} is {divisor * part}, not {product}")
     if rest != left - divisor * part:
-        raise _Wrong("subtraction", f"{where}: {left} - {divisor * part} is "
+        raise Wrong("subtraction", f"{where}: {left} - {divisor * part} is "
                                     f"{left - divisor * part}, not {rest}")
     if rest < 0 or part == 0:
-        raise _Wrong("quotient", f"{where}: {part} is too {'large' if rest < 0 else 'small'}")
+        raise Wrong("quotient", f"{where}: {part} is too {'large' if rest < 0 else 'small'}")
     return part, rest
 
 

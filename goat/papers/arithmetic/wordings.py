@@ -13,9 +13,10 @@ import random
 import re
 from functools import cache
 from itertools import product
+from json.encoder import encode_basestring_ascii
 from typing import NamedTuple
 
-from goat.papers.arithmetic.operations import MULTIPLIED, OPERATIONS
+from goat.papers.arithmetic.operations import operation
 
 # Goat's weights; these never are held out. Every other template has weight 1.
 WEIGHTED = {"{input}": 100, "{input} =": 30, "{input}=": 15, "{input}=?": 10,
@@ -91,44 +92,6 @@ TEMPLATES = (
     *_MARKS,
 )
 
-# Wordings that name the operands themselves, twenty for each operation. The first ones are
-# those of BIG-bench and of DeepMind's mathematics dataset. They take no noise.
-WORDINGS = {
-    "+": ("What is {a} plus {b}?", "Add {a} and {b}.", "Put together {a} and {b}.",
-          "Sum {a} and {b}.", "Total of {a} and {b}.", "Add together {a} and {b}.",
-          "What is {a} added to {b}?", "What do {a} and {b} make?",
-          "What is the sum of {a} and {b}?", "Increase {a} by {b}.",
-          "How large is the total of {a} and {b}?", "Add {b} to {a}.",
-          "What is {a} increased by {b}?", "{a} increased by {b}", "Raise {a} by {b}.",
-          "{a} increases by {b}. What is it then?", "What is {b} more than {a}?",
-          "Increase by {b}: {a}", "Increase the number {a} by {b}.",
-          "What is the total of {a} and {b}?"),
-    "-": ("What is {a} minus {b}?", "Subtract {b} from {a}.", "What is {a} take away {b}?",
-          "What is {a} less {b}?", "What is {b} less than {a}?", "{a} minus {b}",
-          "Take {b} away from {a}.", "Remove {b} from {a}.", "Reduce {a} by {b}.",
-          "Decrease {a} by {b}.", "From {a} take {b}.",
-          "What is left of {a} after taking away {b}?", "What is {a} decreased by {b}?",
-          "{a} decreased by {b}", "Lower {a} by {b}.", "{a} decreases by {b}. What is left?",
-          "Decrease the amount {a} by {b}.", "Decrease by {b}: {a}",
-          "Decrease the number {a} by {b}.", "What is the difference between {a} and {b}?"),
-    "*": ("What is {a} times {b}?", "Multiply {a} and {b}.", "Product of {a} and {b}.",
-          "What is the product of {a} and {b}?", "{a} times {b}", "Multiply together {a} and {b}.",
-          "Take {a} {b} times.", "Multiply {a} by {b}.", "{a} multiplied by {b}",
-          "Take {a} and multiply it by {b}.", "How much do {a} lots of {b} make?",
-          "What do {b} times {a} make?", "What is {a} multiplied by {b}?", "Take {a} times {b}.",
-          "{b} lots of {a}", "Begin with {a} and multiply by {b}.", "Find {a} times {b}.",
-          "What comes out if you multiply {a} by {b}?", "Times {a} by {b}.",
-          "What do you get if you multiply {a} by {b}?"),
-    "/": ("What is {a} divided by {b}?", "Divide {a} by {b}.", "Calculate {a} divided by {b}.",
-          "What is {a} over {b}?", "Find {a} over {b}.", "{a} divided by {b}",
-          "Calculate the quotient of {a} and {b}.", "How many times does {b} go into {a}?",
-          "Share {a} among {b}.", "Split {a} into {b} equal parts.", "Work out {a} divided by {b}.",
-          "How often does {b} fit into {a}?", "Split {a} among {b}.", "{a} split into {b} parts",
-          "Cut {a} into {b} equal parts.", "Split the number {a} into {b} parts.",
-          "How large is a part if {a} is split by {b}?", "Share {a} equally among {b}.",
-          "Divide {a} into parts of {b}.", "Divide {a} equally among {b}."),
-}
-
 # Goat's noise, in this order, each with its probability: see `vary`.
 NOISE = (0.05, 0.5, 0.1, 0.5)
 
@@ -137,36 +100,43 @@ def vary(a: object, op: str, b: object, named: bool, cross: bool, worded: bool, 
     """The expression `a op b` with the four changes of Goat's noise applied in order. named: "the
     sum of a and b"; cross: x for *; worded: plus, minus, times (for a spaced x), multiplied by,
     divided by; tight: no spaces, if a sign is left."""
-    if named:
-        return f"{OPERATIONS[op].noun} {a} and {b}"
-    sign = "x" if cross and op == "*" else op
-    if worded:
-        verb = MULTIPLIED if sign == "*" else OPERATIONS[op].verb
-        return f"{a} {verb} {b}"
-    return f"{a}{sign}{b}" if tight else f"{a} {sign} {b}"
+    record = operation(op)
+    if named and record.noun:
+        return f"{record.noun} {a} and {b}"
+    crossed = cross and record.cross
+    if worded and record.verbs:
+        return f"{a} {record.verbs[0 if crossed else -1]} {b}"
+    sign = crossed or op
+    return f"{a}{sign}{b}" if tight and not record.is_word else f"{a} {sign} {b}"
 
 
 @cache
 def slots(op: str, held_out: bool = False) -> tuple[str, ...]:
     """The wordings of an operation, each repeated as often as its weight: draw uniformly. Of the
     templates that are not weighted, and of the operation's own wordings, every tenth is held out:
-    those are returned with `held_out=True`, the others without."""
+    those are returned with `held_out=True`, the others without. So there are some of either, even
+    if the operation itself has a single one."""
     chosen = [] if held_out else [t for t, weight in WEIGHTED.items() for _ in range(weight)]
-    for wordings in (TEMPLATES[len(WEIGHTED):], WORDINGS[op]):
+    for wordings in (TEMPLATES[len(WEIGHTED):], operation(op).wordings):
         chosen += [t for i, t in enumerate(wordings) if (i % 10 == 9) == held_out]
     return tuple(chosen)
 
 
 def phrase(a: int, op: str, b: int, rng: random.Random, held_out: bool = False) -> str:
-    """Word the question `a op b` (op one of + - * /) at random, as an instruction. `held_out=True`
-    draws from the wordings that training never shows, False from all others."""
+    """Word the question `a op b` at random, as an instruction. `held_out=True` draws from the
+    wordings that training never shows, False from all others."""
     template = rng.choice(slots(op, held_out))
     noise = [rng.random() < probability for probability in NOISE]
     return template.format(input=vary(a, op, b, *noise), a=a, b=b)
 
 
+def escaped(text: str) -> str:
+    """A text as it stands between the quotes of a JSON string."""
+    return encode_basestring_ascii(text)[1:-1]
+
+
 class Frame(NamedTuple):
-    """An instruction around its operands: head + a + middle + b + tail."""
+    """An instruction around its operands, head + a + middle + b + tail, as JSON writes it."""
 
     head: str
     middle: str
@@ -177,13 +147,12 @@ class Frame(NamedTuple):
 @cache
 def frames(op: str, held_out: bool = False) -> list[Frame]:
     """All instructions of an operation, to write millions of them: `phrase` as a table. Entry `16 *
-    i + code` is slot i under the noise `code`, whose bit k stands for NOISE[k]. The texts hold no
-    character that JSON would escape."""
+    i + code` is slot i under the noise `code`, whose bit k stands for NOISE[k]."""
     codes = range(1 << len(NOISE))
     noise = [[bool(code >> k & 1) for k in range(len(NOISE))] for code in codes]
-    expressions = [re.split("[\0\1]", vary("\0", op, "\1", *flips)) for flips in noise]
+    expressions = [re.split("[{}]", escaped(vary("{", op, "}", *flips))) for flips in noise]
     table = []
-    for template in slots(op, held_out):
+    for template in map(escaped, slots(op, held_out)):
         before, is_template, after = template.partition("{input}")
         if is_template:
             table += [Frame(before + left, middle, right + after, False)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from goat.papers.arithmetic import mixtures
-from goat.papers.arithmetic.solutions import one_digit
+from goat.papers.arithmetic.operations import OPERATIONS
+from goat.papers.arithmetic.workings import single_nonzero_digit
 
 ADD, SUB, MUL_1, MUL, DIV_1, DIV = mixtures.OPERATORS
 
@@ -60,7 +61,8 @@ def test_notebook_reproduces_figures_measured_on_the_published_law():
     """Counts of one generated set of the original, each within five standard deviations."""
     tasks, a, b = draw_all("notebook")
     sub, mul, div = tasks == SUB, tasks == MUL, tasks == DIV
-    single = [one_digit(x) or one_digit(y) for x, y in zip(a[mul].tolist(), b[mul].tolist())]
+    single = [any(map(single_nonzero_digit, pair))
+              for pair in zip(a[mul].tolist(), b[mul].tolist())]
     parts = Counter(sum(c != "0" for c in str(x))
                     for x, one in zip(np.minimum(a, b)[mul].tolist(), single) if not one)
     quotients = a[div] // b[div]
@@ -123,7 +125,7 @@ def test_paper_holds_every_small_question():
     tasks, a, b = draw_all("paper")
     ops = [mixtures.OPERATORS[task] for task in tasks.tolist()]
     asked = set(zip(a.tolist(), ops, b.tolist()))
-    for op in "+-*/":
+    for op in OPERATIONS:
         for i, j in [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (3, 1)]:
             (low, high), (low_2, high_2) = mixtures.digits(i), mixtures.digits(j)
             assert all((x, op, y) in asked for x in range(low, high + 1)

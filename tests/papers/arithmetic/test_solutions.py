@@ -11,9 +11,11 @@ import sys
 import pytest
 
 from goat.errors import UserError
-from goat.papers.arithmetic.solutions import (OMITTABLE, Problem, check, extract_answer, one_digit,
-                                              parse_question, place_values, solve)
+from goat.papers.arithmetic.operations import OPERATIONS
+from goat.papers.arithmetic.solutions import (OMITTABLE, Problem, check, extract_answer,
+                                              parse_question, solve)
 from goat.papers.arithmetic.verify import KINDS
+from goat.papers.arithmetic.workings import place_values, single_nonzero_digit
 
 # question, whole target, answer: Goat's formats with every special case.
 TARGETS = [
@@ -113,7 +115,7 @@ def test_place_values_and_single_digits():
     for n in (0, 7, 70, 999, 1000, 999_999, 1_000_000, 10**20 + 305_000):
         places = [digit + "0" * i for i, digit in enumerate(reversed(str(n))) if digit != "0"]
         assert place_values(n) == places[::-1]
-    assert [n for n in range(1001) if one_digit(n)] == sorted(
+    assert [n for n in range(1001) if single_nonzero_digit(n)] == sorted(
         {0, 1000} | {d * p for d in range(1, 10) for p in (1, 10, 100)})
 
 
@@ -129,7 +131,7 @@ def random_questions(count):
     rng = random.Random(5)
     for _ in range(count):
         a, b = (rng.randrange(10 ** rng.randint(1, 7)) for _ in range(2))
-        yield f"{a} {rng.choice('+-*/')} {b}"
+        yield f"{a} {rng.choice([*OPERATIONS])} {b}"
 
 
 def test_every_equation_is_true():

@@ -9,12 +9,17 @@ from collections import Counter
 import pytest
 
 from goat.papers import prompt, row_prompt
-from goat.papers.arithmetic.questions import read_instruction
 from goat.papers.arithmetic import wordings
-from goat.papers.arithmetic.wordings import (TEMPLATES, WEIGHTED, WORDINGS, frames, phrase, slots,
-                                             vary)
+from goat.papers.arithmetic.operations import OPERATIONS
+from goat.papers.arithmetic.questions import find_question, read_instruction
+from goat.papers.arithmetic.wordings import TEMPLATES, WEIGHTED, frames, phrase, slots, vary
 
-OPS = "+-*/"
+OPS = list(OPERATIONS)
+
+
+def readings(op):
+    """What a text that asks `71 op 8` may be read as."""
+    return (71, op, 8), (8, op, 71) if OPERATIONS[op].commutative else None
 
 
 def test_templates_hold_their_expression_once():
@@ -28,11 +33,10 @@ def test_templates_hold_their_expression_once():
 
 @pytest.mark.parametrize("op", OPS)
 def test_operand_wordings(op):
-    assert len(set(WORDINGS[op])) == len(WORDINGS[op]) >= 10
-    for wording in WORDINGS[op]:
+    assert len(set(OPERATIONS[op].wordings)) == len(OPERATIONS[op].wordings) >= 10
+    for wording in OPERATIONS[op].wordings:
         assert wording.count("{a}") == wording.count("{b}") == 1
-        assert read_instruction(wording.format(a=71, b=8)) in (
-            (71, op, 8), (8, op, 71) if op in "+*" else None), wording
+        assert find_question(wording.format(a=71, b=8)) in readings(op), wording
 
 
 @pytest.mark.parametrize("wording", [
@@ -62,7 +66,7 @@ def test_bare_expression_has_the_papers_weight():
 def test_a_tenth_is_held_out(op):
     seen, held_out = set(slots(op)), set(slots(op, held_out=True))
     assert not seen & held_out
-    assert seen | held_out == set(TEMPLATES) | set(WORDINGS[op])
+    assert seen | held_out == set(TEMPLATES) | set(OPERATIONS[op].wordings)
     assert not held_out & set(WEIGHTED)
     assert len(held_out) == 37  # of 360 + 12
     rng = random.Random(1)
@@ -113,7 +117,7 @@ def form(text):
     names = {"x": "x tight", " x ": "x"}
     if text.startswith("the "):
         return "named"
-    if middle.strip() in "+-*/":
+    if middle.strip() in OPS:
         return "spaced" if " " in middle else "tight"
     return names.get(middle, middle.strip())
 
@@ -142,7 +146,8 @@ def test_frames_are_the_same_instructions(op):
             noise = [bool(place % 16 >> k & 1) for k in range(4)]
             expected = templates[place // 16].format(input=vary(71, op, 8, *noise), a=71, b=8)
             assert text == expected
-            assert read_instruction(text) in ((71, op, 8), (8, op, 71) if op in "+*" else None)
+            asked = find_question(text)
+            assert asked in readings(op) and asked == read_instruction(text), text
 
 
 def test_prompt():
