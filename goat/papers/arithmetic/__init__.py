@@ -20,7 +20,7 @@ class Arithmetic(Paper):
             help="paper, notebook (as published), demo (for the embedded base), demo-large and "
             "demo-16 (for its adapter) or skills (what the base was pretrained on: another task, "
             "see --task skills --help)"
-            + "".join(f", {op.name} (only {op.symbol})" for op in own())
+            + "".join(f", {op.name}" for op in own())
             + "; default paper; --rows scales its parts alike")
         add("--order", choices=["random", "blocks"], default="random",
             help="seeded random order, or cell after cell as published (default random)")

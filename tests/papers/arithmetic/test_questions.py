@@ -33,7 +33,8 @@ READ = """\
 3 + 4|3+4|3  +  4|(3 + 4)|"3 + 4"|3 + 4 = |3+4=?|What is 3 + 4?|What's 3 + 4|what’s 3 plus 4?
 Hey, what's 3 + 4, please?|Hello! Can you tell me what 3 plus 4 is?|Q: What is 3 plus 4?\nA:
 What is (3 + 4)?|What is the sum of 3 and 4?|Could you please work out the sum of 3 and 4?
-add 3 and 4.|Add 3 and 4|CALCULATE 3 PLUS 4|I want to know what 3 + 4 equals.|Solve 3 + 4 step by step, thanks!
+add 3 and 4.|Add 3 and 4|CALCULATE 3 PLUS 4
+I want to know what 3 + 4 equals.|Solve 3 + 4 step by step, thanks!
 sum of 3 and 4|Please compute: 3 + 4|let's see, what is 3 plus 4?|How much is 3 + 4, by hand?
 3 + 4 is what number?|What is the total of 3 and 4?""".replace("\nA:", "\0").replace(
     "\n", "|").replace("\0", "\nA:").split("|")
