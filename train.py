@@ -285,8 +285,9 @@ def main(argv: list[str] | None = None) -> int | None:
         f"for what), measured {meter.measured(optimizer)}")
     if group.writer:
         result = save_result(model.eval(), tokenizer, args, folder)
+        asked = paper_of(data.task).evaluation_flags(data.task)
         say(f"ask it:       python eval.py {result} --ask\n"
-            f"evaluate it:  python eval.py {result} {paper_of(data.task).evaluation_flags()}")
+            f"evaluate it:  python eval.py {result} {asked}")
         if before is not None:
             say(before_after.comparison(before, before_after.demo_scores(model, tokenizer)))
     group.close()

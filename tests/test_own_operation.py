@@ -63,6 +63,7 @@ def test_what_the_page_says(project):
             project, *short)
     assert all(told in said["generate_data.py",] for told in ("600 rows", "0 such rows stay"))
     assert "600 rows, 0 bad" in said["generate_data.py", "--check"]
+    assert said["train.py",].rstrip().endswith(" --suite gcd")
     assert "gcd 2D 2D" in said["eval.py",] and "(not checked" not in said["eval.py", "--ask"]
     rows = [json.loads(line) for line in (project / "data/gcd.jsonl").read_text().splitlines()]
     assert {row["task"] for row in rows} == {"gcd"}

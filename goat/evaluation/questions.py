@@ -50,7 +50,7 @@ def read_questions(path: str | os.PathLike, limit: int | None = None,
     """The questions of a file (the first `limit` of them); its stem is the suite's name.
 
     With `answers=False` only what they hold matters: rows may lack an answer, as those for training
-    may, and any expression counts as asked.
+    may.
 
     Raises UserError naming file and line (or row) for anything that cannot be used.
     """

@@ -89,7 +89,8 @@ class Int8Linear(nn.Module):
         return int8_linear(x, self.weight, self.scale)
 
     def _apply(self, fn, recurse=True):
-        """Keep the scale in fp32 when a model is cast with `.to(dtype)`; devices follow."""
+        """`model.to(…)` moves the scale to another device, but never casts it: it multiplies every
+        output of its row, so in 16 bits its rounding would show in all of them."""
         exact = self.scale
         super()._apply(fn, recurse)
         if self.scale.dtype != torch.float32:

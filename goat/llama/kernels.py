@@ -171,7 +171,8 @@ def int8_input_gradient(grad: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     """(G * s) Q, the gradient of x. grad (..., out) -> (..., in)."""
     if grad.dtype == torch.float16:
         return grad @ weight.to(grad.dtype).mul_(scale[:, None])
-    scaled = torch.mul(grad, scale, out=torch.empty_like(grad))  # multiplied in fp32
+    # The product with the fp32 scale is rounded once, to grad's 16 bits; no fp32 copy is made.
+    scaled = torch.mul(grad, scale, out=torch.empty_like(grad))
     return scaled @ weight.to(grad.dtype)
 
 

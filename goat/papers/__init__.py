@@ -193,8 +193,8 @@ class Paper(ABC):
     def judge(self, question: Question, output: str) -> Verdict:
         """Compare an output's answer with the true one and find the first false step."""
 
-    def evaluation_flags(self) -> str:
-        """The flags of eval.py for questions like those of the paper's rows."""
+    def evaluation_flags(self, task: str) -> str:
+        """The flags of eval.py for questions like those of rows with this `task`."""
         return f"--suite {self.suite_names[0]}"
 
 

@@ -165,8 +165,9 @@ class RowBatches:
         return batches
 
     def count(self, length: int, rows: int) -> int:
-        """How many of `rows` rows of a length stand in one micro-batch, the empty ones that fill it
-        up among them."""
+        """How many rows a micro-batch of this length has where `rows` are left: these, filled up
+        with empty ones to a multiple of 8, or as many as the budget has room for. With room for 20,
+        11 rows make a batch of 16, and of 40 rows 16 are taken."""
         fitting = max(1, self.budget // length)
         multiple = min(ROWS, fitting)
         return min(round_up(rows, multiple), fitting // multiple * multiple)

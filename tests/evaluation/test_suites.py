@@ -216,7 +216,7 @@ def test_an_expression_that_is_not_what_is_asked(tmp_path):
     ("skills", "skills"), ("alone", "skills"), ("climb", "skills"), ("add", "demo"), ("", "demo"),
     ("longhand columns", "longhand"), ("word_problems", "word_problems --interpreter")])
 def test_what_a_run_is_evaluated_on(task, flags):
-    assert paper_of(task).evaluation_flags() == f"--suite {flags}"
+    assert paper_of(task).evaluation_flags(task) == f"--suite {flags}"
 
 
 def test_bigbench_json_and_line_pairs(tmp_path):

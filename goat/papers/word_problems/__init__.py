@@ -121,7 +121,7 @@ class WordProblems(Paper):
         given, failure = self.format.stated(question.working(output))
         return Verdict(given, self.format.same_answer(given, question.answer), failure, None)
 
-    def evaluation_flags(self) -> str:
+    def evaluation_flags(self, task: str) -> str:
         return "--suite word_problems --interpreter"
 
 
