@@ -10,14 +10,14 @@ import argparse
 import math
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from goat import cli, device
@@ -34,8 +34,13 @@ from goat.training.distributed import Group
 from goat.training.flags import lora_targets, memory_advice, memory_choices, parse_args
 from goat.training.memory_meter import MemoryMeter
 from goat.training.optim import Optimizer, schedule
+from goat.training.pace import Pace, foresee, told
 from goat.training.peek import peek
-from goat.training.run_folder import RunFolder, StopSignal, fingerprint, restore, snapshot
+from goat.training.run_folder import (Best, RunFolder, StopSignal, fingerprint, restore,
+                                      snapshot)
+
+if TYPE_CHECKING:
+    from goat.training.validation import Validation
 
 
 def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype) -> Llama:
@@ -57,7 +62,14 @@ def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype
         value_head = PAPERS["word_problems"].value_head
         kept = adapter.has_value_head(args.adapter)
         value_head.load(model, args.adapter) if kept else value_head.add(model)
+    elif adapter.has_value_head(args.adapter):
+        print(f"note: the value head of {args.adapter} is left out; --value-head trains it further")
     return model
+
+
+def learning(model: Llama, params: list[nn.Parameter]) -> str:
+    some, total = (sum(p.numel() for p in ps) for ps in (params, model.parameters()))
+    return f"{some:,} of {total:,} parameters learn ({100 * some / total:.2f} %)"
 
 
 def load_data(args: argparse.Namespace, tokenizer: Tokenizer, share: slice = ALL,
@@ -72,13 +84,46 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer, share: slice = ALL
     if args.data is None:
         mixture = "paper" if args.base else "demo"
         say(PAPERS["arithmetic"].write_default(path, mixture, args.rows))
-    data = RowBatches(path, tokenizer, args.batch, args.micro_tokens, args.cutoff, args.seed,
-                      args.learn_output, args.value_head, share)
+    data = read_rows(args, path, tokenizer, share, args.val_rows or 0)
     if data.left_out:
         numbers = ", ".join(map(str, data.left_out[:10])) + ", …" * (len(data.left_out) > 10)
         say(f"{len(data.left_out):,} rows of more than {args.cutoff} tokens are left out "
             f"(--cutoff): rows {numbers}")
     return data
+
+
+def read_rows(args: argparse.Namespace, path: str, tokenizer: Tokenizer, share: slice = ALL,
+              held_out: int = 0) -> RowBatches:
+    return RowBatches(path, tokenizer, args.batch, args.micro_tokens, args.cutoff, args.seed,
+                      args.learn_output, args.value_head, share, held_out)
+
+
+def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data) -> "Validation | None":
+    """The rows that are never learnt, if any. Raises UserError where --eval-every has none, and
+    those that are learnt are not of the kind that it asks then."""
+    from goat.training.validation import Validation  # only here: it loads all of evaluation
+
+    if args.val_data:
+        other = read_rows(args, args.val_data, tokenizer)
+        return Validation(other, range(len(other)))
+    if args.val_rows:
+        return Validation(data, data.held_out)
+    if args.eval_every and paper_of(data.task).name not in ("arithmetic", "skills"):
+        raise UserError("--eval-every asks arithmetic, and the rows are of another kind: hold some "
+                        "out with --val-rows N or --val-data FILE")
+    return None
+
+
+def look(model: Llama, tokenizer: Tokenizer, held_out: "Validation | None",
+         where: torch.device) -> dict:
+    """How well the model knows what it has not learnt: held-out rows or, without any, a few
+    questions of the suite demo."""
+    if held_out:
+        return held_out.measure(model, tokenizer, partial(answer_loss, where=where))
+    from goat.evaluation import before_after
+
+    score = before_after.held_out_score(model, tokenizer)
+    return {"exact_match": score.exact, "questions": score.n}
 
 
 def answer_loss(model: Llama, batch: Batch, where: torch.device,
@@ -96,10 +141,11 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device,
     return loss
 
 
-def identity(args: argparse.Namespace, steps: int, data_hash: str, where: torch.device,
-             dtype: torch.dtype, group: Group) -> dict:
+def identity(args: argparse.Namespace, steps: int, data, held_out: "Validation | None",
+             where: torch.device, dtype: torch.dtype, group: Group) -> dict:
     """All that the numbers of a run depend on: a run goes on only where it is the same."""
-    return {**vars(args), "steps": steps, "data_hash": data_hash,
+    return {**vars(args), "steps": steps, "data_hash": data.fingerprint,
+            "val_hash": held_out and held_out.fingerprint,
             "base_hash": fingerprint(args.base or EMBEDDED), "dtype": str(dtype)[6:],
             "adapter_hash": args.adapter and fingerprint(args.adapter),
             "device": where.type, "processes": group.size}
@@ -121,6 +167,13 @@ def trial_pass(model: Llama, optimizer: Optimizer, batches: Iterable[Batch], whe
     optimizer.skip()
     del reserve
     return meter
+
+
+def idle_pass(model: Llama, optimizer: Optimizer, where: torch.device, batch: Batch) -> None:
+    """A forward and backward pass that learns nothing, for the clock."""
+    optimizer.backward(answer_loss(model, batch, where))
+    optimizer.clip(1.0)  # waits for a GPU
+    optimizer.skip()
 
 
 def add_gradients(model: Llama, window: list[Batch], optimizer: Optimizer, group: Group,
@@ -174,13 +227,31 @@ def save_result(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace,
     return shlex.join([*base, "--adapter", str(folder.path / "adapter")])
 
 
+def show(rows: Iterable[str], group: Group) -> None:
+    """What --peek prints, once."""
+    for text in rows:
+        if group.writer:
+            print(f"\n{text}")
+    group.close()
+
+
+def stopped(folder: RunFolder, group: Group, stop: StopSignal, done: int) -> int:
+    """The exit code of a run that has saved its state behind a signal to stop."""
+    stop.release()
+    folder.say(f"stopped after step {done}; go on with --resume --out "
+               + shlex.quote(str(folder.path)))
+    group.close()  # not before the writer has saved
+    return 128 + stop.number
+
+
 def settle(argv: list[str] | None) -> tuple[argparse.Namespace, LlamaConfig, torch.device,
                                             torch.dtype, memory.Workload]:
     """Flags, model dimensions, device, number format and what a pass is made of; everything that
     can be refused is refused here, before anything is loaded."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
-    if args.data and not Path(args.data).is_file():
-        raise UserError(f"--data {args.data}: there is no such file")
+    for flag, file in (("--data", args.data), ("--val-data", args.val_data)):
+        if file and not Path(file).is_file():
+            raise UserError(f"{flag} {file}: there is no such file")
     if args.adapter and not Path(args.adapter).is_dir():
         raise UserError(f"--adapter {args.adapter}: there is no such folder")
     where, dtype = device.choose(args.device, args.dtype)
@@ -211,37 +282,32 @@ def main(argv: list[str] | None = None) -> int | None:
     model = load_model(args, where, dtype).train()
     model.checkpointing = workload.checkpointing
     params = lora.trainable(model)
-    if adapter.has_value_head(args.adapter) and not args.value_head:
-        say(f"note: the value head of {args.adapter} is left out; --value-head trains it further")
-    learning, total = (sum(p.numel() for p in ps) for ps in (params, model.parameters()))
-    say(f"{learning:,} of {total:,} parameters learn ({100 * learning / total:.2f} %)")
+    say(learning(model, params))
 
     # data: what a step sees depends on (seed, step) only
     data = load_data(args, tokenizer, group.share, say)
-    steps = args.max_steps or math.ceil(len(data) * args.epochs / args.batch)
-
     if args.peek:
-        for text in peek(model, tokenizer, data, args.peek, where):
-            say(f"\n{text}")
-        group.close()
+        show(peek(model, tokenizer, data, args.peek, where), group)
         return None
+    held_out = load_held_out(args, tokenizer, data)
+    asked = args.max_steps or math.ceil(len(data) * args.epochs / args.batch)
 
     # optimizer, and the checkpoint to go on from
     optimizer = Optimizer(model, params, dtype, lr=args.lr, muon_lr=args.muon_lr,
                           betas=(0.9, args.beta2), weight_decay=args.weight_decay)
-    settings = identity(args, steps, data.fingerprint, where, dtype, group)
+    settings = identity(args, asked, data, held_out, where, dtype, group)
     state = folder.begin(settings)
-    finished = state is not None and state["step"] >= steps
-    if args.before_after or args.eval_every:
-        from goat.evaluation import before_after  # only here: it loads all of evaluation
-    ask = args.before_after and group.writer and not finished
-    before = before_after.demo_scores(model, tokenizer) if ask else None
-    first = restore(state, optimizer)
+    pace, best = Pace(asked, args.max_minutes, args.warmup, args.hold, group, state), Best(state)
+    if ask := args.before_after and group.writer and pace.first < pace.steps:
+        from goat.evaluation import before_after
+        before = before_after.demo_scores(model, tokenizer)
+    restore(state, optimizer)
 
     # loop: one window, one optimizer step
     meter = trial_pass(model, optimizer, data.largest(), where, workload)
-    began, seen, bad_steps, stop = time.time(), 0, 0, StopSignal()
-    progress = tqdm(range(first, steps), initial=first, total=steps, unit="step",
+    say(pace.start(foresee(data.window(pace.first), partial(idle_pass, model, optimizer, where))))
+    seen, bad_steps, stop = 0, 0, StopSignal()
+    progress = tqdm(pace, initial=pace.first, total=pace.steps, unit="step",
                     disable=not group.writer)
     for step in progress:
         torch.manual_seed(((args.seed * 1_000_003 + step) * 1009 + group.rank) % 2**63)  # dropout
@@ -250,45 +316,47 @@ def main(argv: list[str] | None = None) -> int | None:
                                       args.value_weight if args.value_head else None)
         norm = optimizer.clip(args.clip)
         if math.isfinite(loss + norm):
-            optimizer.step(schedule(step, steps, args.warmup, args.hold, args.final_lr))
+            optimizer.step(schedule(step, pace.steps, args.warmup, args.hold, args.final_lr))
         else:
             bad_steps += pass_over(optimizer, folder, step + 1, loss, norm,
                                    data.row_numbers(step), args.skip_bad_steps - bad_steps)
 
-        done, seconds = step + 1, time.time() - began
+        done = step + 1
         seen += group.size * sum(len(batch.tokens) for batch in window)
-        stopping = group.total(stop.number) > 0
-        if done % args.log_every == 0 or done == steps:
+        if pace.plan(done):
+            folder.log(step=done, planned_steps=pace.steps)
+        last, stopping = done == pace.steps, group.total(stop.number) > 0
+        progress.total, speed = pace.steps, pace.speed(seen)
+        if done % args.log_every == 0 or last:
             folder.log(step=done, loss=round(loss, 5), norm=round(norm, 4), lr=optimizer.lr,
-                       answer_tokens=answers, tokens_per_s=round(seen / seconds),
-                       seconds=round(seconds, 1))
-            progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{seen / seconds:,.0f}")
-        if args.eval_every and done % args.eval_every == 0 and group.writer:
-            score = before_after.held_out_score(model, tokenizer)
-            folder.log(step=done, exact_match=score.exact, questions=score.n)
-            progress.write(f"step {done}: exact match {score.right} of {score.n} held-out "
-                           "questions")
-        if done % args.save_every == 0 or done == steps or stopping:
-            folder.save_state(snapshot(done, settings, optimizer))
+                       answer_tokens=answers, tokens_per_s=round(speed),
+                       seconds=round(pace.seconds, 1))
+            progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{speed:,.0f}")
+        if args.eval_every and group.writer and (done % args.eval_every == 0 or last):
+            found = look(model, tokenizer, held_out, where)
+            folder.log(step=done, **found)
+            progress.write(f"step {done}: " + ", ".join(f"{k} {v:g}" for k, v in found.items()))
+            if args.keep == "best":
+                best.offer(done, found["val_loss"], optimizer.masters)
+        if done % args.save_every == 0 or last or stopping:
+            folder.save_state(snapshot(done, settings, optimizer, pace, best))
         if stopping:
-            stop.release()
-            say(f"stopped after step {done}; go on with --resume --out "
-                + shlex.quote(str(folder.path)))
-            group.close()  # not before the writer has saved
-            return 128 + stop.number
+            return stopped(folder, group, stop, done)
 
     # result: written by one process, read again and compared
     stop.release()
-    seconds = time.time() - began
-    say(f"{steps - first} steps in {seconds:.0f} s, {seen / max(seconds, 1e-9):,.0f} tokens/s")
-    say(f"memory: predicted {meter.predicted(config, workload) / memory.GB:.2f} GB (--plan shows "
-        f"for what), measured {meter.measured(optimizer)}")
+    predicted = meter.predicted(config, workload) / memory.GB
+    say(f"{pace.steps - pace.first} steps in {told(pace.seconds)}, {pace.speed(seen):,.0f} tokens/s"
+        f"\nmemory: predicted {predicted:.2f} GB (--plan shows for what), measured "
+        f"{meter.measured(optimizer)}")
+    if best.weights:
+        say(f"kept: the weights of step {best.step}, whose held-out loss {best.loss} is the lowest")
+        optimizer.set_weights(best.weights)
     if group.writer:
         result = save_result(model.eval(), tokenizer, args, folder)
-        asked = paper_of(data.task).evaluation_flags(data.task)
-        say(f"ask it:       python eval.py {result} --ask\n"
-            f"evaluate it:  python eval.py {result} {asked}")
-        if before is not None:
+        say(f"ask it:       python eval.py {result} --ask\nevaluate it:  python eval.py {result} "
+            + paper_of(data.task).evaluation_flags(data.task))
+        if ask:
             say(before_after.comparison(before, before_after.demo_scores(model, tokenizer)))
     group.close()
     return None

@@ -8,7 +8,7 @@ goat/files/rows.py reads them.
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -45,9 +45,10 @@ def fingerprint(questions: Iterable[Question]) -> str:
     return digest.hexdigest()[:12]
 
 
-def read_questions(path: str | os.PathLike, limit: int | None = None,
-                   answers: bool = True) -> list[Question]:
-    """The questions of a file (the first `limit` of them); its stem is the suite's name.
+def read_questions(path: str | os.PathLike, limit: int | None = None, answers: bool = True,
+                   only: Collection[int] | None = None) -> list[Question]:
+    """The questions of a file (the first `limit` of them, or those whose numbers `only` lists,
+    counted from 1); its stem is the suite's name.
 
     With `answers=False` only what they hold matters: rows may lack an answer, as those for training
     may.
@@ -60,7 +61,9 @@ def read_questions(path: str | os.PathLike, limit: int | None = None,
         rows = ((where, {"instruction": question, "answer": answer}, [])
                 for where, question, answer in read_pairs(path))
     suite = Path(path).stem
-    questions = [_question(suite, *row, answers) for row in islice(rows, limit)]
+    asked = (row for number, row in enumerate(islice(rows, limit), 1)
+             if only is None or number in only)
+    questions = [_question(suite, *row, answers) for row in asked]
     if not questions:
         raise UserError(f"{path}: no questions in this file")
     return questions

@@ -13,7 +13,7 @@ paper's loss mask takes out.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -81,12 +81,14 @@ class RowBatches:
     `batch` rows a window, of which `share` is this process's; `budget` is the largest number of
     rows times tokens of the longest in one micro-batch, of all processes together; rows of more
     than `cutoff` tokens are left out, their numbers kept in `left_out`. `learn_output` and `valued`
-    (is a value learnt too?) go to the papers' loss masks.
+    (is a value learnt too?) go to the papers' loss masks. So many rows as `held_out` says, drawn
+    by the seed, are in no window.
     """
 
     def __init__(self, path: str | os.PathLike, tokenizer: Tokenizer, batch: int, budget: int,
                  cutoff: int, seed: int, learn_output: bool = False, valued: bool = False,
-                 share: slice = ALL):
+                 share: slice = ALL, held_out: int = 0):
+        self.path = path
         self.batch, self.seed, self.valued, self.share = batch, seed, valued, share
         self.budget = budget // share.step
         self.shuffled: tuple[int, np.ndarray] = -1, np.zeros(0)  # an epoch, its order of rows
@@ -123,15 +125,25 @@ class RowBatches:
                             "and some wrong: put both files of generate_data.py --from-model, "
                             "OUT and OUT.wrong.jsonl, into one")
         self.ids = np.concatenate(ids)
+        drawn = np.random.default_rng(seed).permutation(len(self.prompts))
+        self.held_out = sorted(map(int, drawn[:held_out]))
+        self.learnt = np.sort(drawn[held_out:])
+        if not len(self.learnt):
+            raise UserError(f"{path}: it has {len(drawn)} rows, and as many are held out "
+                            "(--val-rows): none is left to learn")
         with open(path, "rb") as file:
             self.fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
 
     def __len__(self) -> int:
-        return len(self.prompts)
+        """The rows of an epoch."""
+        return len(self.learnt)
 
     def window(self, step: int) -> list[Batch]:
         """The micro-batches of a step, longest rows first; of several processes, one's share."""
-        rows = self.drawn(step)[self.share]
+        return self.cut(self.drawn(step)[self.share])
+
+    def cut(self, rows: list[int]) -> list[Batch]:
+        """The micro-batches of some rows, which stand longest first."""
         batches = []
         while rows:
             length = rounded(self.size(rows[0]))
@@ -144,6 +156,9 @@ class RowBatches:
         """The rows of a step, of all processes, longest first."""
         rows = (int(self.order(i // len(self))[i % len(self)])
                 for i in range(step * self.batch, (step + 1) * self.batch))
+        return self.longest_first(rows)
+
+    def longest_first(self, rows: Iterable[int]) -> list[int]:
         return sorted(rows, key=lambda row: (-self.size(row), row))
 
     def row_numbers(self, step: int) -> list[int]:
@@ -154,7 +169,7 @@ class RowBatches:
         """Of each length the fullest micro-batches, with the longest answers and with the longest
         rows: one of these needs the most memory."""
         of_length: dict[int, list[int]] = {}
-        for row in range(len(self)):
+        for row in range(len(self.prompts)):
             of_length.setdefault(rounded(self.size(row)), []).append(row)
         batches = []
         for length, rows in of_length.items():
@@ -180,7 +195,7 @@ class RowBatches:
         """A seeded permutation of the rows for each epoch (the last one is kept)."""
         if self.shuffled[0] != epoch:
             rng = np.random.default_rng((self.seed, epoch))
-            self.shuffled = epoch, rng.permutation(len(self))
+            self.shuffled = epoch, self.learnt[rng.permutation(len(self))]
         return self.shuffled[1]
 
     def collate(self, rows: list[int], count: int, length: int) -> Batch:

@@ -44,6 +44,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     if args.adapter and Path(args.adapter).is_dir():
         vars(args).update(lora_settings(Path(args.adapter)))
     check_ranges(args)
+    if (args.val_rows or args.val_data) and given.eval_every is None:
+        args.eval_every = args.save_every
     if args.muon_lr and not (args.full or args.value_head or "lm_head" in lora_targets(args)):
         refuse_given(given, "{flag} is AdamW's, and here Muon takes every matrix of the adapter: "
                      "give --muon-lr instead, or --muon-lr 0 for AdamW",
@@ -105,6 +107,10 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
              "each row; even has more subtraction, sheets has scratch sheets, words also text, "
              "names also numbers with names, sizes and carries many sums of unequal sizes and "
              "with long carries (default %(default)s)")
+    add("--val-rows", type=int, metavar="N",
+        help="keep N rows of the file out of training and tell, every --eval-every steps (default "
+             "then: every --save-every), their loss and how many of up to 100 are answered right")
+    add("--val-data", metavar="FILE", help="the same with all rows of another file")
     add("--learn-output", action="store_true",
         help="learn what the interpreter prints in word problems too (default: masked)")
     add("--cutoff", type=int, default=512, help="longest row in tokens (default %(default)s)")
@@ -120,6 +126,9 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="of a forward pass at most: rows times tokens of the longest, see --checkpointing; "
              "several processes share them (default %(default)s)")
     add("--epochs", type=float, default=1.0, help="passes over the rows (default %(default)s)")
+    add("--max-minutes", type=float, metavar="M",
+        help="at most as many steps as this machine manages in M minutes of training, with the "
+             "whole schedule (default: no limit)")
     add("--max-steps", type=int, help="steps, whatever --epochs says (default: for the embedded "
                                       "base as in its recipe.json, unless --epochs is given)")
     add("--lr", type=float, default=3e-4,
@@ -146,7 +155,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add("--save-every", type=int, default=200, help="steps per checkpoint (default %(default)s)")
     add("--log-every", type=int, default=10, help="steps per log line (default %(default)s)")
     add("--eval-every", type=int, default=0,
-        help="steps between exact-match checks by generation, 0 = never (default %(default)s)")
+        help="steps between looks at held-out rows (see --val-rows) or, without such, at a few "
+             "questions of the suite demo; 0 = never (default %(default)s)")
+    add("--keep", default="last", choices=("last", "best"),
+        help="the weights that are saved at the end: the last, or those with the lowest loss of "
+             "held-out rows (default %(default)s)")
     add("--before-after", action=argparse.BooleanOptionalAction, default=False,
         help="ask the suite `demo` before and after, and print the table")
     add("--peek", type=int, metavar="N",
@@ -159,15 +172,23 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 def check_given(given: argparse.Namespace) -> None:
     """Raises UserError for a flag that another one makes useless."""
-    refuse_empty(given, "base", "adapter", "data", "out")
+    refuse_empty(given, "base", "adapter", "data", "val_data", "out")
     if given.data and given.rows:
         raise UserError("--rows is the size of a file that is written, and --data names one that "
                         "is there: leave one of them out")
     if given.skills:
         refuse_given(given, "{flag} is for files of rows, and --skills is an endless stream: leave "
-                     "one of them out", "data", "rows", "batch", "epochs", "cutoff", "learn_output")
+                     "one of them out", "data", "rows", "batch", "epochs", "cutoff", "learn_output",
+                     "val_rows")
+        refuse_given(given, "--skills grows by --max-steps: leave {flag} out", "max_minutes")
     else:
         refuse_given(given, "{flag} goes with --skills", "skills_mix")
+    if given.val_rows and given.val_data:
+        raise UserError("--val-rows holds out rows of --data, and --val-data names a file of them: "
+                        "leave one of them out")
+    if given.keep == "best" and not (given.val_rows or given.val_data):
+        raise UserError("--keep best goes by the loss of held-out rows: add --val-rows N or "
+                        "--val-data FILE")
     if not given.value_head:
         refuse_given(given, "{flag} goes with --value-head", "value_weight")
     if given.full:
@@ -179,7 +200,8 @@ def check_given(given: argparse.Namespace) -> None:
 
 
 ABOVE_0 = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "max_steps",
-           "lr", "skills", "rows", "value_weight", "clip", "lora_alpha", "lora_r", "peek")
+           "lr", "skills", "rows", "value_weight", "clip", "lora_alpha", "lora_r", "peek",
+           "val_rows", "max_minutes")
 AT_LEAST_0 = ("muon_lr", "weight_decay", "warmup", "eval_every", "seed", "skip_bad_steps")
 SHARES = ("hold", "final_lr")  # of 1
 BELOW_1 = ("beta2", "lora_dropout")  # shares too, but never all

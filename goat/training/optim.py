@@ -212,10 +212,14 @@ class Optimizer:
                 "optimizers": [part.state_dict() for part in self.stateful]}
 
     @torch.no_grad()
-    def load_state_dict(self, state: dict) -> None:
-        for master, saved in zip(self.masters, state["weights"], strict=True):
+    def set_weights(self, weights: list[Tensor]) -> None:
+        """Put these in the place of the masters, and so of the model's."""
+        for master, saved in zip(self.masters, weights, strict=True):
             master.copy_(saved)
         self.weights.publish()
+
+    def load_state_dict(self, state: dict) -> None:
+        self.set_weights(state["weights"])
         for part, saved in zip(self.stateful, state["optimizers"], strict=True):
             part.load_state_dict(saved)
 

@@ -13,19 +13,22 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from goat.errors import UserError
 from goat.files.atomic import replacing
 from goat.files.tensors import DAMAGE
 from goat.training.optim import Optimizer
+from goat.training.pace import Pace
 
 # What may differ between a run and its continuation without changing a single number. Of files
-# their contents count (`data_hash`, `base_hash`, `adapter_hash`), wherever they lie.
+# their contents count (`data_hash`, `base_hash`, …), wherever they lie.
 FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "before_after",
-                 "skip_bad_steps", "data", "rows", "base", "adapter")
+                 "skip_bad_steps", "data", "rows", "base", "adapter", "val_data", "keep", "peek")
 
 
 class RunFolder:
@@ -106,7 +109,7 @@ class RunFolder:
                   if key not in FREE_SETTINGS and before.get(key) != after.get(key)]
         if differ:
             raise UserError(f"{self.path} was trained with other settings: {'; '.join(differ)}")
-        if state["step"] >= settings["steps"]:
+        if state["step"] >= state.get("pace", settings)["steps"]:
             self.say(f"{self.path}: all {state['step']} steps are done already")
         else:
             self.say(f"{self.path}: going on after step {state['step']}")
@@ -145,17 +148,36 @@ class StopSignal:
             signal.signal(which, handler)
 
 
-def snapshot(step: int, settings: dict, optimizer: Optimizer) -> dict:
+class Best:
+    """The weights of the step with the lowest held-out loss."""
+
+    def __init__(self, state: dict | None):
+        """From a run's state, if there is any."""
+        old = state.get("best", {}) if state else {}
+        self.step, self.loss = old.get("step", 0), old.get("loss", float("inf"))
+        self.weights: list[Tensor] = old.get("weights", [])
+
+    def offer(self, step: int, loss: float, weights: Iterable[Tensor]) -> None:
+        """Keep a copy of these, if the loss is the lowest so far."""
+        if loss < self.loss:
+            self.step, self.loss = step, loss
+            self.weights = [weight.detach().cpu().clone() for weight in weights]
+
+    def state(self) -> dict:
+        """What a checkpoint holds."""
+        return {"step": self.step, "loss": self.loss, "weights": self.weights}
+
+
+def snapshot(step: int, settings: dict, optimizer: Optimizer, pace: Pace, best: Best) -> dict:
     """The state after `step` steps. Random numbers need no place in it: they depend on the step."""
-    return {"step": step, "settings": json.dumps(settings), **optimizer.state_dict()}
+    return {"step": step, "settings": json.dumps(settings), "pace": pace.state(),
+            "best": best.state(), **optimizer.state_dict()}
 
 
-def restore(state: dict | None, optimizer: Optimizer) -> int:
-    """Put a state back into weights and optimizer; returns how many steps it has behind it."""
-    if state is None:
-        return 0
-    optimizer.load_state_dict(state)
-    return state["step"]
+def restore(state: dict | None, optimizer: Optimizer) -> None:
+    """Put a state, if there is any, back into weights and optimizer."""
+    if state is not None:
+        optimizer.load_state_dict(state)
 
 
 def fingerprint(folder: str | os.PathLike) -> str:

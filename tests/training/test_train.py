@@ -255,7 +255,7 @@ class NotANumber:
 
 def test_a_loss_that_is_not_finite_stops_with_the_rows(tiny_base, rows, tmp_path, monkeypatch):
     more = ["--micro-tokens", "8192", "--save-every", "1"]
-    monkeypatch.setattr(train, "answer_loss", NotANumber(at=4))
+    monkeypatch.setattr(train, "answer_loss", NotANumber(at=5))
     with pytest.raises(UserError, match="loss nan, gradient norm nan: lower --lr"):
         train.main(flags(tiny_base, rows, tmp_path / "run", *more))
     bad = log(tmp_path / "run")[-1]
@@ -266,7 +266,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_rows(tiny_base, rows, tmp_path
 
 
 def test_a_bad_step_can_be_passed_over(tiny_base, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "answer_loss", NotANumber(at=12))
+    monkeypatch.setattr(train, "answer_loss", NotANumber(at=13))
     train.main(flags(tiny_base, rows, tmp_path / "run", "--skip-bad-steps", "1"))
     steps = [r["step"] for r in log(tmp_path / "run")]
     assert sorted(set(steps)) == [1, 2, 3, 4, 5, 6] and adapter(tmp_path / "run")

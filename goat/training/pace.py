@@ -1,0 +1,87 @@
+"""How many steps a run has: as many as were asked for or, with --max-minutes, as many of them as
+this machine manages in that time."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+
+from goat.training.batches import Batch
+
+WATCHED = 5  # steps after which what these have taken counts, and no longer what was foreseen
+
+
+def foresee(window: list[Batch], one_pass: Callable[[Batch], object]) -> float:
+    """The seconds that a step over `window` may take, by those of a pass over its largest batch."""
+    if not window:
+        return 0.0
+    batch = max(window, key=lambda batch: len(batch.tokens))
+    began = time.monotonic()
+    one_pass(batch)
+    a_token = (time.monotonic() - began) / len(batch.tokens)
+    return a_token * sum(len(batch.tokens) for batch in window)
+
+
+class Pace:
+    """The steps of a run, their number `steps`, and the time that they take.
+
+    With `minutes` the number is planned before the first step and again behind each one, from what
+    they have taken, until the learning rate begins to fall (see `schedule`): from there on it is
+    fixed, for the rate depends on it. All that happens between the first step and the last counts.
+    A run that goes on from a `state` has its plan and the time behind it.
+    """
+
+    def __init__(self, asked: int, minutes: float | None, warmup: int, hold: float, group,
+                 state: dict | None):
+        self.asked, self.minutes, self.warmup, self.hold = asked, minutes, warmup, hold
+        self.group, self.first = group, state["step"] if state else 0
+        old = state.get("pace", {}) if state else {}
+        self.steps, self.fixed = old.get("steps", asked), minutes is None or old.get("fixed", False)
+        self.before, self.a_step = old.get("seconds", 0.0), 0.0
+        self.began = time.monotonic()
+
+    def start(self, a_step: float) -> str:
+        """Plan with steps of `a_step` seconds, start the clock, and say what is to be expected."""
+        self.began, self.a_step = time.monotonic(), a_step
+        self.plan(self.first)
+        left = self.steps - self.first
+        fewer = f" (of {self.asked}, for --max-minutes)" if self.steps < self.asked else ""
+        return f"{left} steps{fewer} of about {a_step:.2g} s: {told(left * a_step)}"
+
+    def __iter__(self) -> Iterator[int]:
+        step = self.first
+        while step < self.steps:
+            yield step
+            step += 1
+
+    @property
+    def seconds(self) -> float:
+        """Since the first step, apart from what a resumed run had behind it."""
+        return time.monotonic() - self.began
+
+    def speed(self, tokens: int) -> float:
+        """Of so many in this time, per second."""
+        return tokens / max(self.seconds, 1e-9)
+
+    def plan(self, done: int) -> bool:
+        """Plan anew, with `done` steps behind; whether the number has just been fixed."""
+        if self.fixed or self.minutes is None:
+            return False
+        if done - self.first >= WATCHED:
+            self.a_step = self.seconds / (done - self.first)
+        left = 60 * self.minutes - self.before - self.seconds
+        more = math.floor(left / self.a_step) if self.a_step else self.asked
+        steps = min(self.asked, max(1, done, done + more))
+        self.steps = int(self.group.agree(str(steps)))  # the writer's clock decides
+        self.fixed = done >= min(self.steps, max(self.warmup, self.hold * self.steps))
+        return self.fixed
+
+    def state(self) -> dict:
+        """What a checkpoint holds."""
+        return {"steps": self.steps, "fixed": self.fixed, "seconds": self.before + self.seconds}
+
+
+def told(seconds: float) -> str:
+    """A length of time in words: "40 s", "3.2 minutes", "5.1 hours"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,143 @@
+"""Held-out rows: never learnt, their loss against a plain one, and the best weights kept.
+
+Run: python -m pytest tests/training/test_validation.py
+"""
+
+import json
+
+import pytest
+import torch
+
+import train
+from goat.errors import UserError
+from goat.files import checkpoint
+from goat.llama.generate import generate
+from goat.llama.tokenizer import Tokenizer
+from goat.papers import row_prompt
+from goat.papers.word_problems.templates import template_rows
+from goat.training.batches import RowBatches
+from goat.training.validation import Validation
+from support.batches import rows_of
+from support.runs import adapter, flags, stop_after_first
+
+CPU = torch.device("cpu")
+
+
+def lines(folder) -> list[dict]:
+    return list(map(json.loads, (folder / "log.jsonl").read_text().splitlines()))
+
+
+def looks(folder) -> list[dict]:
+    return [line for line in lines(folder) if "val_loss" in line]
+
+
+def texts(data, batches, tokenizer) -> set[str]:
+    return {tokenizer.decode(tokens[tokens != data.pad_id].tolist()) for batch in batches
+            for tokens, labels, _ in rows_of(batch) if (labels != -100).any()}
+
+
+def test_held_out_rows_are_in_no_window_and_all_others_are(tiny_base, rows):
+    tokenizer = Tokenizer(tiny_base)
+    data = RowBatches(rows, tokenizer, 16, 512, 200, seed=3, held_out=20)
+    whole = RowBatches(rows, tokenizer, 16, 512, 200, seed=3)
+    assert len(data.held_out) == 20 and len(data) == len(whole) - 20
+    windows = -(-2 * len(data) // 16)
+    learnt = {row for step in range(windows) for row in data.drawn(step)}
+    assert learnt == set(range(len(whole))) - set(data.held_out)
+    assert RowBatches(rows, tokenizer, 16, 512, 200, seed=4, held_out=20).held_out != data.held_out
+    with pytest.raises(UserError, match="none is left to learn"):
+        RowBatches(rows, tokenizer, 16, 512, 200, seed=3, held_out=len(whole))
+
+
+def test_loss_and_exact_match_are_the_plain_ones(tiny_base, tmp_path):
+    """Two of the three answers are what the model says anyway."""
+    tokenizer, model = Tokenizer(tiny_base), checkpoint.load_model(tiny_base)
+    prompts = [f"{a} + 1" for a in range(3)]
+    said = generate(model, tokenizer, [f"{p}\nAnswer: " for p in prompts], 512)
+    made = [{"instruction": p, "input": "", "output": f"{p} = 7", "answer": text.strip() or "-"}
+            for p, text in zip(prompts, said)]
+    made[1]["answer"] = "another"
+    path = tmp_path / "val.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    data = RowBatches(path, tokenizer, 3, 64, 100, seed=0)
+    found = Validation(data, range(3)).measure(
+        model, tokenizer, lambda model, batch: train.answer_loss(model, batch, CPU))
+    losses = []
+    for row in made:
+        ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
+        logits = model(torch.tensor([ids[:-1]]))[0].log_softmax(-1)
+        losses += [-logits[i - 1, ids[i]].item() for i in range(n_prompt, len(ids))]
+    assert found["val_loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+    right = sum(row["answer"] == text.rpartition("=")[2].strip() for row, text in zip(made, said))
+    assert (found["val_rows"], found["val_asked"]) == (3, 3)
+    assert found["val_exact"] == pytest.approx(right / 3, abs=1e-4)
+    path.write_text("".join(json.dumps({**row, "answer": ""}) + "\n" for row in made))
+    bare = Validation(RowBatches(path, tokenizer, 3, 64, 100, seed=0), range(3))
+    assert bare.questions == []  # there is nothing to compare with: the loss alone
+
+
+def test_solutions_with_code_are_run(tiny_base, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in template_rows(0, 2)))
+    tokenizer, model = Tokenizer(tiny_base), checkpoint.load_model(tiny_base)
+    found = Validation(RowBatches(path, tokenizer, 2, 4096, 1000, seed=0), range(2)).measure(
+        model, tokenizer, lambda model, batch: train.answer_loss(model, batch, CPU))
+    assert found["val_asked"] == 2 and found["val_exact"] == 0.0
+
+
+@pytest.mark.parametrize("how", ["--val-rows", "--val-data"])
+def test_the_log_tells_of_them(tiny_base, rows, tmp_path, how):
+    other = tmp_path / "val.jsonl"
+    other.write_text("".join(rows.read_text().splitlines(keepends=True)[:5]))
+    value = {"--val-rows": "5", "--val-data": str(other)}[how]
+    train.main(flags(tiny_base, rows, tmp_path / "run", how, value, "--eval-every", "4"))
+    found = looks(tmp_path / "run")
+    assert [line["step"] for line in found] == [4, 6]  # and at the end
+    assert all(line["val_rows"] == line["val_asked"] == 5 for line in found)
+    assert found[1]["val_loss"] < found[0]["val_loss"]
+
+
+def test_the_best_weights_are_kept_and_survive_a_cut(tiny_base, rows, tmp_path, monkeypatch,
+                                                     capsys):
+    """Held-out losses that are lowest in the middle."""
+    def run(name, *more):
+        train.main(flags(tiny_base, rows, tmp_path / name, *more))
+        return adapter(tmp_path / name)
+
+    three = run("three", "--max-steps", "3", "--warmup", "0", "--hold", "1")
+    monkeypatch.setattr(train, "look", lambda *_: {"val_loss": next(losses), "val_rows": 1})
+    other = tmp_path / "val.jsonl"
+    other.write_text(rows.read_text().splitlines(keepends=True)[0])
+    best = ["--warmup", "0", "--hold", "1", "--val-data", str(other), "--eval-every", "1",
+            "--keep", "best", "--save-every", "4"]
+    losses = iter([5.0, 4.0, 2.0, 3.0, float("nan"), 9.0])
+    assert run("best", *best) == three
+    assert "kept: the weights of step 3, whose held-out loss 2.0 is the lowest" in \
+        capsys.readouterr().out
+    losses = iter([5.0, 4.0, 2.0, 3.0])
+    with monkeypatch.context() as cut:
+        cut.setattr(train.RunFolder, "save_state", stop_after_first(train.RunFolder.save_state))
+        with pytest.raises(KeyboardInterrupt):
+            run("cut", *best)
+    losses = iter([float("nan"), 9.0])
+    assert run("cut", *best, "--resume") == three
+    losses = iter([5.0, 4.0, 2.0, 3.0, 3.0, 9.0])
+    assert run("last", *best[:-4], "--save-every", "4") != three
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--val-rows", "5", "--val-data", "x.jsonl"], "--val-rows holds out rows of --data"),
+    (["--keep", "best"], "--keep best goes by the loss of held-out rows: add --val-rows N"),
+    (["--val-rows", "0"], "--val-rows 0: must be above 0"),
+    (["--val-rows", "500"], "none is left to learn"),
+    (["--val-data", "missing.jsonl"], "--val-data missing.jsonl: there is no such file")])
+def test_flags_that_make_no_sense_are_refused(tiny_base, rows, tmp_path, words, said):
+    with pytest.raises(UserError, match=said):
+        train.main(flags(tiny_base, rows, tmp_path / "run", *words))
+
+
+def test_without_held_out_rows_only_arithmetic_is_asked(tiny_base, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in template_rows(0, 8)))
+    with pytest.raises(UserError, match="--eval-every asks arithmetic, and the rows are of"):
+        train.main(flags(tiny_base, path, tmp_path / "run", "--eval-every", "2"))
