@@ -5,7 +5,8 @@
     python eval.py --adapter out/lora/adapter --suite demo --show 5
     python eval.py --base path/to/7B --adapter path/to/adapter --data questions.jsonl
     python eval.py --adapter out/word/adapter --suite word_problems --interpreter --show 2
-    python eval.py --compare out/a.json out/b.json
+    python eval.py --compare out/a.json out/b.json      # results; or logs of training runs:
+    python eval.py --compare out/*/log.jsonl --plot out/loss.png
 """
 
 import argparse
@@ -21,7 +22,7 @@ from goat import device
 from goat.cli import (INTERRUPTED, given_flags, parser_for, refuse_below, refuse_empty,
                       refuse_given, run)
 from goat.errors import UserError
-from goat.evaluation import curves, page, report
+from goat.evaluation import curves, learning_curves, page, report
 from goat.evaluation.evaluate import Record, evaluate, solved_record
 from goat.evaluation.questions import fingerprint, load_suites, read_questions, suite_names
 from goat.files import checkpoint
@@ -110,9 +111,10 @@ def add_report_flags(parser: argparse.ArgumentParser) -> None:
     add("--out", default="out/results.json",
         help="results with every answer (default out/results.json; replaced)")
     add("--html", metavar="FILE", help="also write a page that shows the results")
-    add("--compare", nargs="+", metavar="FILE", help="no model: put results files side by side")
-    add("--plot", metavar="FILE", help="with --compare: also draw them as a PNG, along the last "
-        "number in their names (needs matplotlib)")
+    add("--compare", nargs="+", metavar="FILE", help="no model: put results files side by side, or "
+        "the losses that runs of train.py have logged (log.jsonl)")
+    add("--plot", metavar="FILE", help="with --compare: also draw them as a PNG, results along the "
+        "last number in their names, losses along the steps (needs matplotlib)")
 
 
 def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
@@ -291,9 +293,10 @@ def choose(model: Llama, tokenizer: Tokenizer, questions: list[Question],
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_args(argv)
     if args.compare:
-        print(report.compare(args.compare))
+        logs = learning_curves.are_logs(args.compare)
+        print((learning_curves.table if logs else report.compare)(args.compare))
         if args.plot:
-            curves.plot(args.compare, args.plot)
+            (learning_curves if logs else curves).plot(args.compare, args.plot)
             print(f"curves: {args.plot}")
         return None
     questions = []

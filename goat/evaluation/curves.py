@@ -34,15 +34,27 @@ def curves(paths: Sequence[str | os.PathLike]) -> tuple[Curves, list[str], bool]
     return {cell: sorted(points) for cell, points in found.items()}, names, numeric
 
 
-def plot(paths: Sequence[str | os.PathLike], out: str | os.PathLike) -> None:
-    """Write the curves with their 95 % intervals as a PNG. Raises UserError without matplotlib."""
+def new_figure():
+    """An empty figure of matplotlib. Raises UserError where that is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError("--plot needs matplotlib (pip install matplotlib); the table of --compare "
-                        "has the same figures")
+                        "does without")
+    return Figure(figsize=(8, 5), layout="constrained")
+
+
+def save(figure, out: str | os.PathLike) -> None:
+    """Write a figure as a PNG."""
+    check_place(out)
+    with replacing(Path(out)) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+def plot(paths: Sequence[str | os.PathLike], out: str | os.PathLike) -> None:
+    """Write the curves with their 95 % intervals as a PNG. Raises UserError without matplotlib."""
+    figure = new_figure()
     cells, names, numeric = curves(paths)
-    figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for cell, points in cells.items():
         x = [place for place, _ in points]
@@ -57,6 +69,4 @@ def plot(paths: Sequence[str | os.PathLike], out: str | os.PathLike) -> None:
     axes.set(ylabel="exact match, % (95 % interval)", ylim=(-2, 102))
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
-    check_place(out)
-    with replacing(Path(out)) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    save(figure, out)

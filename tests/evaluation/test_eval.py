@@ -180,7 +180,7 @@ def test_curves(run, scholar, tmp_path, monkeypatch):
     shutil.copy(files[0], tmp_path / "base.json")
     found, names, numeric = curves.curves([*files, tmp_path / "base.json"])
     assert not numeric and [x for x, _ in found["demo div n/1"]] == [0, 1, 2]
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match="needs matplotlib"):
         curves.plot(files, tmp_path / "curves.png")
 
