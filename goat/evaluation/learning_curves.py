@@ -74,7 +74,7 @@ def is_log(path: str | os.PathLike) -> bool:
 
 
 def read_log(path: str | os.PathLike, run: int = 0) -> list[Column]:
-    """The columns of a log. Raises UserError for a damaged line, and where no step is logged."""
+    """The columns of a log, none if no step is logged yet. UserError for a damaged line."""
     found: dict[str, dict[int, float]] = {field: {} for field in TITLES}
     for where, row in read_rows(path):
         for field in found.keys() & row.keys():
@@ -83,8 +83,6 @@ def read_log(path: str | os.PathLike, run: int = 0) -> list[Column]:
             except (KeyError, TypeError, ValueError, OverflowError):
                 raise UserError(f"{where}: 'step' and {field!r} must be numbers; remove the line, "
                                 "or leave the log out")
-    if not any(found.values()):
-        raise UserError(f"{path}: no step is logged (yet); leave it out")
     return [Column(run, field, dict(sorted(points.items())))
             for field, points in found.items() if points]
 
@@ -92,8 +90,12 @@ def read_log(path: str | os.PathLike, run: int = 0) -> list[Column]:
 def read_logs(paths: Sequence[str | os.PathLike]) -> tuple[list[str], list[str], list[Column]]:
     """(the letters of the runs, letter and path of each, the columns of all)."""
     letters = [chr(ord("A") + run) for run in range(len(paths))]
-    return (letters, [f"{letter}: {path}" for letter, path in zip(letters, paths)],
-            [column for run, path in enumerate(paths) for column in read_log(path, run)])
+    logs = [read_log(path, run) for run, path in enumerate(paths)]
+    if not any(logs):
+        raise UserError(f"{', '.join(map(str, paths))}: no step is logged yet")
+    names = [f"{letter}: {path}{'' if log else ' (no step is logged yet)'}"
+             for letter, path, log in zip(letters, paths, logs)]
+    return letters, names, [column for log in logs for column in log]
 
 
 def chosen_steps(columns: Sequence[Column]) -> list[int]:

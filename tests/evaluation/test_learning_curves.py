@@ -135,7 +135,7 @@ def test_the_table_comes_before_matplotlib_is_missed(logs, monkeypatch, tmp_path
 
 @pytest.mark.parametrize("content, message", [
     ("", " is empty: leave it out"), ("\n", " is empty: leave it out"),
-    ('{"settings": {}}\n', ": no step is logged (yet); leave it out"),
+    ('{"settings": {}}\n', ": no step is logged yet"),
     ('{"settings": {"lr', ", line 1: not a JSON object"),
     ('{"settings": {}}\n{"step": 1, "loss": 2.0}\n{"step": 2, "lo', ", line 3: not a JSON object"),
     ('{"settings": {}}\n{"loss": 2.0}\n', ", line 2: 'step' and 'loss' must be numbers"),
@@ -163,3 +163,12 @@ def test_logs_and_results_do_not_mix(logs, tmp_path, indent):
             script.main(["--compare", *files])
         assert "\n" not in str(error.value)
     assert script.main(["--compare", str(results)]) is None
+
+
+def test_a_run_that_has_just_started_is_named_beside_the_others(logs, tmp_path, capsys):
+    young = tmp_path / "young.jsonl"
+    young.write_text('{"settings": {}}\n')
+    script.main(["--compare", *logs, str(young)])
+    said = capsys.readouterr().out
+    assert f"C: {young} (no step is logged yet)\n" in said and "C loss" not in said
+    assert "A held-out" in said

@@ -1,0 +1,127 @@
+"""What train.py needs before its loop and behind it: the model, the data, the result."""
+
+import argparse
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from goat.errors import UserError
+from goat.files import adapter, checkpoint
+from goat.files.checkpoint import EMBEDDED
+from goat.llama import lora
+from goat.llama.model import Llama
+from goat.llama.tokenizer import Tokenizer
+from goat.papers import PAPERS, paper_of
+from goat.training.batches import ALL, RowBatches
+from goat.training.distributed import Group
+from goat.training.flags import lora_targets
+from goat.training.run_folder import RunFolder, StopSignal, fingerprint
+
+if TYPE_CHECKING:
+    from goat.training.validation import Validation
+
+
+def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype) -> Llama:
+    """The model to train: base + LoRA, or a base of which every weight learns."""
+    base = args.base or EMBEDDED
+    if args.scratch:
+        model = Llama(checkpoint.read_config(base))
+        model.init_weights(torch.Generator().manual_seed(args.seed))
+        return model.to(where, dtype)
+    model = checkpoint.load_model(base, dtype=dtype, device=where, int8=args.int8)
+    if args.full:
+        return model.requires_grad_(True)
+    if args.adapter:
+        adapter.load_adapter(model, args.adapter)
+    else:
+        lora.add_lora(model, args.lora_r, args.lora_alpha, args.lora_dropout, lora_targets(args),
+                      seed=args.seed)
+    if args.value_head:
+        value_head = PAPERS["word_problems"].value_head
+        kept = adapter.has_value_head(args.adapter)
+        value_head.load(model, args.adapter) if kept else value_head.add(model)
+    elif adapter.has_value_head(args.adapter):
+        print(f"note: the value head of {args.adapter} is left out; --value-head trains it further")
+    return model
+
+
+def learning(model: Llama, params: list[nn.Parameter]) -> str:
+    some, total = (sum(p.numel() for p in ps) for ps in (params, model.parameters()))
+    return f"{some:,} of {total:,} parameters learn ({100 * some / total:.2f} %)"
+
+
+def load_data(args: argparse.Namespace, tokenizer: Tokenizer, share: slice = ALL,
+              say: Callable = print):
+    """Windows of rows as functions of (seed, step); a missing default file is written first."""
+    if args.skills:
+        from goat.training.skill_stream import SkillStream  # only here: it loads the base's rows
+
+        return SkillStream(tokenizer, args.micro_tokens, args.skills, args.max_steps, args.seed,
+                           args.skills_mix, share=share)
+    path = args.data or ("data/arithmetic.jsonl" if args.base else "data/demo.jsonl")
+    if args.data is None:
+        mixture = "paper" if args.base else "demo"
+        say(PAPERS["arithmetic"].write_default(path, mixture, args.rows))
+    data = read_rows(args, path, tokenizer, share, args.val_rows or 0)
+    if data.left_out:
+        numbers = ", ".join(map(str, data.left_out[:10])) + ", …" * (len(data.left_out) > 10)
+        say(f"{len(data.left_out):,} rows of more than {args.cutoff} tokens are left out "
+            f"(--cutoff): rows {numbers}")
+    return data
+
+
+def read_rows(args: argparse.Namespace, path: str, tokenizer: Tokenizer, share: slice = ALL,
+              held_out: int = 0) -> RowBatches:
+    return RowBatches(path, tokenizer, args.batch, args.micro_tokens, args.cutoff, args.seed,
+                      args.learn_output, args.value_head, share, held_out)
+
+
+def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data) -> "Validation | None":
+    """The rows that are never learnt, if any. Raises UserError where --eval-every has none, and
+    those that are learnt are not of the kind that it asks then."""
+    from goat.training.validation import Validation  # only here: it loads all of evaluation
+
+    if args.val_data:
+        other = read_rows(args, args.val_data, tokenizer)
+        return Validation(other, range(len(other)))
+    if args.val_rows:
+        return Validation(data, data.held_out)
+    if args.eval_every and paper_of(data.task).name not in ("arithmetic", "skills"):
+        raise UserError("--eval-every asks arithmetic, and the rows are of another kind: hold some "
+                        "out with --val-rows N or --val-data FILE")
+    return None
+
+
+def identity(args: argparse.Namespace, steps: int, data, held_out: "Validation | None",
+             where: torch.device, dtype: torch.dtype, group: Group) -> dict:
+    """All that the numbers of a run depend on: a run goes on only where it is the same."""
+    return {**vars(args), "steps": steps, "data_hash": data.fingerprint,
+            "val_hash": held_out and held_out.fingerprint,
+            "base_hash": fingerprint(args.base or EMBEDDED), "dtype": str(dtype)[6:],
+            "adapter_hash": args.adapter and fingerprint(args.adapter),
+            "device": where.type, "processes": group.size}
+
+
+def save_result(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace,
+                folder: RunFolder) -> str:
+    """Write the adapter, or the model; the flags of eval.py that name it."""
+    if args.full:
+        checkpoint.save_model(model, folder.path / "model", tokenizer)
+        return shlex.join(["--base", str(folder.path / "model")])
+    adapter.save_adapter(model, folder.path / "adapter", args.base or EMBEDDED)
+    if args.value_head:
+        PAPERS["word_problems"].value_head.save(model, folder.path / "adapter")
+    base = ["--base", args.base] if args.base else []
+    return shlex.join([*base, "--adapter", str(folder.path / "adapter")])
+
+
+def stopped(folder: RunFolder, group: Group, stop: StopSignal, done: int) -> int:
+    """The exit code of a run that has saved its state behind a signal to stop."""
+    stop.release()
+    folder.say(f"stopped after step {done}; go on with --resume --out "
+               + shlex.quote(str(folder.path)))
+    group.close()  # not before the writer has saved
+    return 128 + stop.number
