@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from goat.training.validation import Validation
 
 
-def look(model: Llama, tokenizer: Tokenizer, held_out: "Validation | None",
+def validate(model: Llama, tokenizer: Tokenizer, held_out: "Validation | None",
          where: torch.device) -> dict:
     """How well the model knows what it has not learnt: held-out rows or, without any, a few
     questions of the suite demo."""
@@ -176,7 +176,7 @@ def main(argv: list[str] | None = None) -> int | None:
     torch.manual_seed(args.seed)
     tokenizer = Tokenizer(args.base or EMBEDDED)
     checkpoint.check_tokenizer(config, tokenizer)
-    model = load_model(args, where, dtype).train()
+    model = load_model(args, where, dtype, say).train()
     model.checkpointing = workload.checkpointing
     params = lora.trainable(model)
     say(learning(model, params))
@@ -230,7 +230,7 @@ def main(argv: list[str] | None = None) -> int | None:
                        seconds=round(pace.seconds, 1))
             progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{speed:,.0f}")
         if args.eval_every and group.writer and (done % args.eval_every == 0 or last):
-            found = look(model, tokenizer, held_out, where)
+            found = validate(model, tokenizer, held_out, where)
             folder.log(step=done, **found)
             progress.write(f"step {done}: " + ", ".join(f"{k} {v:g}" for k, v in found.items()))
             if args.keep == "best":

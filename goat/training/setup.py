@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from goat.training.validation import Validation
 
 
-def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype) -> Llama:
+def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype,
+               say: Callable = print) -> Llama:
     """The model to train: base + LoRA, or a base of which every weight learns."""
     base = args.base or EMBEDDED
     if args.scratch:
@@ -44,7 +45,7 @@ def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype
         kept = adapter.has_value_head(args.adapter)
         value_head.load(model, args.adapter) if kept else value_head.add(model)
     elif adapter.has_value_head(args.adapter):
-        print(f"note: the value head of {args.adapter} is left out; --value-head trains it further")
+        say(f"note: the value head of {args.adapter} is left out; --value-head trains it further")
     return model
 
 
@@ -82,17 +83,17 @@ def read_rows(args: argparse.Namespace, path: str, tokenizer: Tokenizer, share: 
 def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data) -> "Validation | None":
     """The rows that are never learnt, if any. Raises UserError where --eval-every has none, and
     those that are learnt are not of the kind that it asks then."""
+    if not (args.val_rows or args.val_data):
+        if args.eval_every and paper_of(data.task).name not in ("arithmetic", "skills"):
+            raise UserError("--eval-every asks arithmetic, and the rows are of another kind: hold "
+                            "some out with --val-rows N or --val-data FILE")
+        return None
     from goat.training.validation import Validation  # only here: it loads all of evaluation
 
-    if args.val_data:
-        other = read_rows(args, args.val_data, tokenizer)
-        return Validation(other, range(len(other)))
     if args.val_rows:
         return Validation(data, data.held_out)
-    if args.eval_every and paper_of(data.task).name not in ("arithmetic", "skills"):
-        raise UserError("--eval-every asks arithmetic, and the rows are of another kind: hold some "
-                        "out with --val-rows N or --val-data FILE")
-    return None
+    other = read_rows(args, args.val_data, tokenizer)
+    return Validation(other, range(len(other)))
 
 
 def identity(args: argparse.Namespace, steps: int, data, held_out: "Validation | None",

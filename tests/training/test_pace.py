@@ -109,11 +109,11 @@ def test_a_run_within_a_time_is_the_run_of_so_many_steps(tiny_base, rows, tmp_pa
                                                          capsys, clock):
     """The same bytes as with --max-steps, also when it is cut off and goes on. Every look at the
     held-out rows, one after each step, takes ten seconds here."""
-    def look(*_):
+    def validate(*_):
         clock.now += 10.0
         return {"val_loss": 1.0}
 
-    monkeypatch.setattr(train, "look", look)
+    monkeypatch.setattr(train, "validate", validate)
     monkeypatch.setattr(train, "foresee", lambda window, one_pass: 20.0)
     more = ["--val-rows", "1", "--eval-every", "1", "--save-every", "3"]
     limited = ["--max-steps", "50", "--max-minutes", "2", "--warmup", "6", *more]

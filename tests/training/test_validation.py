@@ -105,7 +105,7 @@ def test_the_best_weights_are_kept_and_survive_a_cut(tiny_base, rows, tmp_path, 
         return adapter(tmp_path / name)
 
     three = run("three", "--max-steps", "3", "--warmup", "0", "--hold", "1")
-    monkeypatch.setattr(train, "look", lambda *_: {"val_loss": next(losses), "val_rows": 1})
+    monkeypatch.setattr(train, "validate", lambda *_: {"val_loss": next(losses), "val_rows": 1})
     other = tmp_path / "val.jsonl"
     other.write_text(rows.read_text().splitlines(keepends=True)[0])
     best = ["--warmup", "0", "--hold", "1", "--val-data", str(other), "--eval-every", "1",
