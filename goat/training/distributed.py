@@ -8,6 +8,7 @@ when torchrun ends them: what was saved last is whole, since only one process wr
 atomically.
 """
 
+import atexit
 import importlib
 import os
 from contextlib import contextmanager, suppress
@@ -41,6 +42,7 @@ class Group:
             # threads could crash this process at the exit.
             importlib.import_module("torch.distributed.nn.functional")
             dist.init_process_group(kind, timeout=PATIENCE)
+            atexit.register(leave)
 
     @property
     def writer(self) -> bool:
@@ -96,7 +98,15 @@ class Group:
         if self.size > 1:
             with together():
                 dist.barrier()
-                dist.destroy_process_group()
+            leave()
+
+
+def leave() -> None:
+    """Leave the group of processes, if there is one still: its threads must not outlive the
+    interpreter, or they may crash this process at the exit."""
+    if dist.is_initialized():
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
 
 
 @contextmanager
@@ -105,8 +115,7 @@ def together():
     try:
         yield
     except RuntimeError as error:  # torch's errors of communication are of this kind
-        with suppress(RuntimeError):  # else its threads may crash this process at the exit
-            dist.destroy_process_group()
+        leave()
         raise UserError("another process of this run has ended, so this one stops too: see its "
                         "message, and go on from the last checkpoint with --resume "
                         f"({str(error).splitlines()[0]})")
