@@ -247,7 +247,7 @@ def gather(args: argparse.Namespace) -> list[Question]:
             raise UserError(f"--cell: no questions are called {' or '.join(args.cell)}; there are "
                             f"{', '.join(cells[:12])}{', …' * (len(cells) > 12)}")
     if args.leave_out:
-        rows = read_questions(args.leave_out, answers=False)
+        rows = read_questions(args.leave_out, answers=False, anywhere=True)
         trained = {q.asked for q in rows} | {q.prompt for q in rows}
         count = len(questions)
         questions = [q for q in questions if q.asked not in trained and q.prompt not in trained]

@@ -134,9 +134,9 @@ def pass_over(optimizer: Optimizer, folder: RunFolder, step: int, loss: float, n
 
 
 def show(rows: Iterable[str], group: Group) -> None:
-    """What --peek prints, once."""
-    for text in rows:
-        if group.writer:
+    """What --peek prints, by one process."""
+    if group.writer:
+        for text in rows:
             print(f"\n{text}")
     group.close()
 
@@ -194,7 +194,8 @@ def main(argv: list[str] | None = None) -> int | None:
                           betas=(0.9, args.beta2), weight_decay=args.weight_decay)
     settings = identity(args, asked, data, held_out, where, dtype, group)
     state = folder.begin(settings)
-    pace, best = Pace(asked, args.max_minutes, args.warmup, args.hold, group, state), Best(state)
+    pace = Pace(asked, args.max_minutes, args.warmup, args.hold, group, folder.log, state)
+    best = Best(state)
     if ask := args.before_after and group.writer and pace.first < pace.steps:
         from goat.evaluation import before_after
         before = before_after.demo_scores(model, tokenizer)
@@ -213,15 +214,14 @@ def main(argv: list[str] | None = None) -> int | None:
                                       args.value_weight if args.value_head else None)
         norm = optimizer.clip(args.clip)
         if math.isfinite(loss + norm):
-            optimizer.step(schedule(step, pace.steps, args.warmup, args.hold, args.final_lr))
+            optimizer.step(schedule(step, pace.steps, pace.warmup, args.hold, args.final_lr))
         else:
             bad_steps += pass_over(optimizer, folder, step + 1, loss, norm,
                                    data.row_numbers(step), args.skip_bad_steps - bad_steps)
 
         done = step + 1
         seen += group.size * sum(len(batch.tokens) for batch in window)
-        if pace.plan(done):
-            folder.log(step=done, planned_steps=pace.steps)
+        pace.plan(done)
         last, stopping = done == pace.steps, group.total(stop.number) > 0
         progress.total, speed = pace.steps, pace.speed(seen)
         if done % args.log_every == 0 or last:
@@ -246,7 +246,7 @@ def main(argv: list[str] | None = None) -> int | None:
     say(f"{pace.steps - pace.first} steps in {told(pace.seconds)}, {pace.speed(seen):,.0f} tokens/s"
         f"\nmemory: predicted {predicted:.2f} GB (--plan shows for what), measured "
         f"{meter.measured(optimizer)}")
-    if best.weights:
+    if args.keep == "best" and best.weights:
         say(f"kept: the weights of step {best.step}, whose held-out loss {best.loss} is the lowest")
         optimizer.set_weights(best.weights)
     if group.writer:

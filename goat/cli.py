@@ -63,9 +63,12 @@ class Patient(io.RawIOBase):
     def __init__(self, name: str):
         self.error: OSError | None = None
         stream = getattr(sys, name)  # None: the shell has closed it
+        try:
+            self.number = None if stream is None else stream.fileno()
+        except (AttributeError, io.UnsupportedOperation):
+            return  # a notebook's: it stays as it is
         if stream is not None:
             stream.flush()
-        self.number = None if stream is None else stream.fileno()
         text = io.TextIOWrapper(io.BufferedWriter(self), stream and stream.encoding,
                                 "backslashreplace",
                                 line_buffering=name == "stderr" or self.isatty())

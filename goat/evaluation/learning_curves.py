@@ -89,7 +89,7 @@ def read_log(path: str | os.PathLike, run: int = 0) -> list[Column]:
 
 def read_logs(paths: Sequence[str | os.PathLike]) -> tuple[list[str], list[str], list[Column]]:
     """(the letters of the runs, letter and path of each, the columns of all)."""
-    letters = [chr(ord("A") + run) for run in range(len(paths))]
+    letters = [chr(ord("A") + run) if run < 26 else str(run + 1) for run in range(len(paths))]
     logs = [read_log(path, run) for run, path in enumerate(paths)]
     if not any(logs):
         raise UserError(f"{', '.join(map(str, paths))}: no step is logged yet")

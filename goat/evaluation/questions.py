@@ -46,12 +46,13 @@ def fingerprint(questions: Iterable[Question]) -> str:
 
 
 def read_questions(path: str | os.PathLike, limit: int | None = None, answers: bool = True,
+                   anywhere: bool = False,
                    only: Collection[int] | None = None) -> list[Question]:
     """The questions of a file (the first `limit` of them, or those whose numbers `only` lists,
     counted from 1); its stem is the suite's name.
 
-    With `answers=False` only what they hold matters: rows may lack an answer, as those for training
-    may.
+    With `answers=False` rows may lack an answer, as those for training may; with `anywhere` an
+    expression counts as asked wherever it stands, in a story too.
 
     Raises UserError naming file and line (or row) for anything that cannot be used.
     """
@@ -63,7 +64,7 @@ def read_questions(path: str | os.PathLike, limit: int | None = None, answers: b
     suite = Path(path).stem
     asked = (row for number, row in enumerate(islice(rows, limit), 1)
              if only is None or number in only)
-    questions = [_question(suite, *row, answers) for row in asked]
+    questions = [_question(suite, *row, answers, anywhere) for row in asked]
     if not questions:
         raise UserError(f"{path}: no questions in this file")
     return questions
@@ -80,7 +81,8 @@ def _bigbench_row(row: dict) -> tuple[dict, list]:
     return {"instruction": row.get("input", ""), "answer": answer}, also
 
 
-def _question(suite: str, where: str, row: dict, also: list, answers: bool) -> Question:
+def _question(suite: str, where: str, row: dict, also: list, answers: bool,
+              anywhere: bool) -> Question:
     texts = {key: row.get(key, "") for key in ("instruction", "input", "answer")}
     check_texts(texts, where, *texts)
     for answer in also:
@@ -93,8 +95,7 @@ def _question(suite: str, where: str, row: dict, also: list, answers: bool) -> Q
     if not isinstance(task := row.get("task"), str):
         task = ""
     paper, operands = paper_of(task), None
-    if paper.expressions or not answers:
-        # else an expression may stand in a story or a skill, but is not what is asked
+    if paper.expressions or anywhere:
         found = read_question(texts["input"]) or read_question(texts["instruction"])
         paper, operands = found or (PAPERS["arithmetic"], None)
     cell = operands and paper.cell(operands) or task or "all"

@@ -173,7 +173,7 @@ class RowBatches:
             of_length.setdefault(rounded(self.size(row)), []).append(row)
         batches = []
         for length, rows in of_length.items():
-            count = self.count(length, len(range(self.batch)[self.share]))
+            count = self.count(length, -(-self.batch // self.share.step))  # the largest share
             for longest in (self.size, lambda row: self.size(row) - self.prompts[row]):
                 most = sorted(rows, key=longest, reverse=True)
                 batches.append(self.collate((most * count)[:count], count, length))

@@ -189,6 +189,9 @@ def check_given(given: argparse.Namespace) -> None:
     if given.keep == "best" and not (given.val_rows or given.val_data):
         raise UserError("--keep best goes by the loss of held-out rows: add --val-rows N or "
                         "--val-data FILE")
+    if given.eval_every == 0 and (given.val_rows or given.val_data):
+        raise UserError("--eval-every 0 never looks at the held-out rows: give it another number, "
+                        "or leave --val-rows and --val-data out")
     if not given.value_head:
         refuse_given(given, "{flag} goes with --value-head", "value_weight")
     if given.full:

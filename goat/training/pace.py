@@ -26,22 +26,27 @@ class Pace:
 
     With `minutes` the number is planned before the first step and again behind each one, from what
     they have taken, until the learning rate begins to fall (see `schedule`): from there on it is
-    fixed, for the rate depends on it. All that happens between the first step and the last counts.
-    A run that goes on from a `state` has its plan and the time behind it.
+    fixed, for the rate depends on it, and logged. The warm-up takes at most a quarter of the first
+    plan. All that happens between the first step and the last counts. A run that goes on from a
+    `state` has its plan and the time behind it.
     """
 
     def __init__(self, asked: int, minutes: float | None, warmup: int, hold: float, group,
-                 state: dict | None):
-        self.asked, self.minutes, self.warmup, self.hold = asked, minutes, warmup, hold
-        self.group, self.first = group, state["step"] if state else 0
+                 log: Callable, state: dict | None):
+        self.asked, self.minutes, self.hold = asked, minutes, hold
+        self.group, self.log, self.first = group, log, state["step"] if state else 0
         old = state.get("pace", {}) if state else {}
-        self.steps, self.fixed = old.get("steps", asked), minutes is None or old.get("fixed", False)
+        self.steps, self.warmup = old.get("steps", asked), old.get("warmup", warmup)
+        self.fixed = minutes is None or old.get("fixed", False)
         self.before, self.a_step = old.get("seconds", 0.0), 0.0
         self.began = time.monotonic()
 
     def start(self, a_step: float) -> str:
         """Plan with steps of `a_step` seconds, start the clock, and say what is to be expected."""
         self.began, self.a_step = time.monotonic(), a_step
+        if self.first == 0 and not self.fixed:
+            self.steps = self.fitting(0)
+            self.warmup = min(self.warmup, self.steps // 4)
         self.plan(self.first)
         left = self.steps - self.first
         fewer = f" (of {self.asked}, for --max-minutes)" if self.steps < self.asked else ""
@@ -62,22 +67,27 @@ class Pace:
         """Of so many in this time, per second."""
         return tokens / max(self.seconds, 1e-9)
 
-    def plan(self, done: int) -> bool:
-        """Plan anew, with `done` steps behind; whether the number has just been fixed."""
-        if self.fixed or self.minutes is None:
-            return False
+    def plan(self, done: int) -> None:
+        """Plan anew, with `done` steps behind, unless the number of steps is fixed."""
+        if self.fixed:
+            return
+        self.steps = self.fitting(done)
+        self.fixed = done >= min(self.steps, max(self.warmup, self.hold * self.steps))
+        if self.fixed:
+            self.log(step=done, planned_steps=self.steps, warmup=self.warmup)
+
+    def fitting(self, done: int) -> int:
+        """How many steps fit the time, at least one; the writer's clock decides."""
         if done - self.first >= WATCHED:
             self.a_step = self.seconds / (done - self.first)
-        left = 60 * self.minutes - self.before - self.seconds
+        left = 60 * (self.minutes or 0) - self.before - self.seconds
         more = math.floor(left / self.a_step) if self.a_step else self.asked
-        steps = min(self.asked, max(1, done, done + more))
-        self.steps = int(self.group.agree(str(steps)))  # the writer's clock decides
-        self.fixed = done >= min(self.steps, max(self.warmup, self.hold * self.steps))
-        return self.fixed
+        return int(self.group.agree(str(min(self.asked, max(1, done, done + more)))))
 
     def state(self) -> dict:
         """What a checkpoint holds."""
-        return {"steps": self.steps, "fixed": self.fixed, "seconds": self.before + self.seconds}
+        return {"steps": self.steps, "warmup": self.warmup, "fixed": self.fixed,
+                "seconds": self.before + self.seconds}
 
 
 def told(seconds: float) -> str:

@@ -25,7 +25,7 @@ from goat.files.tensors import DAMAGE
 from goat.training.optim import Optimizer
 from goat.training.pace import Pace
 
-# What may differ between a run and its continuation without changing a single number. Of files
+# What may differ between a run and its continuation without changing how it learns. Of files
 # their contents count (`data_hash`, `base_hash`, …), wherever they lie.
 FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "before_after",
                  "skip_bad_steps", "data", "rows", "base", "adapter", "val_data", "keep", "peek")
@@ -42,7 +42,7 @@ class RunFolder:
         self.resume, self.writer = args.resume, group.writer
         self.path = Path(group.agree(args.out or str(choose(default, args.resume))))
         self.log_file, self.state_file = self.path / "log.jsonl", self.path / "checkpoint/state.pt"
-        if self.log_file.exists() and not args.resume:
+        if self.log_file.exists() and not (args.resume or args.peek):  # which writes nothing
             raise self.taken()
 
     def taken(self) -> UserError:

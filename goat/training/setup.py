@@ -84,9 +84,9 @@ def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data) -> "Vali
     """The rows that are never learnt, if any. Raises UserError where --eval-every has none, and
     those that are learnt are not of the kind that it asks then."""
     if not (args.val_rows or args.val_data):
-        if args.eval_every and paper_of(data.task).name not in ("arithmetic", "skills"):
-            raise UserError("--eval-every asks arithmetic, and the rows are of another kind: hold "
-                            "some out with --val-rows N or --val-data FILE")
+        if args.eval_every and not paper_of(data.task).in_demo(data.task):
+            raise UserError("--eval-every asks the suite demo, and the rows are of another kind: "
+                            "hold some out with --val-rows N or --val-data FILE")
         return None
     from goat.training.validation import Validation  # only here: it loads all of evaluation
 

@@ -41,8 +41,8 @@ class SkillStream:
         return min(self.max_digits, int(grown))
 
     def largest(self) -> list[Batch]:
-        """What may need the most memory: one of the long blocks."""
-        return self.window(15)
+        """What may need the most memory: the largest share of the long blocks."""
+        return self.blocks(15, slice(0, None, self.share.step))
 
     def row_numbers(self, step: int) -> list[int]:
         """None: the rows stand in no file."""
@@ -50,6 +50,10 @@ class SkillStream:
 
     def window(self, step: int) -> list[Batch]:
         """The one batch of a step; of several processes, one's share of its blocks."""
+        return self.blocks(step, self.share)
+
+    def blocks(self, step: int, share: slice) -> list[Batch]:
+        """The one batch of a share of a step's blocks, if there are any in it."""
         length = 1024 if step % 16 == 15 else 512 if self.mix == "sheets" else 256
         rng, top = Random(f"{self.seed}/{step}"), self.digits(step)
         blocks = max(1, self.budget // length)
@@ -65,6 +69,6 @@ class SkillStream:
                 own = slice(used, used + len(ids) - 1)
                 put(tokens[b, own], labels[b, own], np.asarray(ids), n_prompt)
                 used = own.stop
-        tokens, labels = tokens[self.share], labels[self.share]
+        tokens, labels = tokens[share], labels[share]
         return [Batch(torch.from_numpy(tokens.flatten()), torch.from_numpy(labels.flatten()),
                       [length] * len(tokens))] * (len(tokens) > 0)

@@ -208,7 +208,7 @@ def test_an_expression_that_is_not_what_is_asked(tmp_path):
     assert [(q.operands, q.cell) for q in questions] == [
         (None, "question"), (None, "word_problems"), ((397, "*", 4429), "mul 3Dx4D")]
     assert judge(questions[0], "5 + 3").right
-    assert [q.operands for q in read_questions(path, answers=False)] == [
+    assert [q.operands for q in read_questions(path, answers=False, anywhere=True)] == [
         (5, "+", 3), None, (397, "*", 4429)]
 
 

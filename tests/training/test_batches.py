@@ -140,6 +140,19 @@ def test_no_micro_batch_is_larger_than_the_largest(tmp_path, tokenizer):
                 assert len(b.counts) <= max(len(most.counts) for most in like)
 
 
+def test_the_largest_batches_are_there_for_processes_without_rows(rows_file, tokenizer):
+    """Of three processes and windows of two rows, one has nothing to do."""
+    path, _ = rows_file
+    for rank in range(3):
+        data = RowBatches(path, tokenizer, batch=2, budget=640, cutoff=100, seed=0,
+                          share=slice(rank, None, 3))
+        assert bool(data.window(0)) == (rank < 2) and all(b.lengths for b in data.largest())
+        stream = SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0, reserved=(),
+                             share=slice(rank, None, 3))
+        assert bool(stream.window(15)) == (rank < 2)
+        assert [len(batch.lengths) for batch in stream.largest()] == [1]
+
+
 def test_byte_order_marks_and_blank_lines_are_passed_over(tmp_path):
     path = tmp_path / "rows.jsonl"
     row = {"instruction": "2 + 3", "input": "2 + 3", "output": "2 + 3 = 5", "answer": "5"}

@@ -33,61 +33,73 @@ def clock(monkeypatch):
     return Clock
 
 
-def steps_of(clock, seconds, pace_of, a_step=1.0):
-    """All steps of a run whose step number n takes `seconds(n)`; (steps, when it was fixed)."""
-    done, fixed = [], None
-    pace_of.start(a_step)
-    for step in pace_of:
+def steps_of(clock, seconds, a_step=1.0, asked=10_000, minutes=5.0, warmup=0, hold=0.0):
+    """All steps of a run whose step number n takes `seconds(n)`; (steps, what was logged)."""
+    done, logged = [], []
+    plan = Pace(asked, minutes, warmup, hold, Alone(), lambda **line: logged.append(line), None)
+    plan.start(a_step)
+    for step in plan:
         clock.now += seconds(step)
         done.append(step)
-        if pace_of.plan(step + 1):
-            assert fixed is None
-            fixed = step + 1
-    return done, fixed
+        plan.plan(step + 1)
+    return done, logged
 
 
 def test_without_a_limit_there_are_as_many_steps_as_asked_for(clock):
-    done, fixed = steps_of(clock, lambda step: 1000, Pace(7, None, 2, 0.3, Alone(), None))
-    assert done == list(range(7)) and fixed is None
+    done, logged = steps_of(clock, lambda step: 1000, asked=7, minutes=None, warmup=2)
+    assert done == list(range(7)) and logged == []
 
 
 @pytest.mark.parametrize("foreseen", [0.5, 1.0, 4.0])
 @pytest.mark.parametrize("warmup, hold", [(10, 0.0), (10, 0.5), (0, 0.3)])
 def test_the_number_of_steps_is_what_fits_whatever_was_foreseen(clock, foreseen, warmup, hold):
     """Two seconds a step, five minutes: 150 steps, fixed where the rate begins to fall."""
-    plan = Pace(10_000, 5, warmup, hold, Alone(), None)
-    done, fixed = steps_of(clock, lambda step: 2.0, plan, foreseen)
-    if warmup or hold:  # else the foreseen number stands before anything can be known
-        assert abs(len(done) - 150) <= 1 and abs(clock.now - 300) <= 2
-        assert fixed == max(warmup, -(-hold * len(done) // 1), 1)
+    done, logged = steps_of(clock, lambda step: 2.0, foreseen, warmup=warmup, hold=hold)
+    assert abs(len(done) - 150) <= 1 and abs(clock.now - 300) <= 2
+    fixed = max(warmup, -(-hold * len(done) // 1))
+    assert logged == [{"step": fixed, "planned_steps": len(done), "warmup": warmup}]
     factors = [schedule(step, len(done), warmup, hold, 0.0) for step in done]
     assert factors[-1] == 0.0 and max(factors) == 1.0
 
 
+def test_what_is_fixed_before_the_first_step_is_logged_too(clock):
+    """Where the rate falls from the start, only what was foreseen can count."""
+    done, logged = steps_of(clock, lambda step: 2.0, 3.0)
+    assert len(done) == 100 and logged == [{"step": 0, "planned_steps": 100, "warmup": 0}]
+
+
+@pytest.mark.parametrize("hold", [0.0, 0.3])
+def test_a_short_run_has_its_whole_schedule_too(clock, hold):
+    done, logged = steps_of(clock, lambda step: 2.0, 2.0, minutes=0.8, warmup=100, hold=hold)
+    assert len(done) == 24 and [line["warmup"] for line in logged] == [6]
+    factors = [schedule(step, 24, 6, hold, 0.0) for step in done]
+    assert factors[5] == 1.0 and factors[-1] == 0.0
+
+
 def test_a_machine_that_slows_down_gets_fewer_steps_before_the_rate_falls(clock):
-    plan = Pace(10_000, 5, 0, 0.5, Alone(), None)
-    done, fixed = steps_of(clock, lambda step: 1.0 if step < 50 else 3.0, plan)
-    assert 100 < len(done) < 200 and fixed >= 0.5 * len(done)
-    short = Pace(10_000, 0.001, 20, 0.5, Alone(), None)
-    assert steps_of(clock, lambda step: 9.0, short)[0] == [0]  # one step at least
+    done, [fixed] = steps_of(clock, lambda step: 1.0 if step < 50 else 3.0, hold=0.5)
+    assert 100 < len(done) < 200 and fixed["step"] >= 0.5 * len(done)
+    assert steps_of(clock, lambda step: 9.0, minutes=0.001, warmup=20)[0] == [0]  # at least one
 
 
 def test_never_more_steps_than_asked_for(clock):
-    assert len(steps_of(clock, lambda step: 0.01, Pace(20, 60, 5, 0.5, Alone(), None))[0]) == 20
+    assert len(steps_of(clock, lambda step: 0.01, asked=20, minutes=60, warmup=5)[0]) == 20
 
 
 def test_a_resumed_run_has_its_plan_and_the_time_behind_it(clock):
-    whole = Pace(10_000, 5, 10, 0.0, Alone(), None)
+    whole = Pace(10_000, 5, 10, 0.0, Alone(), dict, None)
     assert whole.start(2.0) == "150 steps (of 10000, for --max-minutes) of about 2 s: 5.0 minutes"
     for step in range(30):
         clock.now += 2.0
         whole.plan(step + 1)
     state = {"step": 30, "pace": whole.state()}
-    assert whole.state() == {"steps": 150, "fixed": True, "seconds": 60.0}
-    again = Pace(10_000, 5, 10, 0.0, Alone(), json.loads(json.dumps(state)))
-    assert again.start(7.0).startswith("120 steps") and not again.plan(31)
+    assert whole.state() == {"steps": 150, "warmup": 10, "fixed": True, "seconds": 60.0}
+    again = Pace(10_000, 5, 99, 0.0, Alone(), dict, json.loads(json.dumps(state)))
+    assert again.start(7.0).startswith("120 steps") and again.warmup == 10
+    again.plan(31)
+    assert again.steps == 150
     state["pace"]["fixed"] = False  # cut off before that
-    other = Pace(10_000, 5, 10, 0.0, Alone(), state)
+    other = Pace(10_000, 5, 10, 0.0, Alone(), dict, state)
     other.start(4.0)
     assert other.steps == 30 + 240 / 4.0
 
@@ -116,22 +128,22 @@ def test_a_run_within_a_time_is_the_run_of_so_many_steps(tiny_base, rows, tmp_pa
     monkeypatch.setattr(train, "validate", validate)
     monkeypatch.setattr(train, "foresee", lambda window, one_pass: 20.0)
     more = ["--val-rows", "1", "--eval-every", "1", "--save-every", "3"]
-    limited = ["--max-steps", "50", "--max-minutes", "2", "--warmup", "6", *more]
+    rates = ["--warmup", "1", "--hold", "0.5"]
+    limited = ["--max-steps", "50", "--max-minutes", "2", *rates, *more]
     train.main(flags(tiny_base, rows, tmp_path / "limited", *limited))
     assert "6 steps (of 50, for --max-minutes) of about 20 s: 2.0 minutes" in \
         capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "limited/log.jsonl").read_text().splitlines()]
-    assert [line["planned_steps"] for line in lines if "planned_steps" in line] == [14]
-    train.main(flags(tiny_base, rows, tmp_path / "asked", "--max-steps", "14", "--warmup", "6",
-                     *more))
+    assert [line["planned_steps"] for line in lines if "planned_steps" in line] == [8]
+    train.main(flags(tiny_base, rows, tmp_path / "asked", "--max-steps", "8", *rates, *more))
     losses = [record["loss"] for record in log(tmp_path / "asked")]
-    assert len(losses) == 14 and [r["loss"] for r in log(tmp_path / "limited")] == losses
+    assert len(losses) == 8 and [r["loss"] for r in log(tmp_path / "limited")] == losses
     assert adapter(tmp_path / "limited") == adapter(tmp_path / "asked")
     save = train.RunFolder.save_state
 
     def saving(self, state):
         save(self, state)
-        if state["step"] == 9:  # the number of steps is fixed since the sixth
+        if state["step"] == 6:  # the number of steps is fixed since the fourth
             raise KeyboardInterrupt
 
     with monkeypatch.context() as cut:

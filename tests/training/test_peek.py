@@ -78,6 +78,8 @@ def test_the_script_shows_them_and_stops(tiny_base, path, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.count(" tokens are learnt (*), mean loss ") == 2 and "\nrow 1: " in said
     assert not out.exists()
+    train.main(flags(tiny_base, path, out))
+    train.main(flags(tiny_base, path, out, "--peek", "1"))  # writes nothing, so that may be there
     with pytest.raises(UserError, match="--peek 0: must be above 0"):
         train.main(flags(tiny_base, path, out, "--peek", "0"))
 

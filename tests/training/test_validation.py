@@ -8,17 +8,18 @@ import json
 import pytest
 import torch
 
+import generate_data
 import train
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.llama.generate import generate
 from goat.llama.tokenizer import Tokenizer
-from goat.papers import row_prompt
+from goat.papers import PAPERS, row_prompt
 from goat.papers.word_problems.templates import template_rows
 from goat.training.batches import RowBatches
 from goat.training.validation import Validation
 from support.batches import rows_of
-from support.runs import adapter, flags, stop_after_first
+from support.runs import BASE, adapter, flags, stop_after_first
 
 CPU = torch.device("cpu")
 
@@ -121,6 +122,8 @@ def test_the_best_weights_are_kept_and_survive_a_cut(tiny_base, rows, tmp_path, 
             run("cut", *best)
     losses = iter([float("nan"), 9.0])
     assert run("cut", *best, "--resume") == three
+    losses = iter([])
+    assert run("cut", *best[:-4], "--keep", "last", "--resume") != three  # it is all there still
     losses = iter([5.0, 4.0, 2.0, 3.0, 3.0, 9.0])
     assert run("last", *best[:-4], "--save-every", "4") != three
 
@@ -128,6 +131,7 @@ def test_the_best_weights_are_kept_and_survive_a_cut(tiny_base, rows, tmp_path, 
 @pytest.mark.parametrize("words, said", [
     (["--val-rows", "5", "--val-data", "x.jsonl"], "--val-rows holds out rows of --data"),
     (["--keep", "best"], "--keep best goes by the loss of held-out rows: add --val-rows N"),
+    (["--val-rows", "5", "--eval-every", "0"], "--eval-every 0 never looks at the held-out rows"),
     (["--val-rows", "0"], "--val-rows 0: must be above 0"),
     (["--val-rows", "500"], "none is left to learn"),
     (["--val-data", "missing.jsonl"], "--val-data missing.jsonl: there is no such file")])
@@ -139,5 +143,19 @@ def test_flags_that_make_no_sense_are_refused(tiny_base, rows, tmp_path, words, 
 def test_without_held_out_rows_only_arithmetic_is_asked(tiny_base, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in template_rows(0, 8)))
-    with pytest.raises(UserError, match="--eval-every asks arithmetic, and the rows are of"):
+    with pytest.raises(UserError, match="--eval-every asks the suite demo, and the rows"):
         train.main(flags(tiny_base, path, tmp_path / "run", "--eval-every", "2"))
+
+
+@pytest.mark.parametrize("paper", ["arithmetic", "longhand", "word_problems", "skills"])
+def test_the_true_solutions_of_every_paper_are_right(tmp_path, paper):
+    """Whatever its rows hold, the right scorer reads them; code is run as in evaluation."""
+    path = tmp_path / "rows.jsonl"
+    args = generate_data.parse_args(["--task", paper, "--rows", "12", "--out", str(path)])
+    PAPERS[paper].write(str(path), args, None)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    data = RowBatches(path, Tokenizer(BASE), 4, 4096, 4000, seed=0)
+    held_out = Validation(data, range(len(rows)))
+    assert {question.paper for question in held_out.questions} == {paper}
+    for question, row in zip(held_out.questions, rows, strict=True):
+        assert PAPERS[paper].judge(question, row["output"]).right, row

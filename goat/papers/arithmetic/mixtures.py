@@ -12,7 +12,7 @@ a 5-digit number". A mixture is a list of cells:
 
 An operation that has sizes (see operation.py) also has a mixture of its own name.
 
-Rows are drawn a block at a time with numpy. No number is above 10^17 + 9, so 64 bits hold them.
+Rows are drawn a block at a time with numpy. No number has over 18 digits, so 64 bits hold them.
 """
 
 import math

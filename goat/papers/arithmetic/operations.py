@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from goat.errors import UserError
+from goat.papers import ROOMS
 from goat.papers.arithmetic.operation import Operation
 from goat.papers.arithmetic.verify import (check_difference, check_product, check_quotient,
                                            check_sum)
@@ -65,7 +66,23 @@ OVER = Operation(
         "Split the number {a} into {b} parts.", "How large is a part if {a} is split by {b}?",
         "Share {a} equally among {b}.", "Divide {a} into parts of {b}.",
         "Divide {a} equally among {b}."))
-OPERATIONS = {op.symbol: op for op in (PLUS, MINUS, TIMES, OVER)}
+OPERATIONS: dict[str, Operation] = {}  # by their symbols
+
+
+def register(op: Operation) -> None:
+    """Add an operation. Raises UserError where its symbol, its name or one of its kinds of rows is
+    taken: else rows of one would pass for those of another."""
+    for other in OPERATIONS.values():
+        if op.symbol == other.symbol or {op.name, *op.tasks} & {other.name, *other.tasks}:
+            raise UserError(f"operation {op.symbol}: its symbol, its name {op.name!r} or one of "
+                            f"its tasks is that of operation {other.symbol} already")
+    if op.name in ROOMS:
+        raise UserError(f"operation {op.symbol}: {op.name!r} is the name of a task")
+    OPERATIONS[op.symbol] = op
+
+
+for record in (PLUS, MINUS, TIMES, OVER):
+    register(record)
 
 
 def operation(symbol: str) -> Operation:

@@ -23,16 +23,18 @@ _BRACKETS = {("(", ")"), ("[", "]"), ('"', '"'), ("'", "'"), ("`", "`"), ("“",
 
 # What may stand beside a question: no number, sign, operation or unit, and no letter alone.
 _HARMLESS = """\
-a calculator|a quick|and|answer|any idea|anyone|arithmetic|ask|asked|be|by hand|calculate|can
-check|come to|comes to|compute|correct|could|curious|determine|do|does|equal|equals|evaluate|exact
-exactly|expression|figure out|find|following|for|get|give|gives|good|have|hello|help|hey|hi
-homework|how|i am|i have|i need|i want|i wonder|i'd|i'm|in full|is|it|just|kindly|know|let me|let us
-let's|like|make|makes|many|math|maths|may|me|morning|much|my|need|number|of|ok|okay|our|please
-problem|question|quick|quickly|result|right|say|show|simplify|so|solution|solve|somebody|someone
-step by step|steps|task|tell|thank|thanks|that|that's|the|then|there|think|this|to|us|value|want|we
-what|what's|whats|which|will|with|wonder|wondering|work out|working|would|write|you|your|q:|a:
+a calculator|a quick|a:|and|answer|answer to|any idea|anyone|arithmetic|ask|asked|be|by hand
+calculate|can|check|come to|comes to|compute|correct|could|curious|determine|do|does|equal|equals
+evaluate|exact|exactly|expression|figure out|find|following|for|get|give|gives|good|have|hello|help
+hey|hi|homework|how|i am|i have|i have to|i need|i need to|i want|i want to|i wonder|i'd|i'm
+in full|is|it|just|kindly|know|let me|let us|let's|like|like to|make|makes|many|math|maths|may|me
+morning|much|my|need|need to|number|of|ok|okay|our|please|problem|q:|question|quick|quickly|result
+right|say|show|simplify|so|solution|solve|somebody|someone|step by step|steps|task|tell|thank
+thanks|that|that's|the|then|there|think|this|to know|us|value|want|want to|we|what|what's|whats
+which|will|with|wonder|wondering|work out|working|would|write|you|your
 """.replace("\n", "|")[:-1].split("|")
-_WORDS = re.compile(rf"(?<![\w'\0])(?:{either(sorted(_HARMLESS, reverse=True))})(?![\w'\0(])!?")
+_WORDS = re.compile(rf"(?<![\w'\0])(?:{either(sorted(_HARMLESS, reverse=True))})(?![\w'\0(])"
+                    r"(?:!(?=\s|$))?")
 _SPARSE = re.compile(r"[\s.,;:?=]*(?<![.,])\0[\s.,;:?=]*")
 # What changes a question. In a row, whose meaning is known, any other word may stand beside it.
 _CHANGING = re.compile(

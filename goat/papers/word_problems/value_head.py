@@ -84,8 +84,8 @@ def load(model: Llama, adapter: str | Path) -> Llama:
 @torch.no_grad()
 def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
            budget: int = 128 * TOKENS_A_ROW) -> list[float]:
-    """The value of each (prompt, solution), read at its last token. `budget` is the largest number
-    of tokens in a pass, padding included."""
+    """The value of each (prompt, solution), read at its last token. `budget` is the largest
+    number of solutions times tokens of the longest in a pass."""
     device, training = model.model.embed_tokens.weight.device, model.training
     ids = [tokenizer.encode(prompt + text)[:model.config.max_positions]
            for prompt, text in solutions]

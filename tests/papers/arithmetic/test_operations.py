@@ -14,7 +14,8 @@ from goat.errors import UserError
 from goat.papers import Question
 from goat.papers.arithmetic import dataset, mixtures, suites
 from goat.papers.arithmetic.operation import Operation
-from goat.papers.arithmetic.operations import OPERATIONS, PLUS, add_own, operation, spellings
+from goat.papers.arithmetic.operations import (OPERATIONS, PLUS, add_own, operation, register,
+                                                spellings)
 from goat.papers.arithmetic.solutions import first_error, parse_question, solve_numbers
 from goat.papers.arithmetic.wordings import vary
 
@@ -102,6 +103,17 @@ def test_names_are_not_taken_twice(monkeypatch):
         add_own(dict(mixtures.MIXTURES), lambda op: op)
     with pytest.raises(UserError, match="'plus' stands for two operations"):
         spellings(lambda op: op.spoken)
+
+
+@pytest.mark.parametrize("changes", [
+    dict(symbol="+"), dict(name="add"), dict(tasks=("mul n x 1",)), dict(name="div n / m"),
+    dict(name="skills"), dict(name="word_problems")], ids=str)
+def test_no_operation_passes_for_another(changes):
+    before = dict(OPERATIONS)
+    fresh = dict(symbol="cat", name="cat", tasks=("cat",), verbs=(), noun="")
+    with pytest.raises(UserError, match="already|the name of a task"):
+        register(replace(PLUS, **fresh | changes))
+    assert OPERATIONS == before
 
 
 @pytest.mark.parametrize("mixture", list(mixtures.MIXTURES))
