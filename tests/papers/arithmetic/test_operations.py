@@ -113,7 +113,7 @@ def test_no_operation_passes_for_another(changes):
     fresh = dict(symbol="cat", name="cat", tasks=("cat",), verbs=(), noun="")
     with pytest.raises(UserError, match="already|the name of a task"):
         register(replace(PLUS, **fresh | changes))
-    assert OPERATIONS == before
+    assert before == OPERATIONS
 
 
 @pytest.mark.parametrize("mixture", list(mixtures.MIXTURES))
