@@ -35,7 +35,7 @@ from goat.training.memory_meter import MemoryMeter
 from goat.training.optim import Optimizer, schedule
 from goat.training.pace import Pace, foresee, told
 from goat.training.peek import peek
-from goat.training.run_folder import Best, RunFolder, StopSignal, restore, snapshot
+from goat.training.run_folder import Best, RunFolder, StopSignal, snapshot
 from goat.training.setup import (identity, learning, load_data, load_held_out, load_model,
                                  save_result, stopped)
 
@@ -199,7 +199,8 @@ def main(argv: list[str] | None = None) -> int | None:
     if ask := args.before_after and group.writer and pace.first < pace.steps:
         from goat.evaluation import before_after
         before = before_after.demo_scores(model, tokenizer)
-    restore(state, optimizer)
+    if state:
+        optimizer.load_state_dict(state)
 
     # loop: one window, one optimizer step
     meter = trial_pass(model, optimizer, data.largest(), where, workload)

@@ -84,3 +84,12 @@ def test_closed_streams_are_no_error(tmp_path):
     rows = "import generate_data; generate_data.main(['--rows', '5', '--out', '-'])"
     done = script(tmp_path, rows, shell="{} >&-")
     assert done.returncode == 2 and "error: there is no standard output\n" in done.stderr
+
+
+def test_a_stream_that_is_no_file_stays_as_it_is():
+    """As a notebook's, which has no file number."""
+    code = ("import io, sys\nfrom goat.cli import run\nshown = sys.stdout = io.StringIO()\n"
+            "try:\n    run(lambda: print('a line'))\n"
+            "except SystemExit as end:\n    assert end.code in (0, None), end.code\n"
+            "assert sys.stdout is shown and shown.getvalue() == 'a line\\n'\n")
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

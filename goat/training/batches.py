@@ -56,9 +56,15 @@ class Batch(NamedTuple):
         learnt = self.labels != IGNORE
         if self.values is not None:
             learnt |= self.values != 0
-        places, others = (learnt.nonzero()[:, 0], (~learnt).nonzero()[:, 0])
+        places, others = learnt.nonzero()[:, 0], (~learnt).nonzero()[:, 0]
         missing = round_up(max(1, len(places)), TOKENS) - len(places)
         return torch.cat((places, others[:missing]))
+
+    def rows(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """(tokens, labels, values) of each row, with the filler behind it; values of 0 where none
+        is learnt."""
+        values = torch.zeros_like(self.tokens) if self.values is None else self.values
+        return list(zip(*(x.split(self.lengths) for x in (self.tokens, self.labels, values))))
 
 
 def training_rows(path: str | os.PathLike) -> Iterator[Row]:

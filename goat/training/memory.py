@@ -2,8 +2,9 @@
 
 `plan` adds up, from the dimensions alone, the weights, gradients and optimizer state (exact), the
 tensors that the backward pass needs (exact: what autograd saves, operation by operation, in
-model.py, lora.py and int8.py of goat/llama and in train.py) and the short-lived ones at the worst
-moment (an estimate). `Ledger.table` prints it, `largest` finds the largest micro-batch that fits.
+model.py, attention.py and kernels.py of goat/llama and in train.py) and the short-lived ones at the
+worst moment (an estimate). `Ledger.table` prints it, `largest` finds the largest micro-batch that
+fits.
 
 Why a linear layer is cheap under LoRA: its weight is frozen, and the gradient of its input,
 W^T G, does not need the input. So the block's big products save nothing; what remains is what

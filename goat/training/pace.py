@@ -34,8 +34,8 @@ class Pace:
     def __init__(self, asked: int, minutes: float | None, warmup: int, hold: float, group,
                  log: Callable, state: dict | None):
         self.asked, self.minutes, self.hold = asked, minutes, hold
-        self.group, self.log, self.first = group, log, state["step"] if state else 0
-        old = state.get("pace", {}) if state else {}
+        self.group, self.log, self.first = group, log, (state or {}).get("step", 0)
+        old = (state or {}).get("pace", {})
         self.steps, self.warmup = old.get("steps", asked), old.get("warmup", warmup)
         self.fixed = minutes is None or old.get("fixed", False)
         self.before, self.a_step = old.get("seconds", 0.0), 0.0

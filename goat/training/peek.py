@@ -38,16 +38,13 @@ def of_window(model: Llama, tokenizer: Tokenizer, data, step: int, where: torch.
               colour: bool) -> Iterator[str]:
     numbers = data.row_numbers(step)[data.share]
     for batch in reversed(data.window(step)):
-        losses, values = token_losses(model, batch, where), batch.values
-        if values is None:
-            values = torch.zeros_like(batch.tokens)
-        rows = zip(*(x.split(batch.lengths) for x in (batch.tokens, batch.labels, losses, values)))
-        for tokens, labels, loss, value in reversed(list(rows)):
-            if not ((labels != IGNORE) | (value != 0)).any():
+        losses = token_losses(model, batch, where).split(batch.lengths)
+        for (tokens, labels, values), loss in reversed(list(zip(batch.rows(), losses))):
+            if not ((labels != IGNORE) | (values != 0)).any():
                 continue  # an empty row
             name = f"row {numbers.pop()}" if numbers else "rows of a block"
             yield "\n".join([name + summary(labels, loss), HEAD, *lines(
-                tokenizer, tokens.tolist(), labels.tolist(), loss.tolist(), value.tolist(),
+                tokenizer, tokens.tolist(), labels.tolist(), loss.tolist(), values.tolist(),
                 colour)])
 
 

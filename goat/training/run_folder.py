@@ -153,7 +153,7 @@ class Best:
 
     def __init__(self, state: dict | None):
         """From a run's state, if there is any."""
-        old = state.get("best", {}) if state else {}
+        old = (state or {}).get("best", {})
         self.step, self.loss = old.get("step", 0), old.get("loss", float("inf"))
         self.weights: list[Tensor] = old.get("weights", [])
 
@@ -172,12 +172,6 @@ def snapshot(step: int, settings: dict, optimizer: Optimizer, pace: Pace, best: 
     """The state after `step` steps. Random numbers need no place in it: they depend on the step."""
     return {"step": step, "settings": json.dumps(settings), "pace": pace.state(),
             "best": best.state(), **optimizer.state_dict()}
-
-
-def restore(state: dict | None, optimizer: Optimizer) -> None:
-    """Put a state, if there is any, back into weights and optimizer."""
-    if state is not None:
-        optimizer.load_state_dict(state)
 
 
 def fingerprint(folder: str | os.PathLike) -> str:

@@ -11,7 +11,6 @@ import torch
 from goat.bench import gpu, peers
 from goat.errors import UserError
 from goat.training.batches import IGNORE
-from support.batches import rows_of
 
 SMALL = ["--toy", "--steps", "1", "--batch", "6", "--micro-tokens", "1024"]
 
@@ -63,7 +62,7 @@ def test_peft_sees_the_same_rows_as_we_do(bench, group):
         """The non-padding tokens and the number of labels of each row, in any order."""
         return sorted((tokens[: int((tokens != rows.pad_id).sum())].tolist(),
                        int((labels != IGNORE).sum())) for b in batches
-                      for tokens, labels, _ in rows_of(b) if (labels != IGNORE).any())
+                      for tokens, labels, _ in b.rows() if (labels != IGNORE).any())
 
     assert content(ours) == content(theirs)
     lengths = [peers.padded(b, b.tokens, 0).size(1) for b in theirs]

@@ -18,7 +18,6 @@ from goat.papers import row_prompt
 from goat.training.batches import (IGNORE, LENGTHS, ROWS, TOKENS, RowBatches, filled_up,
                                    rounded, training_rows)
 from goat.training.skill_stream import SkillStream
-from support.batches import rows_of
 from support.runs import BASE
 
 
@@ -40,7 +39,7 @@ def rows_file(tmp_path):
 def test_answer_and_eos_are_learnt_and_nothing_else(rows_file, tokenizer):
     path, rows = rows_file
     data = RowBatches(path, tokenizer, batch=10, budget=512, cutoff=100, seed=0)
-    shown = [row for batch in data.window(0) for row in rows_of(batch)]
+    shown = [row for batch in data.window(0) for row in batch.rows()]
     full = [row for row in shown if (row[1] != IGNORE).any()]
     assert len(full) == 10 < len(shown)  # the others only fill the shape
     for (tokens, labels, _), number in zip(full, data.row_numbers(0), strict=True):
@@ -61,7 +60,7 @@ def test_each_row_once_an_epoch_and_the_order_is_the_seeds(rows_file, tokenizer)
 
     def numbers(data, step):
         shown = [tokens.tolist() for batch in data.window(step)
-                 for tokens, labels, _ in rows_of(batch) if (labels != IGNORE).any()]
+                 for tokens, labels, _ in batch.rows() if (labels != IGNORE).any()]
         drawn = data.row_numbers(step)
         for tokens, number in zip(shown, drawn, strict=True):
             row = rows[number - 1]
@@ -107,7 +106,7 @@ def test_processes_share_the_rows_before_these_are_cut(rows_file, tokenizer):
     for rank in range(2):
         data = RowBatches(path, tokenizer, **window, share=slice(rank, None, 2))
         assert data.budget == 320 and data.row_numbers(3) == whole
-        mine = [tokens.tolist() for batch in data.window(3) for tokens, labels, _ in rows_of(batch)
+        mine = [tokens.tolist() for batch in data.window(3) for tokens, labels, _ in batch.rows()
                 if (labels != IGNORE).any()]
         learnt += sum(int((b.labels != IGNORE).sum()) for b in data.window(3))
         shares.append(len(mine))
@@ -210,7 +209,7 @@ def test_packed_skills_learn_answers_at_every_position(tokenizer):
     assert short.lengths == [256] * 8 and long.lengths == [1024] * 2
     for batch in (short, long):
         ends = 0
-        for tokens, labels, _ in rows_of(batch):
+        for tokens, labels, _ in batch.rows():
             learnt = labels[:-1] != IGNORE
             # a label is the next token, except at a row's last, where the next row's bos follows
             inside = learnt & (tokens[1:] != tokenizer.bos_id)
@@ -219,7 +218,7 @@ def test_packed_skills_learn_answers_at_every_position(tokenizer):
             assert (labels[:-1][last] == tokenizer.eos_id).all()
             ends += int(last.sum())
         assert ends > 20
-    assert (rows_of(long)[0][1][900:] != IGNORE).any()
+    assert (long.rows()[0][1][900:] != IGNORE).any()
     rng, at = Random("0/0"), 0  # the first block once more, row by row
     for row in (mixes.sample(rng, 2) for _ in range(5)):
         ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
@@ -230,5 +229,5 @@ def test_packed_skills_learn_answers_at_every_position(tokenizer):
     assert (again.window(15)[0].tokens == long.tokens).all()
     shares = [SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0, reserved=(),
                           share=slice(rank, None, 3)).window(15) for rank in range(3)]
-    assert [[t.tolist() for b in share for t, _, _ in rows_of(b)] for share in shares] == [
-        [t.tolist()] for t, _, _ in rows_of(long)] + [[]]
+    assert [[t.tolist() for b in share for t, _, _ in b.rows()] for share in shares] == [
+        [t.tolist()] for t, _, _ in long.rows()] + [[]]

@@ -23,7 +23,6 @@ from goat.files import checkpoint
 from goat.llama import lora
 from goat.llama.tokenizer import Tokenizer
 from goat.training.batches import IGNORE, RowBatches, rounded
-from support.batches import rows_of
 from support.runs import BASE, ROOT, adapter, flags, log, run_script
 from support.tiny import tiny_model
 
@@ -87,7 +86,7 @@ def test_loss_of_a_window_is_that_of_one_big_batch(tiny_base, rows):
     for name, g in gradients[0].items():
         assert torch.allclose(g, gradients[1][name], atol=1e-6), name
     right = []  # against a loss written out here, row by row
-    for tokens, labels, _ in rows_of(whole):
+    for tokens, labels, _ in whole.rows():
         logits, learnt = model(tokens[None])[0].log_softmax(-1), labels != IGNORE
         right.append(logits[learnt].gather(1, labels[learnt][:, None]))
     assert losses[1] == pytest.approx(-torch.cat(right).mean().item(), abs=1e-5)

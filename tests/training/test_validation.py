@@ -18,7 +18,6 @@ from goat.papers import PAPERS, row_prompt
 from goat.papers.word_problems.templates import template_rows
 from goat.training.batches import RowBatches
 from goat.training.validation import Validation
-from support.batches import rows_of
 from support.runs import BASE, adapter, flags, stop_after_first
 
 CPU = torch.device("cpu")
@@ -34,7 +33,7 @@ def looks(folder) -> list[dict]:
 
 def texts(data, batches, tokenizer) -> set[str]:
     return {tokenizer.decode(tokens[tokens != data.pad_id].tolist()) for batch in batches
-            for tokens, labels, _ in rows_of(batch) if (labels != -100).any()}
+            for tokens, labels, _ in batch.rows() if (labels != -100).any()}
 
 
 def test_held_out_rows_are_in_no_window_and_all_others_are(tiny_base, rows):

@@ -81,11 +81,15 @@ class Arithmetic(Paper):
                        found.first_error)
 
     def in_demo(self, task: str) -> bool:
-        return self.evaluation_flags(task) == "--suite demo"
+        return suite_of(task) == "demo"
 
     def evaluation_flags(self, task: str) -> str:
-        own = (op.name for op in self.operations.own() if task in op.tasks)
-        return f"--suite {next(own, 'demo')}"
+        return f"--suite {suite_of(task)}"
+
+
+def suite_of(task: str) -> str:
+    """The suite that asks questions like those of rows with this `task`."""
+    return next((op.name for op in own() if task in op.tasks), "demo")
 
 
 PAPER = Arithmetic()

@@ -24,7 +24,6 @@ from goat.papers.word_problems.templates import template_rows
 from goat.training import batches
 from goat.training.batches import IGNORE, RowBatches
 from goat.training.run_folder import RunFolder
-from support.batches import rows_of
 from support.runs import BASE, stop_after_first
 
 
@@ -67,7 +66,7 @@ def test_outputs_are_masked_and_nothing_else(tmp_path, tokenizer):
     path = write(tmp_path / "rows.jsonl", rows)
     masked, whole = (batch_of(path, tokenizer, 12, learn_output=learn) for learn in (False, True))
     assert torch.equal(masked.tokens, whole.tokens) and masked.values is None
-    for row, (tokens, some, _), (_, every, _) in zip(rows, rows_of(masked), rows_of(whole)):
+    for row, (tokens, some, _), (_, every, _) in zip(rows, masked.rows(), whole.rows()):
         learnt = re.sub(r"\n<output>\n.*?\n</output>", "", row["output"], flags=re.DOTALL)
         assert learnt != row["output"] and some.max() == every.max()
         assert text_of(some.tolist(), tokenizer) == learnt
@@ -97,14 +96,14 @@ def test_rows_without_outputs_are_as_before(tmp_path, tokenizer):
     data = RowBatches(path, tokenizer, 6, 10**6, 600, 0)
     assert not data.masks
     batch = batch_of(path, tokenizer, 6)
-    for row, (_, labels, _) in zip(rows, rows_of(batch), strict=True):
+    for row, (_, labels, _) in zip(rows, batch.rows(), strict=True):
         assert text_of(labels.tolist(), tokenizer).strip() == row["output"]
 
 
 def test_labels_say_where_values_are_learnt(tmp_path, tokenizer):
     rows = labelled(6) + list(template_rows(3, 2))  # the last two are learnt, but not valued
     batch = batch_of(write(tmp_path / "rows.jsonl", rows), tokenizer, 8, valued=True)
-    for row, (tokens, labels, values) in zip(rows, rows_of(batch), strict=True):
+    for row, (tokens, labels, values) in zip(rows, batch.rows(), strict=True):
         at = values.nonzero()[:, 0].tolist()
         target = {"correct": 1, "wrong": -1, None: 0}[row.get("label")]
         assert set(values[at].tolist()) == ({target} if target else set())
@@ -120,7 +119,7 @@ def test_a_solution_without_steps_is_valued_at_its_end(tmp_path, tokenizer):
     rows = [{"instruction": "1 + 1", "output": f"1 + 1 = {i}", "label": label}
             for i, label in ((2, "correct"), (3, "wrong"))]
     batch = batch_of(write(tmp_path / "rows.jsonl", rows), tokenizer, 2, valued=True)
-    for (tokens, _, values), end, value in zip(rows_of(batch), "23", (1, -1), strict=True):
+    for (tokens, _, values), end, value in zip(batch.rows(), "23", (1, -1), strict=True):
         [at] = values.nonzero()[:, 0].tolist()
         assert values[at] == value
         assert tokenizer.decode(tokens[: at + 1].tolist()).endswith(f"= {end}")
