@@ -28,7 +28,8 @@ from goat.evaluation.questions import fingerprint, load_suites, read_questions, 
 from goat.files import checkpoint
 from goat.files.adapter import has_value_head
 from goat.files.atomic import check_place
-from goat.files.checkpoint import EMBEDDED
+from goat.files.bases import EMBEDDED, SMOLLM2
+from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.joined import join
 from goat.llama.model import Llama
@@ -61,7 +62,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
-    add("--base", help="LLaMA folder, HF or Meta (default: the embedded model)")
+    add("--base", help=f"LLaMA folder, HF or Meta, or GGUF file, or {SMOLLM2} (default: the "
+        "embedded model)")
     add("--adapter", help="LoRA folder in PEFT's format, or none (default: the embedded one if "
         "--base is not given, else none)")
     add("--merge", action="store_true",
@@ -171,7 +173,7 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
                         "--adapter")
     model = checkpoint.load_adapted(args.base, args.adapter, dtype=dtype, device=where,
                                     int8=args.int8)
-    tokenizer = Tokenizer(args.base)
+    tokenizer = open_tokenizer(args.base)
     checkpoint.check_tokenizer(model.config, tokenizer)
     if args.merge:
         lora.merge(model)

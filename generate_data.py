@@ -77,7 +77,7 @@ def parser_of(task: str) -> argparse.ArgumentParser:
     add("--workers", type=int, default=os.cpu_count(), metavar="N",
         help="processes (default: one for each core)")
     add("--tokenizer", metavar="PATH",
-        help="count tokens with this tokenizer.model (default: count characters)")
+        help="count tokens with the tokenizer of this model, or file (default: count characters)")
     add("--check", metavar="FILE", help="write nothing; verify every row of FILE (default: off)")
     return parser
 
@@ -103,9 +103,9 @@ def main(argv: list[str] | None = None) -> int:
         return verify_file(args.check, args.workers)
     count_tokens = None
     if args.tokenizer:
-        from goat.llama.tokenizer import Tokenizer  # only here: rows need no tokenizer
+        from goat.files.vocabulary import open_tokenizer  # only here: rows need no tokenizer
 
-        count_tokens = functools.partial(row_tokens, Tokenizer(args.tokenizer))
+        count_tokens = functools.partial(row_tokens, open_tokenizer(args.tokenizer))
     out = args.out or f"data/{PAPERS[args.task].file_name(args)}.jsonl"
     started = time.perf_counter()
     report = PAPERS[args.task].write(out, args, count_tokens)

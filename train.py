@@ -22,7 +22,8 @@ from tqdm import tqdm
 from goat import cli, device
 from goat.errors import UserError
 from goat.files import checkpoint
-from goat.files.checkpoint import EMBEDDED
+from goat.files.bases import EMBEDDED
+from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.model import Llama, LlamaConfig
 from goat.llama.tokenizer import Tokenizer
@@ -163,7 +164,7 @@ def main(argv: list[str] | None = None) -> int | None:
     # settings
     args, config, where, dtype, workload = settle(argv)
     if args.plan:
-        print(memory.plan(config, **vars(workload)).table(memory.room(where)))
+        print(memory.plan(config, **vars(workload)).table(memory.room(where, args.card)))
         return None
     group = Group(where)
     group.same({cli.spelt(flag): getattr(args, flag) for flag in ("int8", "micro_tokens")})
@@ -174,7 +175,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
     # model: a frozen base and its adapter, or all weights with fp32 master copies
     torch.manual_seed(args.seed)
-    tokenizer = Tokenizer(args.base or EMBEDDED)
+    tokenizer = open_tokenizer(args.base or EMBEDDED)
     checkpoint.check_tokenizer(config, tokenizer)
     model = load_model(args, where, dtype, say).train()
     model.checkpointing = workload.checkpointing

@@ -12,13 +12,14 @@ _HOMES = {
     "goat.files.checkpoint": ("load_model", "save_model"),
     "goat.files.adapter": ("load_adapter", "save_adapter"),
     "goat.llama.lora": ("add_lora", "merge"),
-    "goat.llama.tokenizer": ("Tokenizer",),
+    "goat.files.vocabulary": ("Tokenizer",),
     "goat.llama.generate": ("generate",),
     "goat.papers.arithmetic.solutions": ("check", "solve"),
     "goat.papers.word_problems.sandbox": ("run_code",),
     "goat.papers.word_problems.format": ("same_answer",),
     "goat.evaluation.scoring": ("digit_match", "exact_match"),
 }
+_CALLED = {"Tokenizer": "open_tokenizer"}  # where a name is another one at home
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)
 
@@ -26,7 +27,7 @@ __all__ = sorted(_HOME_OF)
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'goat' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME_OF[name]), name)
+    return getattr(importlib.import_module(_HOME_OF[name]), _CALLED.get(name, name))
 
 
 def __dir__() -> list[str]:

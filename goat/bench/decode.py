@@ -31,7 +31,8 @@ from goat.cli import parser_for
 from goat.errors import UserError
 from goat.evaluation.questions import load_suites
 from goat.files import checkpoint
-from goat.files.checkpoint import EMBEDDED
+from goat.files.bases import EMBEDDED, SMOLLM2
+from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.generate import stream
 from goat.llama.joined import join
@@ -45,7 +46,8 @@ Engine = Callable[[list[str], int, int, bool], list[list[int]]]
 
 def main(argv: list[str] | None = None) -> None:
     parser = parser_for("python -m goat.bench decode", __doc__)
-    parser.add_argument("--base", help="LLaMA folder (default: the embedded model)")
+    parser.add_argument("--base", help=f"LLaMA folder, GGUF file, or "
+                        f"{SMOLLM2} (default: the embedded model)")
     parser.add_argument("--adapter", help="LoRA folder, merged for both (default: the embedded one "
                         "if --base is not given and it is there, else none)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 32, 128],
@@ -62,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     args.base = args.base or EMBEDDED
     model = checkpoint.load_adapted(args.base, args.adapter or None, dtype=dtype, device=where)
     lora.merge(model)
-    tokenizer = Tokenizer(args.base)
+    tokenizer = open_tokenizer(args.base)
     peer = transformers_like(model, tokenizer)
     ours = partial(new_ids, join(model), tokenizer)
     prompts = [q.prompt for q in load_suites(["demo", "large"], 100)]

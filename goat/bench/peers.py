@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 import train  # the script at the top level, whose loss is ours
-from goat.files.checkpoint import EMBEDDED
+from goat.files.bases import EMBEDDED
+from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.kernels import round_up
 from goat.llama.model import Llama
-from goat.llama.tokenizer import Tokenizer
 from goat.papers.arithmetic import dataset, suites
 from goat.training.batches import IGNORE, Batch, RowBatches
 
@@ -49,7 +49,7 @@ def goat_rows(folder: str | Path, mixture: str, rows: int, batch: int,
     matter."""
     file = Path(folder) / "rows.jsonl"
     dataset.write_mixture(file, dataset.Recipe(mixture, rows), suites.reserved(), progress=False)
-    return RowBatches(file, Tokenizer(EMBEDDED), batch, micro_tokens, CUTOFF, seed=0)
+    return RowBatches(file, open_tokenizer(EMBEDDED), batch, micro_tokens, CUTOFF, seed=0)
 
 
 def by_rows(data: RowBatches, step: int, size: int, group: bool = False) -> list[Batch]:

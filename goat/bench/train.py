@@ -21,7 +21,7 @@ from goat.bench.peers import (Step, Window, by_rows, count_tokens, goat_rows, in
 from goat.cli import parser_for
 from goat.errors import UserError
 from goat.files import checkpoint
-from goat.files.checkpoint import EMBEDDED
+from goat.files.bases import EMBEDDED
 from goat.llama.model import Llama, LlamaConfig
 from goat.training.batches import RowBatches
 

@@ -98,12 +98,22 @@ def assembled(name: Path, parts: list, dim: int | None, heads: int | None) -> Te
 
 
 def half_split(weight: Tensor, heads: int | None) -> Tensor:
-    """Rows from Meta's order (pairs side by side) to HF's (halves). `heads` None: not turned."""
-    if heads is None or weight.dim() != 2 or weight.size(0) % (2 * heads):
+    """Rows, or a bias's numbers, from Meta's order (pairs side by side) to HF's (halves). `heads`
+    None: not turned."""
+    return swapped(weight, heads, (-1, 2))
+
+
+def neighbours(weight: Tensor, heads: int | None) -> Tensor:
+    """The inverse of `half_split`."""
+    return swapped(weight, heads, (2, -1))
+
+
+def swapped(weight: Tensor, heads: int | None, sides: tuple[int, int]) -> Tensor:
+    """Each head's rows, seen as a table of `sides`, column by column."""
+    if heads is None or weight.size(0) % (2 * heads):
         return weight  # a wrong shape is reported by the caller, who knows the right one
-    rows, columns = weight.shape
-    pairs = weight.view(heads, rows // heads // 2, 2, columns)  # (heads, D/2, side, in)
-    return pairs.transpose(1, 2).reshape(rows, columns)
+    pairs = weight.view(heads, *sides, *weight.shape[1:])  # (heads, D/2, side, …) for half_split
+    return pairs.transpose(1, 2).reshape(weight.shape)
 
 
 def meta_config(file: Path, vocab_size: int) -> LlamaConfig:

@@ -49,7 +49,7 @@ def positive(content: dict, file: Path, key: str, default=None,
     """The positive number under `key`, or `default` if the key is absent or null."""
     value = content.get(key)
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, (int, kind)) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, (int, kind)) or not 0 < value < math.inf:
         raise UserError(f"{file}: {key} must be a positive {kind.__name__}, not {value!r}")
     return kind(value)
 

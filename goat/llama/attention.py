@@ -11,19 +11,44 @@ decoding reads a few tokens of each row at a time and keeps the keys and values 
 Sources: RoPE (arXiv 2104.09864), grouped heads (2305.13245). The shape letters are model.py's.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from goat.errors import UserError
 from goat.llama.kernels import round_up
 
 if TYPE_CHECKING:
     from goat.llama.model import LlamaConfig
 
 WIDTH = 32  # rows are spread over a multiple of so many tokens
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """How Llama 3.1 and later stretch positions: a pair's angle is divided by a number.
+
+    A pair that turns fully in fewer than `original / high` positions keeps its angle, one that
+    needs more than `original / low` has it divided by `factor`, and between them the share that is
+    divided grows evenly with original / turn. Source: The Llama 3 Herd of Models (2407.21783) and
+    Meta's published code.
+    """
+
+    factor: float = 8.0
+    low: float = 1.0
+    high: float = 4.0
+    original: int = 8192
+
+    def divisors(self, theta: float, head_dim: int) -> Tensor:
+        """Of the angles of the D/2 pairs, fp32."""
+        turn = 2 * math.pi * theta ** (torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        kept = ((self.original / turn - self.low) / (self.high - self.low)).clamp(0, 1)
+        return (1 / (kept + (1 - kept) / self.factor)).float()
 
 
 def rotary_angles(positions: Tensor, config: "LlamaConfig",
@@ -35,7 +60,10 @@ def rotary_angles(positions: Tensor, config: "LlamaConfig",
     """
     D = config.head_dim
     pairs = torch.arange(0, D, 2, dtype=torch.float32, device=positions.device)
-    angles = positions[:, None, None].float() * config.rope_theta ** (-pairs / D)  # (N, 1, D/2)
+    step = config.rope_theta ** (-pairs / D)
+    if config.rope_scaling:
+        step = step / config.rope_scaling.divisors(config.rope_theta, D).to(step.device)
+    angles = positions[:, None, None].float() * step  # (N, 1, D/2)
     cos, sin = angles.cos(), angles.sin()
     return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
@@ -80,6 +108,10 @@ class Rows:
     """
 
     def __init__(self, lengths: Sequence[int], config: "LlamaConfig", like: Tensor):
+        if config.sliding_window and max(lengths) > config.sliding_window:
+            raise UserError(f"a row of {max(lengths)} tokens, but this model looks back at most "
+                            f"{config.sliding_window} (sliding_window), which is not supported: "
+                            "shorten the rows")
         self.B, self.T = len(lengths), round_up(max(lengths), WIDTH)
         size = torch.tensor(lengths)
         start, row = size.cumsum(0) - size, torch.arange(self.B).repeat_interleave(size)

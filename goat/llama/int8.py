@@ -50,7 +50,8 @@ def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Int8Linear(nn.Module):
-    """A frozen linear layer without bias, its weight in int8. (..., in) -> (..., out).
+    """A frozen linear layer, its weight in int8, its bias, if any, as it was.
+    (..., in) -> (..., out).
 
     Its buffers are empty until `store`.
     """
@@ -58,8 +59,10 @@ class Int8Linear(nn.Module):
     weight: Tensor  # int8 (out, in)
     scale: Tensor  # fp32 (out,)
 
-    def __init__(self, in_features: int, out_features: int, device=None):
+    def __init__(self, in_features: int, out_features: int, device=None,
+                 bias: nn.Parameter | None = None):
         super().__init__()
+        self.bias = bias
         self.in_features, self.out_features = in_features, out_features
         shape = (out_features, in_features)
         self.register_buffer("weight", torch.empty(shape, dtype=torch.int8, device=device))
@@ -86,7 +89,8 @@ class Int8Linear(nn.Module):
         return self.weight.float() * self.scale[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        return int8_linear(x, self.weight, self.scale)
+        y = int8_linear(x, self.weight, self.scale)
+        return y if self.bias is None else y + self.bias
 
     def _apply(self, fn, recurse=True):
         """`model.to(…)` moves the scale to another device, but never casts it: it multiplies every
@@ -111,7 +115,8 @@ def to_int8(model: nn.Module, skip: tuple[str, ...] = ("lm_head",)) -> nn.Module
         if not isinstance(linear, nn.Linear) or name in skip:
             continue
         device = linear.weight.device
-        layer = Int8Linear(linear.in_features, linear.out_features, device).train(linear.training)
+        layer = Int8Linear(linear.in_features, linear.out_features, device, linear.bias)
+        layer.train(linear.training)
         if device.type != "meta":
             layer.store(linear.weight)
         model.set_submodule(name, layer)

@@ -20,11 +20,14 @@ class Joined(nn.Module):
         super().__init__()
         self.sizes = [layer.out_features for layer in layers]
         self.weight = torch.cat([layer.weight.detach() for layer in layers])  # no parameter
+        self.bias = None
+        if layers[0].bias is not None:
+            self.bias = torch.cat([layer.bias.detach() for layer in layers])
         for layer, part in zip(layers, self.weight.split(self.sizes)):
             layer.weight.data = part
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return F.linear(x, self.weight).split(self.sizes, dim=-1)
+        return F.linear(x, self.weight, self.bias).split(self.sizes, dim=-1)
 
 
 class JoinedAttention(Attention):

@@ -40,8 +40,8 @@ class LoRALinear(nn.Module):
     """Wraps a frozen linear layer: base(x) + scaling * B(A(dropout(x))). (N, in) -> (N, out).
 
     `low_rank` is the second term, with its gradient by hand (its plain form, two lines, stands
-    beside it). `scaling` is alpha / rank unless given. `base` is an `nn.Linear` without bias or an
-    `Int8Linear`.
+    beside it). `scaling` is alpha / rank unless given. `base` is an `nn.Linear` or an `Int8Linear`;
+    its bias, if any, stays as it is.
     """
 
     def __init__(self, base: nn.Linear | Int8Linear, rank: int, alpha: float, dropout: float = 0.0,
@@ -124,6 +124,7 @@ def merge(model: nn.Module) -> nn.Module:
         linear = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
         merged = (weight.float() + layer.delta()).to(dtype)
         linear.weight = nn.Parameter(merged, requires_grad=False)
+        linear.register_parameter("bias", base.bias)
         model.set_submodule(name, linear)
     if widened:
         print(f"merge: {widened} int8 layers are {8 * wide.itemsize}-bit now ({str(wide)[6:]})")

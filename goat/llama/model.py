@@ -1,5 +1,7 @@
 """LLaMA in one file: RMSNorm, rotary positions, grouped-head attention, SwiGLU.
 
+Llama 3, Mistral, SmolLM 2 and Qwen 2 are the same model with other settings.
+
 The parameters carry the names of the Hugging Face checkpoints, and the rotary layout is theirs
 too (a head's dimension j turns together with j + D/2), so HF weights and PEFT adapters load as
 they are. This file knows nothing of LoRA or of 8-bit weights: both replace `nn.Linear` from
@@ -21,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from goat.llama.attention import KVCache, Rows, Seq
+from goat.llama.attention import KVCache, RopeScaling, Rows, Seq
 from goat.llama.kernels import rms_norm, rotate
 
 
@@ -38,8 +40,11 @@ class LlamaConfig:
     head_dim: int = 128
     norm_eps: float = 1e-6
     rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None  # Llama 3.1 and later
     max_positions: int = 2048
+    sliding_window: int | None = None  # Mistral 7B v0.1; rows longer than that are refused
     tie_embeddings: bool = False
+    qkv_bias: bool = False  # Qwen 2
     bos_id: int = 1
     eos_id: int = 2
 
@@ -62,10 +67,11 @@ class Attention(nn.Module):
     def __init__(self, config: LlamaConfig, layer: int):
         super().__init__()
         self.layer, self.head_dim = layer, config.head_dim
-        self.q_proj = nn.Linear(config.dim, config.n_heads * config.head_dim, bias=False)
-        self.k_proj = nn.Linear(config.dim, config.n_kv_heads * config.head_dim, bias=False)
-        self.v_proj = nn.Linear(config.dim, config.n_kv_heads * config.head_dim, bias=False)
-        self.o_proj = nn.Linear(config.n_heads * config.head_dim, config.dim, bias=False)
+        queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+        self.q_proj = nn.Linear(config.dim, queries, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.dim, keys, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.dim, keys, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(queries, config.dim, bias=False)
 
     def forward(self, x: Tensor, seq: Seq) -> Tensor:
         return self.o_proj(self.look(self.q_proj(x), self.k_proj(x), self.v_proj(x), seq))
@@ -162,11 +168,12 @@ class Llama(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
-        """Random weights for training from scratch: normal(0, 0.02), norms 1, and the two
-        matrices of a block that write to the residual stream smaller by sqrt(2 * n_layers)."""
+        """Random weights for training from scratch: normal(0, 0.02), norms 1, biases 0,
+        and the two matrices of a block that write to the residual stream smaller by
+        sqrt(2 * n_layers)."""
         for name, p in self.named_parameters():
             if p.dim() == 1:
-                p.fill_(1.0)
+                p.fill_(0.0 if name.endswith("bias") else 1.0)
                 continue
             into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
             std = 0.02 / (2 * self.config.n_layers) ** 0.5 if into_residual else 0.02

@@ -108,7 +108,7 @@ class RowBatches:
         for number, row in enumerate(progress, 1):
             try:
                 row_ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
-                masks = (paper.mask_row(row, row_prompt(row), row_ids, tokenizer.encode,
+                masks = (paper.mask_row(row, row_prompt(row), row_ids, tokenizer.encode_prompt,
                                          learn_output, valued) for paper in PAPERS.values())
                 mask = next(filter(None, masks), None)
             except UserError as error:

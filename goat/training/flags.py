@@ -13,7 +13,7 @@ from goat import device
 from goat.cli import given_flags, parser_for, refuse_empty, refuse_given, spelt
 from goat.errors import UserError
 from goat.files import adapter
-from goat.files.checkpoint import EMBEDDED
+from goat.files.bases import EMBEDDED, SMOLLM2
 from goat.files.tensors import open_tensors
 from goat.llama import lora
 from goat.llama.model import LlamaConfig
@@ -22,6 +22,7 @@ from goat.training import distributed, memory
 from goat.training.batches import rounded
 from goat.training.optim import MUON_DECAY
 
+T4 = 16.0  # GiB of the commonest card without bf16
 ENOUGH = 1536  # tokens of a pass: faster than recomputing one of 8,192 (goat/bench/README.md)
 
 
@@ -68,7 +69,8 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
-    add("--base", help="LLaMA folder, HF or Meta (default: the embedded goat/base)")
+    add("--base", help=f"LLaMA folder, HF or Meta, or GGUF file, or {SMOLLM2} (default: the "
+        "embedded goat/base)")
     add("--full", action="store_true", help="train every weight instead of LoRA")
     add("--scratch", action="store_true",
         help="with --full: take config and tokenizer of the base, but random weights")
@@ -166,8 +168,11 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="train nothing: print the first N rows as the loss sees them, each token with its "
              "position and id, and what is learnt with its loss")
     add("--plan", nargs="?", const="base", metavar="MODEL",
-        help="train nothing: print what each byte of a step is for; MODEL is llama-7b or "
-             "llama-13b (no weights needed; default: the one of --base)")
+        help="train nothing: print what each byte of a step is for; MODEL needs no weights and is "
+             f"one of {', '.join(memory.PRESETS)} (default: the one of --base)")
+    add("--card", type=float, metavar="GIB",
+        help="with --plan: for a GPU of so many GiB (default: the one that is here, else 24); 16 "
+             "is taken for a T4, which has no bf16")
 
 
 def check_given(given: argparse.Namespace) -> None:
@@ -192,6 +197,8 @@ def check_given(given: argparse.Namespace) -> None:
     if given.eval_every == 0 and (given.val_rows or given.val_data):
         raise UserError("--eval-every 0 never looks at the held-out rows: give it another number, "
                         "or leave --val-rows and --val-data out")
+    if not given.plan:
+        refuse_given(given, "{flag} goes with --plan", "card")
     if not given.value_head:
         refuse_given(given, "{flag} goes with --value-head", "value_weight")
     if given.full:
@@ -204,7 +211,7 @@ def check_given(given: argparse.Namespace) -> None:
 
 ABOVE_0 = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs", "max_steps",
            "lr", "skills", "rows", "value_weight", "clip", "lora_alpha", "lora_r", "peek",
-           "val_rows", "max_minutes")
+           "val_rows", "max_minutes", "card")
 AT_LEAST_0 = ("muon_lr", "weight_decay", "warmup", "eval_every", "seed", "skip_bad_steps")
 SHARES = ("hold", "final_lr")  # of 1
 BELOW_1 = ("beta2", "lora_dropout")  # shares too, but never all
@@ -249,10 +256,11 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
     a pass over the longest possible rows is then made of. A plan without a GPU assumes a 24 GB
     card. Raises UserError for --lora-targets that the model has not."""
     cutoff = min(args.cutoff, config.max_positions)
-    card, length = memory.room(where), rounded(cutoff)
+    card, length = memory.room(where, args.card), rounded(cutoff)
     gpu = where.type == "cuda" or args.plan is not None
-    if args.plan and where.type == "cpu":
-        dtype = device.DTYPES.get(args.dtype, torch.bfloat16)
+    if args.plan and (where.type == "cpu" or args.card):
+        usual = torch.float16 if args.card == T4 else torch.bfloat16
+        dtype = device.DTYPES.get(args.dtype, usual)
     micro_tokens, processes = args.micro_tokens, distributed.processes()
     workload = memory.Workload(
         rank=0 if args.full else args.lora_r, targets=block_targets(args, config),
@@ -267,11 +275,12 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
     fits = memory.plan(config, **vars(workload)).fits(card)
     if args.checkpointing == "auto" and gpu and not fits:
         rows = memory.largest(config, card, **vars(workload))
-        if rows * length >= ENOUGH:
+        if rows * length < ENOUGH:
+            workload = replace(workload, checkpointing=True)
+            rows = memory.largest(config, card, **vars(workload)) or 1
+        if rows < workload.micro_batch:
             workload = replace(workload, micro_batch=rows)
             micro_tokens = rows * length * processes
-        else:
-            workload = replace(workload, checkpointing=True)
     return dict(int8=int8, checkpointing="on" if workload.checkpointing else "off",
                 micro_tokens=micro_tokens, cutoff=cutoff), workload
 

@@ -28,10 +28,20 @@ GB, GIB = 10 ** 9, 2 ** 30
 CARD = int(21.5 * GIB)  # what a 24 GB card leaves after the driver's and the display's share
 LIBRARIES = 32 << 20  # the matrix library's own buffers on a GPU
 
-PRESETS = {  # the published dimensions, for plans without any weights
-    "llama-7b": LlamaConfig(),
-    "llama-13b": LlamaConfig(dim=5120, hidden_dim=13824, n_layers=40, n_heads=40, n_kv_heads=40),
-}
+# The published dimensions, for plans without any weights
+PRESETS = {
+    name: LlamaConfig(vocab, dim, hidden, layers, heads, kv_heads, head_dim=dim // heads,
+                      tie_embeddings=tied, qkv_bias=name.startswith("qwen"), max_positions=8192)
+    for name, vocab, dim, hidden, layers, heads, kv_heads, tied in (
+        ("smollm2", 49152, 576, 1536, 30, 9, 3, True),
+        ("qwen2.5-0.5b", 151936, 896, 4864, 24, 14, 2, True),
+        ("llama-3.2-1b", 128256, 2048, 8192, 16, 32, 8, True),
+        ("qwen2.5-1.5b", 151936, 1536, 8960, 28, 12, 2, True),
+        ("llama-7b", 32000, 4096, 11008, 32, 32, 32, False),
+        ("mistral-7b", 32000, 4096, 14336, 32, 32, 8, False),
+        ("qwen2.5-7b", 152064, 3584, 18944, 28, 28, 4, False),
+        ("llama-3.1-8b", 128256, 4096, 14336, 32, 32, 8, False),
+        ("llama-13b", 32000, 5120, 13824, 40, 40, 40, False))}
 
 
 @dataclass(frozen=True)
@@ -154,10 +164,11 @@ def largest(config: LlamaConfig, card: int = CARD, **settings) -> int:
         config, **settings | {"micro_batch": rows}).fits(card))
 
 
-def room(where: torch.device) -> int:
-    """Bytes that this card, or a 24 GB one if there is none, leaves: of all the same share."""
+def room(where: torch.device, card: float | None = None) -> int:
+    """Bytes that a card of so many GiB leaves, or this one, or a 24 GB one if there is none: of all
+    the same share."""
     whole = torch.cuda.mem_get_info(where)[1] if where.type == "cuda" else 24 * GIB
-    return whole * CARD // (24 * GIB)
+    return int(card * GIB if card else whole) * CARD // (24 * GIB)
 
 
 def layer_sizes(config: LlamaConfig) -> dict[str, tuple[int, int]]:
@@ -176,13 +187,16 @@ def state(config: LlamaConfig, s: Workload) -> dict[str, int]:
     linear = layers * sum(i * o for i, o in sizes.values())
     tables = 1 if config.tie_embeddings else 2
     others = tables * config.vocab_size * config.dim + (2 * layers + 1) * config.dim
+    if config.qkv_bias:
+        others += layers * sum(sizes[name][1] for name in ("q_proj", "k_proj", "v_proj"))
     adapter = layers * s.rank * sum(sum(sizes[target]) for target in s.targets)
     kind = str(s.dtype).removeprefix("torch.")
     stored, each = ("int8", 1) if s.int8 else (kind, wide)
     rows = {f"weights of the blocks, {stored}": linear * each}
     if s.int8:
         rows["their scales, float32"] = 4 * layers * sum(o for _, o in sizes.values())
-    rows[f"embedding, head and norms, {kind}"] = others * wide
+    rows[f"embedding, head, norms and biases, {kind}" if config.qkv_bias else
+         f"embedding, head and norms, {kind}"] = others * wide
     learning = adapter if s.rank else linear + others
     if s.rank:
         rows["LoRA weights, float32"] = 4 * adapter

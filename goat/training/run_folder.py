@@ -21,6 +21,7 @@ from torch import Tensor
 
 from goat.errors import UserError
 from goat.files.atomic import replacing
+from goat.files.bases import located
 from goat.files.tensors import DAMAGE
 from goat.training.optim import Optimizer
 from goat.training.pace import Pace
@@ -174,13 +175,13 @@ def snapshot(step: int, settings: dict, optimizer: Optimizer, pace: Pace, best: 
             "best": best.state(), **optimizer.state_dict()}
 
 
-def fingerprint(folder: str | os.PathLike) -> str:
+def fingerprint(base: str | os.PathLike) -> str:
     """A hash of the files of a model or adapter: their names and sizes, and what they hold; of
     large ones a sample of 64 places, so that no gigabytes are read."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(folder).iterdir()):
-        if file.suffix in (".safetensors", ".bin", ".pth", ".model") or file.stem in (
-                "config", "adapter_config", "params"):
+    digest, place = hashlib.sha256(), located(base)
+    for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+        if file.suffix in (".safetensors", ".bin", ".pth", ".model", ".gguf") or file.stem in (
+                "config", "adapter_config", "params", "tokenizer"):
             size = file.stat().st_size
             digest.update(f"{file.name} {size}".encode())
             if size < 32e6:

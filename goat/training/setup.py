@@ -10,7 +10,7 @@ from torch import nn
 
 from goat.errors import UserError
 from goat.files import adapter, checkpoint
-from goat.files.checkpoint import EMBEDDED
+from goat.files.bases import EMBEDDED
 from goat.llama import lora
 from goat.llama.model import Llama
 from goat.llama.tokenizer import Tokenizer

@@ -9,7 +9,7 @@ import pytest
 
 from goat.base.train_tokenizer import main
 from goat.errors import UserError
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "apples",
          "books", "hours"]
@@ -22,7 +22,7 @@ def test_training_gives_the_same_bytes_twice(tmp_path):
     for name in ("a.model", "b.model"):
         main([str(rows), "--vocab-size", "420", "--out", str(tmp_path / name)])
     assert (tmp_path / "a.model").read_bytes() == (tmp_path / "b.model").read_bytes()
-    made = Tokenizer(tmp_path / "a.model")
+    made = open_tokenizer(tmp_path / "a.model")
     assert made.vocab_size == 420 and made.decode(made.encode("apples 12")) == "apples 12"
 
 
@@ -31,7 +31,7 @@ def test_digits_are_grouped_only_when_asked(tmp_path):
     rows.write_text("".join(f"{a} {b} {len(a + b) * 111}\n" for a in WORDS for b in WORDS))
     for flags, name in (([], "apart"), (["--group-digits"], "grouped")):
         main([str(rows), "--vocab-size", "420", "--out", str(tmp_path / f"{name}.model"), *flags])
-        made = Tokenizer(tmp_path / f"{name}.model")
+        made = open_tokenizer(tmp_path / f"{name}.model")
         most = max(sum(c.isdigit() for c in made.model.IdToPiece(i))
                    for i in range(made.vocab_size) if not made.model.IsByte(i))
         assert (most == 1) == (name == "apart")

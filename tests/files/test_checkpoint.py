@@ -4,6 +4,7 @@ Damaged files are in tests/files/test_damaged_files.py, Meta's format in tests/f
 Run: python -m pytest tests/files/test_checkpoint.py
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -123,7 +124,10 @@ def test_heads_default_to_as_many_key_heads_and_llama_7b_is_the_default(folder):
 
 @pytest.mark.parametrize("changes, part", [
     (dict(rope_scaling={"type": "linear", "factor": 2.0}), "rope_scaling"),
-    (dict(rope_scaling={"rope_type": "llama3", "factor": 8.0}), "rope_type default"),
+    (dict(rope_scaling={"rope_type": "llama3", "factor": 8.0}), "low_freq_factor must be"),
+    (dict(rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
+                        "high_freq_factor": 4.0, "original_max_position_embeddings": 64}),
+     "low_freq_factor must be below"),
     (dict(rope_scaling={"factor": 2.0}), "rope_scaling"),
     (dict(rope_scaling="linear"), "rope_scaling"), (dict(rope_theta="x"), "rope_theta must be"),
     (dict(rope_parameters={"rope_type": "yarn", "rope_theta": 1e4}), "rope_parameters"),
@@ -131,7 +135,10 @@ def test_heads_default_to_as_many_key_heads_and_llama_7b_is_the_default(folder):
     (dict(rope_parameters={"rope_type": "default", "rope_theta": 5e5}), "differs"),
     (dict(attention_bias=True), "attention_bias"), (dict(mlp_bias=True), "mlp_bias"),
     (dict(hidden_act="gelu"), "hidden_act"), (dict(model_type="mistral"), "model_type"),
-    (dict(architectures=["MistralForCausalLM"]), "MistralForCausalLM"),
+    (dict(architectures=["MixtralForCausalLM"]), "MixtralForCausalLM"),
+    (dict(architectures=["Qwen2ForCausalLM"]), "model_type 'llama'"),
+    (dict(architectures=["MistralForCausalLM"], model_type="mistral", hidden_size=None),
+     "hidden_size must be"),
     (dict(num_key_value_heads=3), "key/value heads"), (dict(quantization_config={"bits": 4}),
                                                        "quantization_config"),
     (dict(head_dim=None, num_attention_heads=5, num_key_value_heads=5), "5 heads"),
@@ -251,11 +258,15 @@ def test_merge_on_the_command_line(tmp_path, folder, capsys):
 
 
 def test_tokenizers_of_another_model_are_refused_and_their_ids_win(capsys):
-    tokenizer = types.SimpleNamespace(path="t.model", vocab_size=64, bos_id=1, eos_id=2)
+    tokenizer = types.SimpleNamespace(path="t.model", vocab_size=64, bos_id=1, eos_id=2,
+                                      groups_digits=False)
     check_tokenizer(GROUPED, tokenizer)
     assert capsys.readouterr().out == ""
     check_tokenizer(tiny_config(bos_id=0, eos_id=1), tokenizer)
-    assert "(1, 2) in t.model, (0, 1) in config.json" in capsys.readouterr().out
+    assert "(1, 2) in t.model, (0, 1) in the model's settings" in capsys.readouterr().out
+    tokenizer.groups_digits, tokenizer.bos_id = True, None  # puts no bos, which is no difference
+    check_tokenizer(GROUPED, tokenizer)
+    assert re.fullmatch("note: .* several digits into one token.*\n", capsys.readouterr().out)
     tokenizer.vocab_size = 65
     with pytest.raises(UserError, match="65 pieces, but the model embeds only 64"):
         check_tokenizer(GROUPED, tokenizer)

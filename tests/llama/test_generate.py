@@ -15,7 +15,7 @@ from goat.llama.generate import finish, generate, stream
 from goat.llama.int8 import to_int8
 from goat.llama.lora import add_lora, lora_layers, merge
 from goat.llama.sampling import Lookup, Row
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.training.memory import GIB, PRESETS
 from support.runs import BASE
 from support.tiny import tiny_config, tiny_model
@@ -114,7 +114,7 @@ def test_context_is_never_exceeded(model):
 @pytest.mark.parametrize("answer", [" 397 * 4429 = 1", "397 * 4 = é 4", "\n 397", "  397", " "])
 def test_a_stop_string_ends_the_text_wherever_it_stands(prompt, stop, answer):
     """With the project's own tokenizer, whose texts lose the space that they begin with."""
-    tokenizer = Tokenizer(BASE)
+    tokenizer = open_tokenizer(BASE)
     ids, n = tokenizer.encode_pair(prompt, answer)
     row = Row(0, 0, prompt, ids[:n], limit=99)
     for token in ids[n:]:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from goat.llama import lora
-from goat.llama.attention import attention, rotary_angles
+from goat.errors import UserError
+from goat.llama.attention import RopeScaling, attention, rotary_angles
 from goat.llama.joined import join
 from goat.llama.kernels import rotate
 from goat.llama.model import Llama, RMSNorm
@@ -26,6 +27,9 @@ GRID = {
     "tied": tiny_config(tie_embeddings=True),
     "theta 1e6": tiny_config(rope_theta=1e6, norm_eps=1e-6),
     "theta 100, eps 0.1": tiny_config(rope_theta=100.0, norm_eps=0.1),
+    "llama 3": tiny_config(rope_theta=100.0, rope_scaling=RopeScaling(8.0, 1.0, 4.0, 32)),
+    "qwen 2": tiny_config(rope_theta=1e6, qkv_bias=True, tie_embeddings=True),
+    "mistral": tiny_config(sliding_window=64, max_positions=64, head_dim=12),
 }
 
 
@@ -59,6 +63,32 @@ def test_rotation_is_a_complex_multiplication():
     for h in range(3):
         near(turned[:, h], reference.turn(x[:, h].double(), 500.0))
     assert torch.equal(turned[0], x[0])  # position 0 is not turned
+
+
+# Of the published models: factor, head_dim, {pair: divisor of its angle}
+STRETCHED = [(32.0, 64, {14: 1, 15: 1.651329, 16: 3.292262, 17: 9.666729, 18: 32, 31: 32}),
+             (8.0, 128, {28: 1, 29: 1.207484, 32: 1.414213562e-03 / 5.248461610e-04, 35: 8, 63: 8})]
+
+
+@pytest.mark.parametrize("factor, head_dim, golden", STRETCHED, ids=["3.2-1B", "3.1-8B"])
+def test_llama_3_stretches_as_published(factor, head_dim, golden):
+    divisors = RopeScaling(factor).divisors(500000.0, head_dim)
+    assert divisors.shape == (head_dim // 2,) and divisors.dtype == torch.float32
+    for pair, want in golden.items():
+        assert divisors[pair].item() == pytest.approx(want, rel=1e-6)
+    config = tiny_config(head_dim=head_dim, rope_theta=500000.0, rope_scaling=RopeScaling(factor))
+    cos, _ = rotary_angles(torch.tensor([7]), config, torch.float32)
+    w = [500000.0 ** (-2 * j / head_dim) for j in range(head_dim // 2)]
+    near(cos[0, 0, :head_dim // 2], torch.tensor(
+        [math.cos(7 * reference.stretched(x, RopeScaling(factor))) for x in w]), 1e-6)
+
+
+def test_rows_beyond_a_sliding_window_are_refused():
+    model = tiny_model(tiny_config(sliding_window=16, max_positions=16))
+    plain = tiny_model(tiny_config(max_positions=16))
+    assert torch.equal(model(tiny_tokens(2, 16)), plain(tiny_tokens(2, 16)))
+    with pytest.raises(UserError, match="row of 17 tokens, .* looks back at most 16"):
+        model(tiny_tokens(2, 17))
 
 
 @pytest.mark.parametrize("heads, kv_heads", [(4, 4), (4, 2), (6, 2), (4, 1)])
@@ -142,12 +172,13 @@ def test_checkpointing_changes_no_gradient():
 
 
 def test_initial_weights_have_the_documented_spread():
-    model = Llama(tiny_config(dim=128, head_dim=32, hidden_dim=256))
+    model = Llama(tiny_config(dim=128, head_dim=32, hidden_dim=256, qkv_bias=True))
     model.init_weights(torch.Generator().manual_seed(0))
     layer = model.model.layers[1].self_attn
     assert layer.q_proj.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert layer.o_proj.weight.std().item() == pytest.approx(0.02 / math.sqrt(4), rel=0.05)
     assert torch.equal(model.model.norm.weight, torch.ones(128))
+    assert not layer.q_proj.bias.any()
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0.1), (torch.float16, 0.02)])

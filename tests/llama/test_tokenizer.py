@@ -11,7 +11,7 @@ import pytest
 import sentencepiece
 
 from goat.errors import UserError
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.papers import prompt as prompt_of
 from goat.papers.word_problems.format import TAGS
 from support.runs import BASE
@@ -21,7 +21,7 @@ ANSWERS = ["5", "-5", "(30 + 2)", "Therefore", "<p>\nCount.\n</p>", "  indented"
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer(BASE)
+    return open_tokenizer(BASE)
 
 
 def trained(folder, **options):
@@ -32,7 +32,7 @@ def trained(folder, **options):
         model_writer=model, vocab_size=400, hard_vocab_limit=False, minloglevel=2,
         model_type="bpe", **options)
     (folder / "tokenizer.model").write_bytes(model.getvalue())
-    return Tokenizer(folder)
+    return open_tokenizer(folder)
 
 
 def test_ids_and_size_are_llamas(tokenizer):
@@ -121,14 +121,14 @@ def test_what_a_tokenizer_rewrites_is_named(tmp_path):
 
 
 def test_the_real_llama_vocabulary_is_not_needed_but_bad_files_are_named(tmp_path):
-    with pytest.raises(UserError, match="no tokenizer.model here"):
-        Tokenizer(tmp_path)
+    with pytest.raises(UserError, match="no tokenizer.model or tokenizer.json here"):
+        open_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(UserError, match="only a tokenizer.json .* copy .* Llama 3 and later"):
-        Tokenizer(tmp_path)
+    with pytest.raises(UserError, match="no byte-level BPE.* copy the tokenizer.model there"):
+        open_tokenizer(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"IQ== 0\n")  # Meta's Llama 3: base64 and rank
-    with pytest.raises(UserError, match="no whole SentencePiece model.* up to three digits"):
-        Tokenizer(tmp_path)
+    with pytest.raises(UserError, match="no whole SentencePiece model.* copy the tokenizer.json"):
+        open_tokenizer(tmp_path)
 
 
 def test_a_file_cut_short_anywhere_is_refused(tmp_path):
@@ -136,7 +136,7 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path):
     for length in (0, 1, *range(97, len(content), 997), len(content) // 2, len(content) - 1):
         (tmp_path / "tokenizer.model").write_bytes(content[:length])
         with pytest.raises(UserError, match="no whole SentencePiece model"):
-            Tokenizer(tmp_path)
+            open_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["bos_id", "eos_id"])

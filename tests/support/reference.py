@@ -4,6 +4,8 @@ The tests compare goat/llama/model.py and the loaders with this file, which shar
 them.
 """
 
+import math
+
 import torch
 
 
@@ -11,15 +13,28 @@ def norm(x, weight, eps):
     return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
 
 
-def turn(x, theta, neighbours=False):
-    """Rotate one head x (T, D): pair j at position p by the angle p * theta^(-2j/D).
+def stretched(w, rule):
+    """Llama 3's rule for an angular frequency w, in the words of Meta's code."""
+    if rule is None:
+        return w
+    wavelength = 2 * math.pi / w
+    if wavelength < rule.original / rule.high:
+        return w
+    if wavelength > rule.original / rule.low:
+        return w / rule.factor
+    smooth = (rule.original / wavelength - rule.low) / (rule.high - rule.low)
+    return (1 - smooth) * w / rule.factor + smooth * w
+
+
+def turn(x, theta, neighbours=False, rule=None):
+    """Rotate one head x (T, D): pair j at position p by the angle p * theta^(-2j/D), stretched.
 
     A pair is (j, j + D/2) as in Hugging Face's files, or (2j, 2j + 1) as in Meta's.
     """
     half = x.size(1) // 2
     first, second = (x[:, 0::2], x[:, 1::2]) if neighbours else (x[:, :half], x[:, half:])
-    angles = torch.tensor([[p * theta ** (-2 * j / x.size(1)) for j in range(half)]
-                           for p in range(x.size(0))], dtype=torch.float64)
+    angles = torch.tensor([[p * stretched(theta ** (-2 * j / x.size(1)), rule)
+                            for j in range(half)] for p in range(x.size(0))], dtype=torch.float64)
     z = torch.complex(first, second) * torch.polar(torch.ones_like(angles), angles)
     return torch.stack((z.real, z.imag), -1).flatten(1) if neighbours \
         else torch.cat((z.real, z.imag), 1)
@@ -38,13 +53,15 @@ def block(x, w, config, neighbours=False):
     """One transformer block. x (T, C); w: its weights by their names within the block."""
     D = config.head_dim
     h = norm(x, w["input_layernorm.weight"], config.norm_eps)
-    q, k, v = (h @ w[f"self_attn.{name}_proj.weight"].T for name in "qkv")
-    heads = []
+    q, k, v = (h @ w[f"self_attn.{name}_proj.weight"].T
+               + w.get(f"self_attn.{name}_proj.bias", torch.zeros(1).double()) for name in "qkv")
+    heads, rule = [], config.rope_scaling
     for head in range(config.n_heads):
         kv = head * config.n_kv_heads // config.n_heads
         mine, shared = slice(head * D, head * D + D), slice(kv * D, kv * D + D)
-        heads.append(attend(turn(q[:, mine], config.rope_theta, neighbours),
-                            turn(k[:, shared], config.rope_theta, neighbours), v[:, shared]))
+        heads.append(attend(turn(q[:, mine], config.rope_theta, neighbours, rule),
+                            turn(k[:, shared], config.rope_theta, neighbours, rule),
+                            v[:, shared]))
     x = x + torch.cat(heads, 1) @ w["self_attn.o_proj.weight"].T
     h = norm(x, w["post_attention_layernorm.weight"], config.norm_eps)
     gate, up = h @ w["mlp.gate_proj.weight"].T, h @ w["mlp.up_proj.weight"].T

@@ -13,7 +13,7 @@ from goat.base.rows import mixes
 from goat.errors import UserError
 from goat.evaluation.audit import audit_file
 from goat.evaluation.questions import read_questions
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
 from goat.training.batches import (IGNORE, LENGTHS, ROWS, TOKENS, RowBatches, filled_up,
                                    rounded, training_rows)
@@ -23,7 +23,7 @@ from support.runs import BASE
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer(BASE)
+    return open_tokenizer(BASE)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from goat.files.checkpoint import EMBEDDED
 from goat.llama.generate import generate
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import add_lora
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.training import memory
 from goat.training.batches import Batch
 from goat.training.run_folder import RunFolder
@@ -73,7 +73,7 @@ def test_a_run_that_was_cut_off_goes_on(tiny_base, rows, tmp_path, monkeypatch):
 
 def test_decoding_says_what_it_says_on_a_cpu():
     """In fp32, apart from ties of the last digit of a float."""
-    tokenizer = Tokenizer(EMBEDDED)
+    tokenizer = open_tokenizer(EMBEDDED)
     prompts = [f"{q.instruction}\nAnswer: " for q in load_suites(["demo"], limit=4)]
     texts = []
     for where in ("cpu", "cuda"):

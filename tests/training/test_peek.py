@@ -11,7 +11,7 @@ import torch
 import train
 from goat.errors import UserError
 from goat.files import checkpoint
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
 from goat.training.batches import RowBatches
 from goat.training.peek import GREEN, PLAIN, peek
@@ -31,7 +31,7 @@ def path(tmp_path_factory):
 
 
 def show(base, path, rows, **options):
-    tokenizer, model = Tokenizer(base), checkpoint.load_model(base)
+    tokenizer, model = open_tokenizer(base), checkpoint.load_model(base)
     data = RowBatches(path, tokenizer, 3, 512, 100, seed=0)
     return list(peek(model.train(), tokenizer, data, rows, CPU, **options)), tokenizer, model
 
@@ -89,7 +89,7 @@ def test_values_and_blocks_are_shown_too(tiny_base, tmp_path):
     path.write_text("".join(json.dumps({"instruction": "1 + 1", "output": f"1 + 1 = {i}",
                                         "label": label}) + "\n"
                             for i, label in ((2, "correct"), (3, "wrong"))))
-    tokenizer, model = Tokenizer(tiny_base), checkpoint.load_model(tiny_base)
+    tokenizer, model = open_tokenizer(tiny_base), checkpoint.load_model(tiny_base)
     data = RowBatches(path, tokenizer, 2, 512, 100, seed=0, valued=True)
     right, wrong = sorted(peek(model, tokenizer, data, 2, CPU, colour=False))
     assert right.endswith("  value +1") and wrong.endswith("  value -1")

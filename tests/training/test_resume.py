@@ -21,7 +21,7 @@ import train
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.llama import lora
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.papers.word_problems import value_head
 from goat.training import optim
 from goat.training.batches import IGNORE
@@ -261,7 +261,7 @@ def test_an_adapter_is_trained_further(tiny_base, rows, tmp_path):
     words = further(tiny_base, rows, tmp_path / "b", tmp_path / "a" / "adapter")
     train.main(words)
     model = checkpoint.load_adapter(checkpoint.load_model(tiny_base), tmp_path / "a" / "adapter")
-    data = train.load_data(train.parse_args(words), Tokenizer(tiny_base))
+    data = train.load_data(train.parse_args(words), open_tokenizer(tiny_base))
     window = data.window(0)
     loss = sum(train.answer_loss(model, batch, torch.device("cpu")).item() for batch in window)
     answers = sum(int((batch.labels != IGNORE).sum()) for batch in window)

@@ -21,7 +21,7 @@ from goat.errors import UserError
 from goat.evaluation import before_after
 from goat.files import checkpoint
 from goat.llama import lora
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.training.batches import IGNORE, RowBatches, rounded
 from support.runs import BASE, ROOT, adapter, flags, log, run_script
 from support.tiny import tiny_model
@@ -43,7 +43,7 @@ def test_only_the_adapter_learns(tiny_base, rows):
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
     assert learning and all(".lora_A" in name or ".lora_B" in name for name in learning)
     frozen = {n: p.clone() for n, p in model.named_parameters() if n not in learning}
-    data = train.load_data(args, Tokenizer(tiny_base))
+    data = train.load_data(args, open_tokenizer(tiny_base))
     optimizer = torch.optim.AdamW(lora.trainable(model), lr=0.01)
     train.answer_loss(model, data.window(0)[0], torch.device("cpu")).backward()
     optimizer.step()
@@ -69,7 +69,8 @@ def test_it_learns_sixteen_rows_by_heart(tiny_base, rows, tmp_path, mode):
 def test_loss_of_a_window_is_that_of_one_big_batch(tiny_base, rows):
     """Micro-batches of unequal numbers of answer tokens: sums over the window's total, not a mean
     of means; and the gradients are those of the one big batch."""
-    tokenizer, model = Tokenizer(tiny_base), checkpoint.load_model(tiny_base).requires_grad_(True)
+    tokenizer = open_tokenizer(tiny_base)
+    model = checkpoint.load_model(tiny_base).requires_grad_(True)
     gradients, losses = [], []
     data = RowBatches(rows, tokenizer, 24, 128, 200, seed=0)
     cut = data.window(0)
@@ -208,7 +209,7 @@ def test_help_shows_the_defaults_that_hold(capsys):
 def test_a_default_file_with_other_rows_is_not_trained_on(tiny_base, tmp_path, monkeypatch, capsys):
     """Nor replaced: train.py says what is wrong, and takes it under its name."""
     monkeypatch.chdir(tmp_path)
-    tokenizer = Tokenizer(tiny_base)
+    tokenizer = open_tokenizer(tiny_base)
 
     def load(*flags):
         return train.load_data(train.parse_args([*flags]), tokenizer)
@@ -283,7 +284,7 @@ def test_out_of_memory_shows_before_the_first_step(tiny_base, rows, tmp_path, mo
         train.main(flags(tiny_base, rows, tmp_path / "run"))
     for flag in ("--cutoff", "--checkpointing on", "--int8", "--lora-r", "tried to allocate 3 GiB"):
         assert flag in str(error.value)
-    data = RowBatches(rows, Tokenizer(tiny_base), 16, 256, 512, seed=0)
+    data = RowBatches(rows, open_tokenizer(tiny_base), 16, 256, 512, seed=0)
     possible = [(len(batch.lengths), max(batch.lengths)) for batch in data.largest()]
     assert len(set(possible)) > 1 and shapes == [max(possible, key=lambda shape: shape[1])]
     assert {rows * rounded(length) for rows, length in possible} == {256}

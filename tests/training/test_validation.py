@@ -13,7 +13,7 @@ import train
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.llama.generate import generate
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.papers import PAPERS, row_prompt
 from goat.papers.word_problems.templates import template_rows
 from goat.training.batches import RowBatches
@@ -37,7 +37,7 @@ def texts(data, batches, tokenizer) -> set[str]:
 
 
 def test_held_out_rows_are_in_no_window_and_all_others_are(tiny_base, rows):
-    tokenizer = Tokenizer(tiny_base)
+    tokenizer = open_tokenizer(tiny_base)
     data = RowBatches(rows, tokenizer, 16, 512, 200, seed=3, held_out=20)
     whole = RowBatches(rows, tokenizer, 16, 512, 200, seed=3)
     assert len(data.held_out) == 20 and len(data) == len(whole) - 20
@@ -51,7 +51,7 @@ def test_held_out_rows_are_in_no_window_and_all_others_are(tiny_base, rows):
 
 def test_loss_and_exact_match_are_the_plain_ones(tiny_base, tmp_path):
     """Two of the three answers are what the model says anyway."""
-    tokenizer, model = Tokenizer(tiny_base), checkpoint.load_model(tiny_base)
+    tokenizer, model = open_tokenizer(tiny_base), checkpoint.load_model(tiny_base)
     prompts = [f"{a} + 1" for a in range(3)]
     said = generate(model, tokenizer, [f"{p}\nAnswer: " for p in prompts], 512)
     made = [{"instruction": p, "input": "", "output": f"{p} = 7", "answer": text.strip() or "-"}
@@ -79,7 +79,7 @@ def test_loss_and_exact_match_are_the_plain_ones(tiny_base, tmp_path):
 def test_solutions_with_code_are_run(tiny_base, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in template_rows(0, 2)))
-    tokenizer, model = Tokenizer(tiny_base), checkpoint.load_model(tiny_base)
+    tokenizer, model = open_tokenizer(tiny_base), checkpoint.load_model(tiny_base)
     found = Validation(RowBatches(path, tokenizer, 2, 4096, 1000, seed=0), range(2)).measure(
         model, tokenizer, lambda model, batch: train.answer_loss(model, batch, CPU))
     assert found["val_asked"] == 2 and found["val_exact"] == 0.0
@@ -153,7 +153,7 @@ def test_the_true_solutions_of_every_paper_are_right(tmp_path, paper):
     args = generate_data.parse_args(["--task", paper, "--rows", "12", "--out", str(path)])
     PAPERS[paper].write(str(path), args, None)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    data = RowBatches(path, Tokenizer(BASE), 4, 4096, 4000, seed=0)
+    data = RowBatches(path, open_tokenizer(BASE), 4, 4096, 4000, seed=0)
     held_out = Validation(data, range(len(rows)))
     assert {question.paper for question in held_out.questions} == {paper}
     for question, row in zip(held_out.questions, rows, strict=True):

@@ -33,7 +33,7 @@ class WordProblems(Paper):
         add("--from-model", metavar="ADAPTER", help="keep what this model solves by itself, wrong "
             "solutions apart in OUT.wrong.jsonl (default: the solutions of the source)")
         add = parser.add_argument_group("with --from-model").add_argument
-        add("--base", metavar="DIR", help="its base (default: the embedded one)")
+        add("--base", metavar="MODEL", help="its base (default: the embedded one)")
         add("--samples", type=int, default=8, metavar="N",
             help="of the model for each question (default 8)")
         add("--temperature", type=float, default=0.7, help="of these (default 0.7)")

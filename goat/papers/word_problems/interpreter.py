@@ -102,7 +102,7 @@ def solve(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512
             solution.outcome = TOO_DEEP
         if solution.outcome is None:  # the next turn has the room and the random numbers left
             prompt = solution.prompt + solution.text
-            ids = tokenizer.encode_prompt(prompt)
+            ids = tokenizer.encode_prompt(solution.prompt, solution.text)
             limit = min(row.limit - len(row.new), model.config.max_positions - len(ids))
             if limit > 0:
                 if not row.go_on(prompt, ids, limit):  # another row has to write it

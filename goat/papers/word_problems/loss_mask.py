@@ -29,11 +29,12 @@ class LossMask(NamedTuple):
     steps: list[int] = []  # the last token of each step
 
 
-def loss_mask(row: Row, prompt: str, ids: list[int], encode: Callable[[str], list[int]],
+def loss_mask(row: Row, prompt: str, ids: list[int], encode: Callable[[str, str], list[int]],
               learn_output: bool, valued: bool) -> LossMask | None:
     """The mask of a row, or None where all of its answer is learnt and no value is asked.
 
-    `encode` gives the ids of bos + a text, without eos. `learn_output` masks no output.
+    `encode` gives the ids of bos + a prompt + the beginning of an answer, without eos.
+    `learn_output` masks no output.
 
     Raises UserError for a label that is neither, and for a wrong row where no value is learnt
     (`valued`).
@@ -45,7 +46,7 @@ def loss_mask(row: Row, prompt: str, ids: list[int], encode: Callable[[str], lis
         raise UserError("the row is labelled wrong: only --value-head learns from such rows")
 
     def place(end: int) -> int:
-        start = encode(prompt + text[:end])
+        start = encode(prompt, text[:end])
         if ids[:len(start)] == start:
             return len(start)
         return next(i for i, (a, b) in enumerate(zip(start, ids)) if a != b)

@@ -87,7 +87,7 @@ def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
     """The value of each (prompt, solution), read at its last token. `budget` is the largest
     number of solutions times tokens of the longest in a pass."""
     device, training = model.model.embed_tokens.weight.device, model.training
-    ids = [tokenizer.encode(prompt + text)[:model.config.max_positions]
+    ids = [tokenizer.continued(prompt, text)[:model.config.max_positions]
            for prompt, text in solutions]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     found = [0.0] * len(ids)

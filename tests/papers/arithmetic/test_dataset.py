@@ -18,7 +18,7 @@ from goat.bench import data as bench
 from goat.cli import CLOSED
 from goat.errors import UserError
 from goat.evaluation import audit
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.papers import prompt
 from goat.papers.arithmetic import mixtures, suites
 from goat.papers.arithmetic.dataset import BLOCK, Recipe, write_mixture
@@ -189,7 +189,7 @@ def test_token_counts(tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
     generate_data.main(["--rows", "500", "--workers", "2", "--tokenizer", str(ROOT / "goat/base"),
                         "--out", str(path)])
-    tokenizer = Tokenizer(ROOT / "goat/base")
+    tokenizer = open_tokenizer(ROOT / "goat/base")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     lengths = [len(tokenizer.encode_pair(prompt(row["instruction"]), row["output"])[0])
                for row in rows if row["task"] == "mul n x m"]

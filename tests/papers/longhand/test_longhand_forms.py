@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from goat.errors import UserError
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.papers.longhand import grid
 from goat.papers.longhand.forms import FORMS, KINDS
 from goat.papers.longhand.questions import (check, check_any, from_questions, parse_question,
@@ -244,7 +244,7 @@ def test_the_grid_traces_are_as_long_as_the_released_ones():
 @pytest.mark.parametrize("form", LEAN)
 def test_lean_demonstrations_fit_the_context(form):
     """1,024 tokens, the question's 30 included; at the median less than 400."""
-    tokenizer = Tokenizer(ROOT / "goat/base")
+    tokenizer = open_tokenizer(ROOT / "goat/base")
     sizes = sorted(len(tokenizer.encode(FORMS[form].write(x, y), eos=True))
                    for x, y in pairs("train", 200) + pairs("interpolate", 200))
     assert sizes[-1] <= 1024 - 30 and sizes[len(sizes) // 2] < 400

@@ -20,7 +20,7 @@ from goat.papers.word_problems.gsm8k import evaluation_questions
 from goat.files import checkpoint
 from goat.llama.generate import generate
 from goat.llama.sampling import Row
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.papers import Question
 from goat.papers.word_problems import interpreter, sandbox
 from goat.papers.word_problems.format import (MAX_STEPS, TASK, interpreter_spans, observed, stated,
@@ -64,7 +64,7 @@ def scripted(monkeypatch):
 
     monkeypatch.setattr(interpreter, "decode", decode)
     model = SimpleNamespace(config=SimpleNamespace(max_positions=900))
-    tokenizer = Tokenizer(BASE)
+    tokenizer = open_tokenizer(BASE)
 
     def call(turns: dict[str, list], front: bool = False, **options) -> list[Solution]:
         say.clear(), seen.clear()
@@ -190,7 +190,7 @@ def test_solutions_come_steadily(scripted):
 @pytest.fixture(scope="module")
 def coder(tiny_base):
     """A random model that often writes `<code>` and `</code>`."""
-    model, tokenizer = checkpoint.load_model(tiny_base), Tokenizer(tiny_base)
+    model, tokenizer = checkpoint.load_model(tiny_base), open_tokenizer(tiny_base)
     ids = [tokenizer.encode(tag, bos=False)[-1] for tag in ("<code>", "</code>")]
     with torch.no_grad():
         favoured = model.lm_head.weight.float().mean(0)

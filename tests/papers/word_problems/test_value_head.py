@@ -16,7 +16,7 @@ import train
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.adapter import VALUE_HEAD
-from goat.llama.tokenizer import Tokenizer
+from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
 from goat.papers.word_problems import value_head
 from goat.papers.word_problems.loss_mask import loss_mask
@@ -29,7 +29,7 @@ from support.runs import BASE, stop_after_first
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer(BASE)
+    return open_tokenizer(BASE)
 
 
 def write(path: Path, rows) -> Path:

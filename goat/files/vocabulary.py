@@ -1,0 +1,326 @@
+"""Tokenizers on disk: a `tokenizer.model`, a `tokenizer.json` of byte-level BPE, or a GGUF file.
+
+A folder's `tokenizer.model` comes first, as in LLaMA-1 and -2; else its `tokenizer.json`, with the
+names of bos and eos in `tokenizer_config.json`. A GGUF file holds its tokenizer among its keys:
+byte-level BPE (`gpt2`) or SentencePiece (`llama`), of which a whole `tokenizer.model` is made
+again, so that SentencePiece itself reads it. Sources: the tokenizers package; ggml, docs/gguf.md;
+google/sentencepiece, sentencepiece_model.proto.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from goat.errors import UserError
+from goat.files.atomic import write_bytes
+from goat.files.bases import located
+from goat.files.gguf import GGUF
+from goat.files.tensors import read_json, write_json
+from goat.llama.bpe import LLAMA_3, QWEN_2, ByteLevelBPE
+from goat.llama.tokenizer import SentencePiece, Tokenizer
+
+SENTENCEPIECE, BPE, BPE_CONFIG = "tokenizer.model", "tokenizer.json", "tokenizer_config.json"
+NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)  # of tokens; SentencePiece's numbers
+# Names of pre-tokenizers in GGUF files that mean one of PATTERNS; see llama.cpp, llama-vocab.cpp.
+SAME_AS = {"starcoder": "smollm", "refact": "smollm", "command-r": "smollm", "codeshell": "smollm",
+           "exaone": "smollm", "minerva-7b": "smollm", "llama3": "llama-bpe",
+           "llama-v3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}
+ADDS_BOS = ("llama-bpe",)  # where a GGUF file does not say
+# The pre_tokenizer of a tokenizer.json
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+PRE_TOKENIZERS = {
+    "gpt-2": [BYTES | {"use_regex": True}],
+    "smollm": [{"type": "Digits", "individual_digits": True}, BYTES | {"use_regex": True}],
+    **{name: [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated",
+               "invert": False}, BYTES]
+       for name, pattern in (("llama-bpe", LLAMA_3), ("qwen2", QWEN_2))}}
+
+
+def open_tokenizer(path: str | os.PathLike) -> Tokenizer:
+    """The tokenizer of a model folder, a GGUF file or "smollm2", or in a tokenizer's own file.
+
+    Raises UserError when there is none, or it is damaged or of another kind.
+    """
+    path = located(path)
+    if path.is_dir():
+        for name in (SENTENCEPIECE, BPE):
+            if (path / name).is_file():
+                return open_tokenizer(path / name)
+        raise UserError(f"{path}: no {SENTENCEPIECE} or {BPE} here; copy the base model's file "
+                        "there")
+    if path.suffix == ".gguf":
+        return from_gguf(GGUF(path))
+    if not path.is_file():
+        raise UserError(f"{path}: no such file or folder")
+    return from_json(path) if path.suffix == ".json" else SentencePiece(path.read_bytes(), path)
+
+
+
+# ---- tokenizer.json ------------------------------------------------------------------------------
+
+def from_json(file: Path) -> ByteLevelBPE:
+    """The byte-level BPE of a `tokenizer.json`. Raises UserError for any other kind of tokenizer
+    and for settings that would cut a text otherwise."""
+    content = read_json(file)
+    model = content.get("model")
+    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or any(
+            model.get(key) for key in ("byte_fallback", "dropout", "continuing_subword_prefix",
+                                       "end_of_word_suffix")):
+        raise UserError(f"{file}: no byte-level BPE, which alone is read from this file: of "
+                        f"LLaMA-1 and -2 and of Mistral copy the {SENTENCEPIECE} there")
+    pre = pre_tokenizer(content.get("pre_tokenizer"), file)
+    normalizer = content.get("normalizer")
+    if normalizer not in (None, {"type": "NFC"}):
+        raise UserError(f"{file}: the normalizer {normalizer!r:.80} is not supported: NFC is, or "
+                        "none")
+    try:
+        id_of = {str(token): int(i) for token, i in model["vocab"].items()}
+        added = {str(token["content"]): token for token in content.get("added_tokens") or ()}
+        id_of |= {token: int(entry["id"]) for token, entry in added.items()}
+        merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair)
+                  for pair in model["merges"]]
+        stripping = [token for token, entry in added.items()
+                     if entry.get("lstrip") or entry.get("rstrip") or entry.get("single_word")]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{file}: vocab, merges or added_tokens are damaged "
+                        f"({type(error).__name__}: {error})")
+    if stripping:
+        raise UserError(f"{file}: the added token {stripping[0]!r} takes in spaces beside it "
+                        "(lstrip, rstrip, single_word), which is not supported")
+    size = 1 + max(id_of.values(), default=-1)
+    if min(id_of.values(), default=-1) < 0 or size > 2 * len(id_of) + 4096:
+        raise UserError(f"{file}: the vocabulary is damaged: {len(id_of)} tokens with ids up to "
+                        f"{size - 1}")
+    tokens: list[str | None] = [None] * size
+    for token, i in id_of.items():
+        tokens[i] = token
+    settings, names = special_names(content, file)
+    return bpe(file, tokens, merges, {token: id_of[token] for token in added},
+               {token for token, entry in added.items() if entry.get("special")}, pre,
+               whole_words=bool(model.get("ignore_merges")), composed=normalizer is not None,
+               chat_template=settings.get("chat_template"),
+               **{f"{which}_id": id_of.get(name or "") for which, name in names.items()})
+
+
+def pre_tokenizer(found: Any, file: Path) -> str:
+    """The name of a `pre_tokenizer`; UserError for one that is not known."""
+    parts = found.get("pretokenizers") if isinstance(found, dict) and \
+        found.get("type") == "Sequence" else [found]
+    if isinstance(parts, list) and all(isinstance(part, dict) for part in parts):
+        plain = [{"use_regex": True} | part | {"trim_offsets": True}  # which changes no token
+                 if part.get("type") == "ByteLevel" else part for part in parts]
+        for name, known in PRE_TOKENIZERS.items():
+            if plain == known:
+                return name
+    raise UserError(f"{file}: the pre_tokenizer {found!r:.300} is not supported; these are: "
+                    f"{', '.join(PRE_TOKENIZERS)}")
+
+
+def special_names(content: dict, file: Path) -> tuple[dict, dict[str, str | None]]:
+    """The settings in `tokenizer_config.json`, and which tokens are bos (if it is put before a
+    text) and eos."""
+    place = file.with_name(BPE_CONFIG)
+    settings = read_json(place) if place.is_file() else {}
+    bos, eos = (name.get("content") if isinstance(name := settings.get(f"{which}_token"), dict)
+                else name for which in ("bos", "eos"))
+    if eos is None and (config := file.with_name("config.json")).is_file():
+        ids = read_json(config).get("eos_token_id")
+        wanted = ids[0] if isinstance(ids, list) and ids else ids
+        eos = next((token["content"] for token in content.get("added_tokens") or ()
+                    if token["id"] == wanted), None)
+    if eos is None:
+        raise UserError(f"{file}: which token ends a text? Name it as eos_token in {place}")
+    processor = content.get("post_processor") or {}
+    for step in processor.get("processors", [processor]):
+        for part in step.get("single") or ():  # a template: <bos> $A
+            if "SpecialToken" in part:
+                return settings, {"bos": part["SpecialToken"].get("id"), "eos": eos}
+            break
+    return settings, {"bos": bos if settings.get("add_bos_token") else None, "eos": eos}
+
+
+def bpe(path: Path, tokens: list[str | None], merges: list, added: dict[str, int],
+        special: set[str], pre: str, **settings) -> ByteLevelBPE:
+    """The tokenizer, if its parts fit each other."""
+    known = set(filter(None, tokens))
+    if len(known) != sum(token is not None for token in tokens) or not known:
+        raise UserError(f"{path}: the vocabulary is damaged: a token is empty or stands in it "
+                        "twice")
+    for pair in merges:
+        if len(pair) != 2 or not known.issuperset((*pair, "".join(map(str, pair)))):
+            raise UserError(f"{path}: the merge {pair!r:.80} is damaged: its parts or the whole "
+                            "are no tokens")
+    eos = settings["eos_id"]
+    if type(eos) is not int or not 0 <= eos < len(tokens) or tokens[eos] is None:
+        raise UserError(f"{path}: the token that ends a text, {eos!r}, is not in the vocabulary")
+    return ByteLevelBPE(tokens, merges, added, pre, path, special=special, **settings)
+
+
+# ---- GGUF ----------------------------------------------------------------------------------------
+
+def from_gguf(file: GGUF) -> Tokenizer:
+    """The tokenizer among the keys of a GGUF file."""
+    keys = {key.removeprefix("tokenizer.ggml."): value for key, value in file.metadata.items()}
+    kind, tokens, path = keys.get("model"), keys.get("tokens"), file.path
+    if kind is None or not isinstance(tokens, list):
+        raise UserError(f"{path}: no tokenizer inside (tokenizer.ggml.model and .tokens): take a "
+                        "complete file of the model")
+    if kind not in ("gpt2", "llama"):
+        raise UserError(f"{path}: tokenizer.ggml.model {kind!r:.60} is not supported: gpt2 "
+                        "(byte-level BPE) and llama (SentencePiece) are")
+    embedding = file.tensors.get("token_embd.weight")
+    types = keys.get("token_type", np.full(len(tokens), NORMAL))
+    if embedding and embedding.shape[0] != len(tokens) or not isinstance(types, np.ndarray) or \
+            len(types) != len(tokens) or not all(isinstance(token, str) for token in tokens):
+        raise UserError(f"{path}: tokenizer.ggml.tokens, its {len(tokens)} tokens and their types, "
+                        f"do not fit the embedding {embedding and embedding.shape}")
+    if kind == "llama":
+        return SentencePiece(sentencepiece_model(keys, types, path), path)
+    pre = keys.get("pre", "default")
+    pre = SAME_AS.get(pre, pre) if isinstance(pre, str) else str(pre)
+    added = {tokens[i]: int(i) for i in np.flatnonzero((types == CONTROL) | (types == USER))}
+    merges = keys.get("merges")
+    if not isinstance(merges, list) or not all(isinstance(pair, str) for pair in merges):
+        raise UserError(f"{path}: tokenizer.ggml.merges is missing or damaged")
+    bos = keys.get("bos_token_id") if keys.get("add_bos_token", pre in ADDS_BOS) else None
+    template = file.metadata.get("tokenizer.chat_template")
+    return bpe(path, [None if kind == UNUSED else token for token, kind in zip(tokens, types)],
+               [tuple(pair.split(" ")) for pair in merges], added,
+               {tokens[i] for i in np.flatnonzero(types == CONTROL)}, pre,
+               whole_words=pre == "llama-bpe", composed=pre == "qwen2", bos_id=bos,
+               eos_id=keys.get("eos_token_id"), chat_template=template)
+
+
+def sentencepiece_model(keys: dict, types: np.ndarray, path: Path) -> bytes:
+    """A `tokenizer.model` (a protocol buffer) with the pieces of a GGUF file."""
+    tokens, scores = keys["tokens"], keys.get("scores")
+    if not isinstance(scores, np.ndarray) or len(scores) != len(tokens):
+        raise UserError(f"{path}: tokenizer.ggml.scores is missing or damaged")
+    names = {}
+    for which, default in (("unknown", 0), ("bos", 1), ("eos", 2)):
+        place = keys.get(f"{which}_token_id", default)
+        if type(place) is not int or not 0 <= place < len(tokens):
+            raise UserError(f"{path}: tokenizer.ggml.{which}_token_id {place!r} is no token")
+        names[which] = tokens[place]
+    pieces = b"".join(field(1, field(1, token.encode()) + b"\x15" + struct.pack("<f", score)
+                            + field(3, int(kind)))
+                      for token, score, kind in zip(tokens, scores, types))
+    trainer = field(3, 2) + field(4, len(tokens)) + field(35, 1) + field(
+        45, names["unknown"].encode()) + field(46, names["bos"].encode()) + field(
+        47, names["eos"].encode())  # kind BPE, size, bytes for what has no piece, names
+    prefix = keys.get("add_space_prefix", True)
+    normalizer = field(1, b"identity") + field(3, int(prefix)) + field(4, 0) + field(5, 1)
+    return pieces + field(2, trainer) + field(3, normalizer)
+
+
+def field(number: int, value: int | bytes) -> bytes:
+    """One field of a protocol buffer: a whole number or bytes."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """The fields of a protocol buffer: (number, whole number or bytes)."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        n = shift = 0
+        while True:
+            n |= (data[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+            if data[at - 1] < 128:
+                return n
+
+    while at < len(data):
+        head = number()
+        if head & 7 == 0:
+            yield head >> 3, number()
+            continue
+        size = {1: 8, 5: 4}.get(head & 7) or number()
+        yield head >> 3, data[at:at + size]
+        at += size
+
+
+def varint(n: int) -> bytes:
+    """Seven bits a byte, lowest first; the top bit says that more follow."""
+    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
+
+
+# ---- writing -------------------------------------------------------------------------------------
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the tokenizer's files into a model folder."""
+    if isinstance(tokenizer, SentencePiece):
+        write_bytes(folder / SENTENCEPIECE, tokenizer.data)
+        return
+    assert isinstance(tokenizer, ByteLevelBPE)
+    if tokenizer.path.suffix == ".json":
+        for name in (BPE, BPE_CONFIG):
+            if (file := tokenizer.path.with_name(name)).is_file():
+                write_bytes(folder / name, file.read_bytes())
+        return
+    names = {which: None if i is None else tokenizer.tokens[i]
+             for which, i in (("bos", tokenizer.bos_id), ("eos", tokenizer.eos_id))}
+    template = [{"Sequence": {"id": "A", "type_id": 0}}]
+    if names["bos"]:
+        template.insert(0, {"SpecialToken": {"id": names["bos"], "type_id": 0}})
+    write_json({
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [{"id": i, "content": token, "single_word": False, "lstrip": False,
+                          "rstrip": False, "normalized": False,
+                          "special": token in tokenizer.special}
+                         for token, i in tokenizer.added.items()],
+        "normalizer": {"type": "NFC"} if tokenizer.composed else None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": PRE_TOKENIZERS[tokenizer.pre]},
+        "post_processor": {"type": "TemplateProcessing", "single": template,
+                           "pair": [*template, {"Sequence": {"id": "B", "type_id": 1}}],
+                           "special_tokens": {names["bos"]: {
+                               "id": names["bos"], "ids": [tokenizer.bos_id],
+                               "tokens": [names["bos"]]}} if names["bos"] else {}},
+        "decoder": BYTES,
+        "model": {"type": "BPE", "dropout": None, "unk_token": None,
+                  "continuing_subword_prefix": None, "end_of_word_suffix": None,
+                  "fuse_unk": False, "byte_fallback": False,
+                  "ignore_merges": tokenizer.whole_words, "vocab": tokenizer.id_of,
+                  "merges": list(map(list, tokenizer.rank))}}, folder / BPE)
+    write_json({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": names["bos"],
+                "eos_token": names["eos"], "add_bos_token": names["bos"] is not None,
+                "clean_up_tokenization_spaces": False,
+                **({"chat_template": tokenizer.chat_template} if tokenizer.chat_template else {})},
+               folder / BPE_CONFIG)
+
+
+def gguf_keys(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
+    """The keys that describe a tokenizer in a GGUF file, for an embedding of `size` rows."""
+    used = tokenizer.vocab_size
+    keys: dict[str, Any] = {"add_bos_token": tokenizer.bos_id is not None,
+                            "eos_token_id": tokenizer.eos_id}
+    if tokenizer.bos_id is not None:
+        keys["bos_token_id"] = tokenizer.bos_id
+    if isinstance(tokenizer, SentencePiece):
+        pieces = [dict(fields(piece)) for number, piece in fields(tokenizer.data) if number == 1]
+        tokens = [piece[1].decode() for piece in pieces]
+        types = [piece.get(3, NORMAL) for piece in pieces]
+        scores = [struct.unpack("<f", piece.get(2, bytes(4)))[0] for piece in pieces]
+        keys |= {"model": "llama", "pre": "default", "unknown_token_id": tokenizer.model.unk_id(),
+                 "scores": scores + [0.0] * (size - used)}
+    else:
+        assert isinstance(tokenizer, ByteLevelBPE)
+        types = [UNUSED if token is None else NORMAL for token in tokenizer.tokens]
+        for token, i in tokenizer.added.items():
+            types[i] = CONTROL if token in tokenizer.special else USER
+        tokens = [token or f"[unused {i}]" for i, token in enumerate(tokenizer.tokens)]
+        keys |= {"model": "gpt2", "pre": tokenizer.pre,
+                 "merges": [" ".join(pair) for pair in tokenizer.rank]}
+    keys["tokens"] = tokens + [f"[unused {i}]" for i in range(used, size)]
+    keys["token_type"] = types + [UNUSED] * (size - used)
+    keys = {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
+    if tokenizer.chat_template:
+        keys["tokenizer.chat_template"] = tokenizer.chat_template
+    return keys
