@@ -28,6 +28,8 @@ class WordProblems(Paper):
             "(default: templates of our own, 20,000 rows)")
         add("--skip", type=int, default=0, metavar="N",
             help="leave out the first N of these (default 0)")
+        add("--original-labels", action="store_true", help="leave these as they are (default: "
+            "some labels and workings corrected, see gsm8k_corrections.tsv)")
         add("--no-code", action="store_true",
             help="solve in prose, without an interpreter (default: in prose and code)")
         add("--from-model", metavar="ADAPTER", help="keep what this model solves by itself, wrong "
@@ -50,6 +52,8 @@ class WordProblems(Paper):
         refuse_below(args, 1, "rows", "samples", "batch_size")
         if args.skip < 0 or args.skip and args.gsm8k is None:
             raise UserError("--skip leaves out the first problems of --gsm8k: 0 or more")
+        if args.original_labels and args.gsm8k is None:
+            raise UserError("--original-labels is about the problems of --gsm8k")
         if args.gsm8k and (args.held_out or args.no_code and not args.from_model):
             raise UserError("--gsm8k goes with neither --held-out nor --no-code: both are of the "
                             "templates")

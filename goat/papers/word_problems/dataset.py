@@ -15,6 +15,7 @@ from goat.errors import UserError
 from goat.files.atomic import check_place, is_special
 from goat.files.rows import Report, Row, write_lines, write_rows
 from goat.papers.word_problems import sandbox, templates
+from goat.papers.word_problems.corrections import Corrections
 from goat.papers.word_problems.gsm8k import DISAGREE, Rejection, gsm8k_rows, unsolved_rows
 
 ROWS = 20_000  # of the templates, unless the user says how many
@@ -26,6 +27,7 @@ class Rows(NamedTuple):
     rows: list[Row]
     drawn_again: int = 0  # template questions that the evaluation suite asks
     rejections: tuple[Rejection, ...] = ()  # GSM8K problems without a trace
+    corrections: Corrections | None = None  # of GSM8K, as far as they came to use
 
 
 def from_templates(size: int, seed: int = 0, held_out: bool = False, code: bool = True) -> Rows:
@@ -47,8 +49,10 @@ def source_rows(args: Namespace) -> Rows:
     where there are none."""
     if args.gsm8k is None:
         return from_templates(args.rows or ROWS, args.seed, args.held_out, not args.no_code)
-    source: Iterator[Row | Rejection] = (unsolved_rows(args.gsm8k) if args.from_model else
-                                         gsm8k_rows(args.gsm8k, sandbox.run_code))
+    corrections = None if args.original_labels else Corrections()
+    source: Iterator[Row | Rejection] = (
+        unsolved_rows(args.gsm8k, corrections) if args.from_model else
+        gsm8k_rows(args.gsm8k, sandbox.run_code, corrections))
     found = list(islice(source, args.skip, args.rows and args.skip + args.rows))
     rejections = tuple(item for item in found if isinstance(item, Rejection))
     rows = [item for item in found if not isinstance(item, Rejection)]
@@ -61,7 +65,7 @@ def source_rows(args: Namespace) -> Rows:
         else:
             why = "no problem in it has a number behind '####'" if args.from_model else "empty"
         raise UserError(f"{args.gsm8k}: {why}")
-    return Rows(rows, rejections=rejections)
+    return Rows(rows, rejections=rejections, corrections=corrections)
 
 
 def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
@@ -92,6 +96,8 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
                                     "instruction": r.question} for r in source.rejections])
     if source.rejections:
         notes.append(rejected(out, source.rejections, len(rows)))
+    if source.corrections:
+        notes += source.corrections.told()
     if wrong:
         notes.append(f"wrong solutions: {beside(out, 'wrong')}")
     report = write_rows(out, rows, count_tokens)

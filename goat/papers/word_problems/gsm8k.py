@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from goat.errors import UserError
 from goat.files.rows import Row, check_texts, read_rows
@@ -26,7 +26,11 @@ from goat.papers import Question
 from goat.papers.word_problems.format import (MAX_STEPS, TASK, Number, Step, calculate,
                                               observation, parse_number, render, same_answer)
 
+if TYPE_CHECKING:
+    from goat.papers.word_problems.corrections import Corrections
+
 SPLITS = ("train.jsonl", "test.jsonl")
+DOUBTFUL = "?"  # in the place of a label that no correction can save
 # Why a problem has no trace.
 NO_LABEL = "no number after '####'"
 NO_CALCULATION = "no calculation that can be read"
@@ -34,6 +38,7 @@ MISSING = "the step to the answer is not written as a calculation"
 DISAGREE = "working and label disagree: one of them is suspected wrong"
 TOO_LONG = f"more than {MAX_STEPS - 1} calculations"
 WRONG_OUTPUT = "the interpreter gives another result"
+DOUBTED = "the problem can be read in two ways, or asks for what it does not tell"
 
 
 class Rejection(NamedTuple):
@@ -44,12 +49,13 @@ class Rejection(NamedTuple):
     question: str
 
 
-def gsm8k_rows(path: str | os.PathLike, run: Callable) -> Iterator[Row | Rejection]:
+def gsm8k_rows(path: str | os.PathLike, run: Callable,
+               corrections: "Corrections | None" = None) -> Iterator[Row | Rejection]:
     """A row for each problem of `path` (train.jsonl or its folder), or why there is none.
     `run(code, history=[...])` is `sandbox.run_code`, or returns something with the fields `output`
-    and `error` as that does. Raises UserError for a missing file and for a line that is no
-    problem."""
-    for row, worked in problems(path):
+    and `error` as that does. `corrections` are made before. Raises UserError for a missing file and
+    for a line that is no problem."""
+    for row, worked in problems(path, corrections=corrections):
         output, reason = trace(row["instruction"], worked, row["answer"], run)
         if reason:
             yield Rejection(row["source"], reason, row["instruction"])
@@ -57,9 +63,12 @@ def gsm8k_rows(path: str | os.PathLike, run: Callable) -> Iterator[Row | Rejecti
             yield {**row, "output": output}
 
 
-def unsolved_rows(path: str | os.PathLike) -> Iterator[Row]:
-    """Rows without a solution: every problem of `path` whose label is a number."""
-    return (row for row, _ in problems(path) if parse_number(row["answer"]) is not None)
+def unsolved_rows(path: str | os.PathLike,
+                  corrections: "Corrections | None" = None) -> Iterator[Row]:
+    """Rows without a solution: every problem of `path` whose label is a number, if need be a
+    corrected one."""
+    return (row for row, _ in problems(path, corrections=corrections)
+            if parse_number(row["answer"]) is not None)
 
 
 def evaluation_questions(folder: str | os.PathLike, limit: int | None = None) -> list[Question]:
@@ -76,7 +85,8 @@ def evaluation_questions(folder: str | os.PathLike, limit: int | None = None) ->
     return questions
 
 
-def problems(path: str | os.PathLike, name: str = "train.jsonl") -> Iterator[tuple[Row, str]]:
+def problems(path: str | os.PathLike, name: str = "train.jsonl",
+             corrections: "Corrections | None" = None) -> Iterator[tuple[Row, str]]:
     """(a row without a solution, the worked answer) of each line of `path`, or of the file `name`
     in it; errors as of `gsm8k_rows`."""
     path = Path(path)
@@ -88,8 +98,11 @@ def problems(path: str | os.PathLike, name: str = "train.jsonl") -> Iterator[tup
         raise UserError(f"{path}: no such file; give the folder that holds GSM8K's {name}")
     for count, (where, problem) in enumerate(read_rows(path), 1):
         check_texts(problem, where, "question", "answer")
-        worked, _, gold = problem["answer"].partition("####")
-        yield {"instruction": problem["question"].strip(), "input": "", "output": "",
+        question, answer = problem["question"].strip(), problem["answer"]
+        if corrections:
+            answer = corrections.apply(count, question, answer)
+        worked, _, gold = answer.partition("####")
+        yield {"instruction": question, "input": "", "output": "",
                "answer": gold.strip().replace(",", ""), "task": TASK,
                "source": f"{path.stem} {count}"}, worked.strip()
 
@@ -98,7 +111,7 @@ def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, st
     """(the tagged solution, "") of one problem, or ("", the reason why there is none)."""
     target = parse_number(gold)
     if target is None:
-        return "", NO_LABEL
+        return "", DOUBTED if gold == DOUBTFUL else NO_LABEL
     pieces = [piece for line in worked.splitlines() for piece in read_line(line)]
     values = [piece.value for piece in pieces if piece.code]
     if not values:
@@ -134,6 +147,7 @@ class Piece(NamedTuple):
 _VALUE = r"-?(?:\d[\d,]*\d|\d)?(?:\.\d+)?"
 _ANNOTATION = re.compile(r"\s*=?\s*[$€£¢]?\s*<<([^<>]*)=([^<>=]*)>>" + _VALUE)
 _MARK = re.compile(r"<<[^<>]*>>")  # left where an annotation calculates nothing: "x=<<5=5>>5"
+_IDLE = re.compile(r"<<([^<>=]*)=\1>>")  # of these, the ones that hide a plain equation
 _OPERATOR = re.compile(r"[\d)]\s*[-+*/]")
 _RESULT = re.compile(r"\s*=\s*[$€£]?\s*([-−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+))(?![\d/])")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+")
@@ -181,6 +195,21 @@ def _equations(line: str) -> list[tuple[re.Match, str, Number]]:
             found.append((match, code, value))
         start = match.end()
     return found
+
+
+def annotation(expression: str) -> str:
+    """The mark of a calculation, without the result behind it. ValueError where it is none."""
+    return f"<<{expression}={calculate(expression)[1]}>>"
+
+
+def annotate(line: str, expression: str) -> str:
+    """The line with the mark of a calculation: behind "=", where its result stands there, else at
+    the end, as in "Dividing by 9, m = 3: <<27/9=3>>"."""
+    line, value = _IDLE.sub("", line), calculate(expression)[1]
+    for match in reversed(list(_RESULT.finditer(line))):
+        if value == parse_number(match[1]) and _expression(line[:match.start()], value):
+            return line[:match.start()] + annotation(expression) + line[match.end():]
+    return f"{line.rstrip(' .,')}: {annotation(expression)}"
 
 
 _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "[": "(", "]": ")",
