@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ from goat.errors import UserError
 from goat.papers.word_problems import dataset, gsm8k
 from goat.papers.word_problems.corrections import Corrections, checksum, edited
 from goat.papers.word_problems.format import final_answer, same_answer
-from goat.papers.word_problems.gsm8k import DOUBTFUL, annotate, unsolved_rows
+from goat.papers.word_problems.gsm8k import DOUBTFUL, annotate
 from support.runs import SHARED
 
 GSM8K = Path(os.environ.get("GOAT_GSM8K", SHARED / "gsm8k"))
@@ -106,11 +107,13 @@ def test_problems_are_corrected_unless_the_flag_is_given(make):
         generate_data.main(["--task", "word_problems", "--original-labels"])
 
 
-def test_self_training_asks_for_corrected_answers(corrected):
-    corrections = dataset.Corrections()
-    assert [row["answer"] for row in unsolved_rows(corrected, corrections)] == ["4", "3", "2"]
-    assert (corrections.applied, corrections.strange) == (3, 1)
-    assert [row["answer"] for row in unsolved_rows(corrected)] == ["5", "3", "2", "6"]
+@pytest.mark.parametrize("original, answers", [(False, ["4", "3", "2"]),
+                                               (True, ["5", "3", "2", "6"])])
+def test_self_training_asks_for_corrected_answers(corrected, original, answers):
+    source = dataset.source_rows(Namespace(gsm8k=str(corrected), from_model="adapter", skip=0,
+                                           rows=None, original_labels=original))
+    assert [row["answer"] for row in source.rows] == answers
+    assert original or (source.corrections.applied, source.corrections.strange) == (3, 1)
 
 
 # ------------------------------------------------------------------------------------ the table
