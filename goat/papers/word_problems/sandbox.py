@@ -9,12 +9,16 @@ started clean, a server that does not answer is killed, and what comes back from
 harmless: cut to size, and unable to pass for the model's own tags, its final answer or the end of
 a text. Which walls stand is reported once, on standard error.
 
+The first program that names sympy starts a second server, which loads it (sandbox_sympy.py), and
+takes all that name it; the walls are the same. The load is not counted as a program's time.
+
 State across steps: `run_code(code, history=[first, second])` runs the earlier snippets again before
 `code`, with their output discarded and a fixed seed for `random` (as MARIO's tool does, Liao et
 al. 2024, arXiv 2401.08190): nothing has to stay alive between two steps of one problem.
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -69,7 +73,8 @@ def run_code(code: str, timeout: float = 5, history: Sequence[str] = ()) -> Run:
     snippets = [*history, code]
     if sum(map(len, snippets)) > LONGEST_CODE:
         return Run("", f"CodeError: more than {LONGEST_CODE:,} characters of code", False)
-    reply = _server().ask({"snippets": snippets, "timeout": timeout}, timeout + GRACE)
+    server = _server(sympy=any(map(_NAMES_SYMPY.search, snippets)))
+    reply = server.ask({"snippets": snippets, "timeout": timeout}, timeout + GRACE)
     if reply is None:
         return Run("", "SandboxError: the sandbox broke down; the next run gets a new one", False)
     error = reply["error"] and harmless(reply["error"], SHOWN_ERROR)
@@ -96,12 +101,15 @@ _RESERVED = re.compile("|".join((
     *map(re.escape, TAGS), "</?s>", r"<\|[^<>|]*\|>",
     r"\s+".join(FINAL.removesuffix(":").split()) + r"\s*:")), re.IGNORECASE)
 _BLUNT = str.maketrans("<>:", "[];")
+_ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}")
 
 
 def harmless(text: str, most: int) -> str:
     """`text` cut to about `most` characters, without control characters and reserved texts.
     "<output>" becomes "[output]", "Final Answer:" becomes "Final Answer;". The sign that
-    SentencePiece takes for a space becomes one, so that it cannot hide a reserved text."""
+    SentencePiece takes for a space becomes one, so that it cannot hide a reserved text. The address
+    of an object, "at 0x7f21...", differs from server to server and becomes "at 0x..."."""
+    text = _ADDRESS.sub("0x...", text)
     if len(text) > most:
         text = f"{text[:most // 2]} ... {text[-(most // 2):]}"
     text = "".join(c if c.isprintable() or c in "\n\t" else " " if c.isspace() else "?"
@@ -109,22 +117,37 @@ def harmless(text: str, most: int) -> str:
     return _RESERVED.sub(lambda match: match[0].translate(_BLUNT), text)
 
 
-class Server:
-    """A server process and the pipes to it. Its guests' deadline is its own; ours is a backstop."""
+def sympy_folders() -> dict[str, str]:
+    """Where mpmath and sympy, which needs it, are installed: {name: folder}; {} if one is not."""
+    specs = {name: importlib.util.find_spec(name) for name in ("mpmath", "sympy")}
+    found = {name: str(Path(spec.origin).parents[1])
+             for name, spec in specs.items() if spec and spec.origin}
+    return found if len(found) == len(specs) else {}
 
-    def __init__(self):
+
+def _source(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+class Server:
+    """A server process and the pipes to it. Its guests' deadline is its own; ours is a backstop.
+    With `folders` it loads sympy from there (see `sympy_folders`)."""
+
+    def __init__(self, folders=None):
         if os.name != "posix":
             raise UserError("the sandbox needs Linux or macOS (here it could not lock anything "
                             "up); on Windows use WSL")
-        source = Path(__file__).with_name("sandbox_guest.py").read_text(encoding="utf-8")
+        source = _source("sandbox_guest.py")
+        if folders:
+            source = f"{_source('sandbox_sympy.py')}\nload_sympy({folders!r})\n{source}"
         self.owner = os.getpid()
-        # -S: no site-packages. The environment holds a fixed hash seed (the order of sets), where
-        # this Python finds its own libraries, and nothing else; -I would ignore it. The folder is
-        # empty and gone once the server runs.
+        # -S: no site-packages; -P: nothing from the folder it starts in, which is empty and gone
+        # once the server runs. The environment holds a fixed hash seed (the order of sets), where
+        # this Python finds its own libraries, and nothing else; -I would ignore it.
         libraries = {name: os.environ[name] for name in LIBRARIES if name in os.environ}
         with tempfile.TemporaryDirectory(prefix="goat-sandbox-") as folder:
             self.process = subprocess.Popen(
-                [sys.executable, "-s", "-S", "-B", "-W", "ignore", "-c", source], cwd=folder,
+                [sys.executable, "-s", "-S", "-P", "-B", "-W", "ignore", "-c", source], cwd=folder,
                 env={"PYTHONHASHSEED": "0", **libraries}, stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, start_new_session=True)
             self.close = weakref.finalize(self, _end, self.process, self.owner)
@@ -172,16 +195,26 @@ def _end(process: subprocess.Popen, owner: int) -> None:
     process.stdout.close()
 
 
-_own = threading.local()
-_reported = threading.Event()
+class _Own(threading.local):
+    """A thread's own servers: {whether it is the one with sympy: server}."""
+
+    def __init__(self) -> None:
+        self.servers: dict[bool, Server] = {}
 
 
-def _server() -> Server:
-    """This thread's server; started by the first call, and again after a fork or a breakdown."""
-    server = getattr(_own, "server", None)
+_NAMES_SYMPY = re.compile(r"\bsympy\b")
+_own = _Own()
+_reported: set[str] = set()
+
+
+def _server(sympy: bool = False) -> Server:
+    """This thread's server, plain or with sympy (if that is installed); started by the first call,
+    and again after a fork or a breakdown."""
+    server = _own.servers.get(sympy)
     if server is None or server.owner != os.getpid() or not server.close.alive:
-        server = _own.server = Server()
-        if not _reported.is_set():
-            _reported.set()
-            print(report(server.walls), file=sys.stderr)
+        server = _own.servers[sympy] = Server(sympy_folders() if sympy else {})
+        text = report(server.walls)
+        if text not in _reported:
+            _reported.add(text)
+            print(text, file=sys.stderr)
     return server

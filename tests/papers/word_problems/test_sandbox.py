@@ -17,7 +17,7 @@ from goat.bench import sandbox as bench
 from goat.errors import UserError
 from goat.papers.word_problems import sandbox, sandbox_guest
 from goat.papers.word_problems.format import FINAL, TAGS, final_answer
-from goat.papers.word_problems.sandbox import run_code
+from goat.papers.word_problems.sandbox import Run, run_code
 from support.runs import ROOT
 from support.sandbox import sandbox_is_right_and_quick
 
@@ -51,6 +51,21 @@ def test_a_python_that_needs_its_library_path_can_start(tmp_path, monkeypatch):
     monkeypatch.delenv("LD_LIBRARY_PATH")
     with pytest.raises(UserError, match="could not be started"):
         sandbox.Server()
+
+
+def test_without_sympy_its_import_fails(tmp_path, monkeypatch, capfd):
+    """Where it is not installed, or cannot be loaded, which is said."""
+    monkeypatch.setitem(sys.modules, "sympy", None)
+    assert sandbox.sympy_folders() == {}
+    wanted = Run("7\n", "ImportError: no module 'sympy' in the sandbox", False)
+    assert in_a_thread(lambda: run_code("print(7)\nimport sympy")) == wanted
+    for name in ("mpmath", "sympy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("1 / 0")
+    monkeypatch.undo()
+    monkeypatch.setattr(sandbox, "sympy_folders", lambda: {"mpmath": str(tmp_path)})
+    assert in_a_thread(lambda: run_code("print(7)\nimport sympy")) == wanted
+    assert "sandbox: sympy cannot be loaded: ZeroDivisionError" in capfd.readouterr().err
 
 
 # ------------------------------------------------------------------------------------- results
@@ -240,6 +255,7 @@ def test_control_characters_cannot_come_back():
 
 
 def test_bench_compares_with_plain_subprocesses(capsys):
-    bench.main(["--snippets", "20", "--plain", "3"])
+    bench.main(["--snippets", "20", "--sympy", "2", "--plain", "3"])
     text = capsys.readouterr().out
     assert "snippets/s" in text and "x as fast" in text
+    assert ("with sympy" in text) == bool(sandbox.sympy_folders())
