@@ -1,6 +1,6 @@
 """How fast the sandbox runs short programs one after another, beside a plain subprocess for each.
 
-    python -m goat.bench sandbox [--snippets N] [--plain N]
+    python -m goat.bench sandbox [--snippets N] [--sympy N] [--plain N]
 """
 
 import statistics
@@ -13,13 +13,19 @@ from goat.cli import parser_for
 from goat.errors import UserError
 from goat.papers.word_problems import sandbox
 
+SHORT = "total = {} * 24\nprint(total // 6)"
+SYMPY = """from sympy import Eq, solve, symbols
+x = symbols('x')
+print(solve(Eq(3 * x - {}, 24), x))"""
+Run = Callable[[str], object]
 
-def measure(run: Callable[[str], object], count: int) -> list[float]:
+
+def measure(run: Run, program: str, count: int) -> list[float]:
     """Seconds of each of `count` programs that differ in a number only."""
     seconds = []
     for i in range(count):
         start = time.perf_counter()
-        run(f"total = {i} * 24\nprint(total // 6)")
+        run(program.format(i))
         seconds.append(time.perf_counter() - start)
     return seconds
 
@@ -33,17 +39,24 @@ def plain(code: str) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = parser_for("python -m goat.bench sandbox", __doc__)
     parser.add_argument("--snippets", type=int, default=1000, help="for the sandbox (1000)")
+    parser.add_argument("--sympy", type=int, default=200, help="for it with sympy (200)")
     parser.add_argument("--plain", type=int, default=50, help="for plain subprocesses (50)")
     args = parser.parse_args(argv)
-    if min(args.snippets, args.plain) < 1:
-        raise UserError("--snippets and --plain must be 1 or more")
+    if min(args.snippets, args.sympy, args.plain) < 1:
+        raise UserError("--snippets, --sympy and --plain must be 1 or more")
     start = time.perf_counter()
     sandbox.walls()
     print(f"the server started in {(time.perf_counter() - start) * 1e3:.0f} ms, once per thread")
+    cases: list[tuple[str, Run, str, int]] = [
+        ("sandbox", sandbox.run_code, SHORT, args.snippets),
+        ("plain subprocess", plain, SHORT, args.plain)]
+    if sandbox.sympy_folders():
+        [first] = measure(sandbox.run_code, SYMPY, 1)
+        print(f"the first program with sympy took {first * 1e3:.0f} ms, its loading among them")
+        cases.insert(1, ("with sympy", sandbox.run_code, SYMPY, args.sympy))
     medians = {}
-    for name, run, count in (("sandbox", sandbox.run_code, args.snippets),
-                             ("plain subprocess", plain, args.plain)):
-        seconds = measure(run, count)
+    for name, run, program, count in cases:
+        seconds = measure(run, program, count)
         medians[name] = statistics.median(seconds)
         print(f"{name:16}  {count / sum(seconds):7.1f} snippets/s   "
               f"median {medians[name] * 1e3:6.2f} ms, slowest {max(seconds) * 1e3:6.1f} ms")
