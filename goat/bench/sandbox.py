@@ -17,10 +17,10 @@ SHORT = "total = {} * 24\nprint(total // 6)"
 SYMPY = """from sympy import Eq, solve, symbols
 x = symbols('x')
 print(solve(Eq(3 * x - {}, 24), x))"""
-Run = Callable[[str], object]
+Runner = Callable[[str], object]
 
 
-def measure(run: Run, program: str, count: int) -> list[float]:
+def measure(run: Runner, program: str, count: int) -> list[float]:
     """Seconds of each of `count` programs that differ in a number only."""
     seconds = []
     for i in range(count):
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     start = time.perf_counter()
     sandbox.walls()
     print(f"the server started in {(time.perf_counter() - start) * 1e3:.0f} ms, once per thread")
-    cases: list[tuple[str, Run, str, int]] = [
+    cases: list[tuple[str, Runner, str, int]] = [
         ("sandbox", sandbox.run_code, SHORT, args.snippets),
         ("plain subprocess", plain, SHORT, args.plain)]
     if sandbox.sympy_folders():

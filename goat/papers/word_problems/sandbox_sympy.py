@@ -1,8 +1,8 @@
 """Loads sympy into a server of the sandbox, before it serves.
 
 sandbox.py starts a second server on the first program that names sympy; its source is this file,
-`load_sympy(...)` and sandbox_guest.py, in this order. So other programs never pay for sympy, nor
-for the second it takes to load, and the time that a program may take is its own.
+`load_sympy(...)` and sandbox_guest.py, in this order. So other programs never pay for sympy, and
+the time that a program may take is its own, without the load.
 
 The server has no site-packages: sympy and the mpmath that it needs are loaded from their folders,
 and nothing beside them can be imported. Nor can a guest open a file: what sympy would import only

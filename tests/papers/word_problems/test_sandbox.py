@@ -85,6 +85,7 @@ def test_errors_are_one_line_and_keep_the_output():
     assert run_code("def f(): return f()\nf()").error.startswith("RecursionError: ")
     assert run_code("input()").error.startswith("EOFError")
     assert run_code("import os").error == "ImportError: no module 'os' in the sandbox"
+    assert run_code("from json import x").error == "ImportError: cannot import name 'x' from 'json'"
     assert run_code("\ud800").error and run_code("\0").error  # no source code
     assert run_code("class E(Exception):\n    def __str__(self): 1 / 0\nraise E").error
 
@@ -247,6 +248,11 @@ def test_reserved_texts_cannot_come_back(text):
         assert not any(word.lower() in got.lower() for word in (*TAGS, FINAL, "</s>", "<s>", "<|"))
         assert final_answer(got) is None
     assert "7" in result.output  # harmless, yet still to be read
+
+
+def test_addresses_do_not_come_back():
+    shown = "<object object at 0x...> 0x3b9aca00\n"
+    assert run_code("print(object(), hex(10 ** 9))").output == shown
 
 
 def test_control_characters_cannot_come_back():
