@@ -74,7 +74,7 @@ ERRORS = {
     ALL + "solve('(' * 5000)": "SympifyError: ",
     ALL + "Matrix([[1, 2], [3]])": "ValueError: mismatched dimensions",
     ALL + "sympy.parsing.latex.parse_latex('x')": "ImportError: LaTeX parsing requires",
-    ALL + "raise ValueError(expand((x + 1)**200))": "ValueError: x**200 + ",
+    ALL + "raise ValueError(symbols('x:500'))": "ValueError: (x0, x1, ",
     ALL + "print(factorial(3000))": "ValueError: Exceeds the limit (4300 digits)",
     ALL + "f = lambda n: f(n + x)\nf(x)": "RecursionError: ",
 }
@@ -88,7 +88,7 @@ def test_errors_are_short():
 
 
 def test_long_output_is_cut():
-    assert len(run_code(ALL + "print(expand((x + y)**99))").output) < 520
+    assert len(run_code(ALL + "print(symbols('x:500'))").output) < 520
 
 
 # ------------------------------------------------------------------------------------- the servers
@@ -139,8 +139,8 @@ def test_nothing_is_left_for_the_next_program():
     clean = run_code(PROBE)
     assert clean.output.startswith("[-2, 2] 1 None 2*x x + y**2 None\n")
     for name, spoiler in SPOILERS.items():
-        assert run_code(PROBE, timeout=0.5, history=[ALL + spoiler]) != clean, name
-        assert run_code(PROBE) == clean, name
+        assert run_code(PROBE, timeout=0.3, history=[ALL + spoiler]) != clean, name
+    assert run_code(PROBE) == clean
 
 
 # -------------------------------------------------------------------------------------- attacks
@@ -237,6 +237,6 @@ BOMBS = ("factorial(10**9)", "Integer(9)**9**9**9", "sympify('9**9**9**9')", "fi
 def test_bombs_are_stopped():
     for bomb in BOMBS:
         start = time.monotonic()
-        result = run_code(ALL + bomb, timeout=0.3)
-        assert result.error in ("TimeoutError: stopped after 0.3 s", "MemoryError"), (bomb, result)
+        result = run_code(ALL + bomb, timeout=0.2)
+        assert result.error in ("TimeoutError: stopped after 0.2 s", "MemoryError"), (bomb, result)
         assert time.monotonic() - start < 4

@@ -235,9 +235,9 @@ ctypes.CFUNCTYPE(ctypes.c_int)(page)()""")
 
 @pytest.mark.parametrize("code", [
     "x = [0] * 10 ** 10", "x = []\nwhile True: x.append(bytearray(10 ** 7))", "'x' * 10 ** 10"])
-def test_memory_is_bounded(code, run):
+def test_memory_is_bounded(code):
     if stands("limits"):
-        assert run(code, timeout=20).error == "MemoryError"
+        assert run_code(code, timeout=20).error == "MemoryError"
 
 
 def test_signals_can_be_ignored_in_vain():
