@@ -43,13 +43,12 @@ def now(where: torch.device) -> float:
 # ---- rows ----------------------------------------------------------------------------------------
 
 def goat_rows(folder: str | Path, mixture: str, rows: int, batch: int,
-              micro_tokens: int) -> RowBatches:
-    """Windows of `batch` rows of a mixture. Their tokens are those of the embedded tokenizer, which
-    writes digits as LLaMA's does, so that the lengths are alike; which ids they are does not
-    matter."""
+              micro_tokens: int, base: str | Path = EMBEDDED) -> RowBatches:
+    """Windows of `batch` rows of a mixture, in the tokens of `base`. (The embedded tokenizer writes
+    digits as LLaMA's does, so that the lengths are alike; which ids they are does not matter.)"""
     file = Path(folder) / "rows.jsonl"
     dataset.write_mixture(file, dataset.Recipe(mixture, rows), suites.reserved(), progress=False)
-    return RowBatches(file, open_tokenizer(EMBEDDED), batch, micro_tokens, CUTOFF, seed=0)
+    return RowBatches(file, open_tokenizer(base), batch, micro_tokens, CUTOFF, seed=0)
 
 
 def by_rows(data: RowBatches, step: int, size: int, group: bool = False) -> list[Batch]:
@@ -90,9 +89,9 @@ def our_step(model: Llama, where: torch.device) -> Step:
 
 def transformers_model(folder: str | Path, dtype: torch.dtype, where: torch.device) -> Any:
     """transformers' LLaMA with the weights in a folder."""
-    from transformers import LlamaForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     return model.to(where)
 
 

@@ -1,7 +1,7 @@
-"""Training speed beside transformers + peft: `python -m goat.bench train`.
+"""Training speed beside transformers + peft: `python -m goat.bench train [--base MODEL]`.
 
 LoRA r = 64 on q, k, v, o; the same weights, rows, rows per step and number format, in one run, by
-turns (machines are noisy). A step is forward, backward, clipping and AdamW over 128 rows.
+turns (machines are noisy). A step is forward, backward, clipping and AdamW over --batch rows.
 
     goat             our loop: length buckets, head on answer positions only
     peft, bucketed   transformers + peft on the very micro-batches of ours: equal padding
@@ -21,7 +21,7 @@ from goat.bench.peers import (Step, Window, by_rows, count_tokens, goat_rows, in
 from goat.cli import parser_for
 from goat.errors import UserError
 from goat.files import checkpoint
-from goat.files.bases import EMBEDDED
+from goat.files.bases import EMBEDDED, SMOLLM2
 from goat.llama.model import Llama, LlamaConfig
 from goat.training.batches import RowBatches
 
@@ -32,21 +32,30 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns (default 3; the best counts)")
     parser.add_argument("--micro-tokens", type=int, default=4096,
                         help="tokens of a forward pass, padding included (default 4096)")
+    parser.add_argument("--batch", type=int, default=128, help="rows of a step (default 128)")
     device.add_flags(parser.add_argument)
-    parser.add_argument("--small", action="store_true", help="the embedded base only")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--small", action="store_true", help="the embedded base only")
+    sizes.add_argument("--base", help=f"a model of your own, or {SMOLLM2} (default: the embedded "
+                       "base and a larger one with random weights)")
     args = parser.parse_args(argv)
-    if min(args.steps, args.rounds, args.micro_tokens) < 1:
-        raise UserError("--steps, --rounds and --micro-tokens must be 1 or more")
+    if min(args.steps, args.rounds, args.micro_tokens, args.batch) < 1:
+        raise UserError("--steps, --rounds, --micro-tokens and --batch must be 1 or more")
     if not installed("transformers", "peft"):
         raise UserError("this benchmark compares with transformers and peft: "
                         "pip install -r tests/requirements.txt")
     where, dtype = device.choose(args.device, args.dtype)
     print(f"{where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads, "
-          f"torch {torch.__version__}; {args.steps} steps of 128 rows, best of {args.rounds}")
+          f"torch {torch.__version__}; {args.steps} steps of {args.batch} rows, best of {args.rounds}")
     with tempfile.TemporaryDirectory() as folder:
-        data = goat_rows(folder, "demo", 4000, 128, args.micro_tokens)
-        compare("embedded base", EMBEDDED, data, where, dtype, args)
-        if not args.small:
+        data = goat_rows(folder, "demo", 4000, args.batch, args.micro_tokens, args.base or EMBEDDED)
+        if args.base:
+            model = checkpoint.load_model(args.base, dtype=dtype)
+            checkpoint.save_model(model, Path(folder) / "base")
+            compare(args.base, Path(folder) / "base", data, where, dtype, args)
+        else:
+            compare("embedded base", EMBEDDED, data, where, dtype, args)
+        if not (args.small or args.base):
             model = Llama(LlamaConfig(checkpoint.read_config(EMBEDDED).vocab_size, 512, 1408,
                                       n_layers=6, n_heads=8, n_kv_heads=8, head_dim=64))
             model.init_weights(torch.Generator().manual_seed(0))
@@ -76,4 +85,4 @@ def compare(name: str, base: Path, data: RowBatches, where: torch.device, dtype:
         real, padded = count_tokens(data, window, args.steps)
         real_of[who] = real / best[who]
         print(f"{who:16}{real_of[who]:12,.0f}{padded / best[who]:14,.0f}"
-              f"{128 * args.steps / best[who]:9.0f}{real_of['goat'] / real_of[who]:9.2f}x")
+              f"{args.batch * args.steps / best[who]:9.1f}{real_of['goat'] / real_of[who]:9.2f}x")
