@@ -16,7 +16,7 @@ _HOMES = {
     "goat.llama.generate": ("generate",),
     "goat.papers.arithmetic.solutions": ("check", "solve"),
     "goat.papers.word_problems.sandbox": ("run_code",),
-    "goat.papers.word_problems.format": ("same_answer",),
+    "goat.papers.word_problems.math_answers": ("same_answer",),
     "goat.evaluation.scoring": ("digit_match", "exact_match"),
 }
 _CALLED = {"Tokenizer": "open_tokenizer"}  # where a name is another one at home

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import goat
 from goat.errors import UserError
 from goat.papers.word_problems import gsm8k, sandbox
 from goat.papers.word_problems.format import (TAGS, Step, calculate, final_answer, observation,
@@ -85,6 +86,7 @@ def test_observation_is_output_and_error():
     ("3\u00a01/2", "3.5"), ("**-$5**", "-5")])
 def test_same_number(given, gold):
     assert same_answer(given, gold) and same_answer(gold, given)
+    assert goat.same_answer(given, gold) and goat.same_answer(gold, given)
 
 
 @pytest.mark.parametrize("given, gold", [
@@ -100,6 +102,7 @@ def test_same_number(given, gold):
     ("18x²", "18"), ("18x^2", "18"), ("1\u00a0234", "1"), ("3 x 10²", "3"), ("*", "0")])
 def test_not_the_same_number(given, gold):
     assert not same_answer(given, gold) and not same_answer(gold, given)
+    assert not goat.same_answer(given, gold) and not goat.same_answer(gold, given)
 
 
 def test_calculate():
