@@ -198,7 +198,7 @@ def _cut_root(gold):
 _VALUE = r"(?!.*(?:text|mbox|circ|begin|mathbf|_))(?!0$)[\w\\{}^. ]+"
 _FRACTION = r"\\[dt]?frac\{\d+\}\{\d+\}"
 _PAIR = r"\([^,()]*,[^,()]*\)"
-_LIST = r"(?!.*\d,\d{3})(?!.*!)[^()\[\]{}]*,[^()\[\]{}]*"
+_LIST = r"(?!.*\d,\d{3})(?!.*\\[,!])[^()\[\]{}]*,[^()\[\]{}]*"
 
 # Name: (how a gold is changed, whether it is the same answer then).
 CHANGES = {
@@ -207,7 +207,7 @@ CHANGES = {
     "boxed": (lambda gold: f"So it is $\\boxed{{{gold}}}$.", True),
     "dollars": (lambda gold: f"${gold}$", True),
     "plus and minus one": (_only(_VALUE, lambda gold: f"{gold} + 1 - 1"), True),
-    "half of twice": (_only(_VALUE, lambda gold: f"\\frac{{2({gold})}}{{2}}"), True),
+    "half of twice": (_only(_VALUE, lambda gold: f"\\frac{{2 \\cdot {gold}}}{{2}}"), True),
     "reversed": (_only(_LIST, lambda gold: ",".join(gold.split(",")[::-1])), True),
     "named": (_only(_VALUE, lambda gold: f"x = {gold}"), True),
     "percent": (_only(r"\d+", lambda gold: gold + "\\%"), True),

@@ -164,10 +164,12 @@ def test_golds_are_told_apart_alike_from_both_sides():
 # Where math-verify 0.9.0 says something else than we do, and why we stay with ours: the change, and
 # the golds that it concerns.
 DECIDED = [
-    ("half of twice", r"[\d.]+"),  # it does not read 2(500) as a product
-    ("larger|longer", r".*\\phantom.*"),  # it does not see a matrix with \phantom in it
+    ("larger|longer", r".*(\\phantom|\\frac\\pi).*"),  # it does not read what holds one of these
+    ("plus and minus one|half of twice", "[A-Za-z]"),  # it takes a letter for a choice
+    ("half of twice|dfrac", r"\\frac ?\{\d+\}\d"),  # it does not read this everywhere
+    ("longer", r".*\\sqrt\d.*"),  # it takes \sqrt31 for 3 under the root, as TeX would set it
     ("brackets", r".*\(-\\infty.*"),  # it takes [-\infty, 3) for (-\infty, 3)
-    ("last left out", r"(.*), \1"),  # 75, 75 lists two angles, it takes it for a set
+    ("last left out", r"(.*, ?)?(.*), ?\2"),  # 75, 75 lists two angles, it takes it for a set
 ]
 
 
@@ -184,9 +186,12 @@ def test_changed_golds_beside_math_verify(name):
     change, stays = CHANGES[name]
     shuffled = random.Random(name).sample(golds("train"), 7500)
     changed = (gold for gold in dict.fromkeys(shuffled) if gold and change(gold) != gold)
+    ours, differ = [], []
     for gold in islice(changed, 300 if SLOW else 2):
-        changed = change(gold)
-        assert same_answer(changed, gold) == same_answer(gold, changed) == stays, (changed, gold)
-        if not any(re.fullmatch(names, name) and re.fullmatch(concerned, gold, re.DOTALL)
-                   for names, concerned in DECIDED):
-            assert same_for_peer(gold, changed) == stays, (changed, gold)
+        if not same_answer(change(gold), gold) == same_answer(gold, change(gold)) == stays:
+            ours.append(gold)
+        decided = any(re.fullmatch(names, name) and re.fullmatch(concerned, gold, re.DOTALL)
+                      for names, concerned in DECIDED)
+        if not decided and same_for_peer(gold, change(gold)) != stays:
+            differ.append(gold)
+    assert (ours, differ) == ([], [])
