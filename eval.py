@@ -154,7 +154,8 @@ def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
         raise UserError("--top-p is for tokens chosen at random: add --temperature or --samples")
 
 
-ASKING = ("suite", "data", "gsm8k", "limit", "cell", "leave_out", "html")  # flags that choose
+# Flags that choose questions.
+ASKING = ("suite", "data", "gsm8k", "math", "limit", "cell", "leave_out", "html")
 
 
 def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
@@ -260,7 +261,7 @@ def gather(args: argparse.Namespace) -> list[Question]:
     if (args.interpreter or args.samples > 1) and others:
         raise UserError("--interpreter and --samples are for word problems, and "
                         f"{others[0].prompt!r} is none: give --suite word_problems, --gsm8k DIR, "
-                        "or --data with rows of the task 'word_problems'")
+                        "--math DIR, or --data with rows of the task 'word_problems' or 'math'")
     return questions
 
 

@@ -27,7 +27,7 @@ from goat.errors import UserError
 from goat.files.rows import Report, Row
 from goat.papers import PAPERS, row_prompt
 
-PATHS = ("out", "check", "questions", "gsm8k", "from_model", "base", "tokenizer")
+PATHS = ("out", "check", "questions", "gsm8k", "math", "from_model", "base", "tokenizer")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

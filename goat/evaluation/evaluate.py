@@ -36,6 +36,7 @@ class Record:
     first_error: str | None
     runs: int | None = None  # programs that the interpreter ran; None where there was none
     failed_runs: int = 0
+    subject: str = ""
 
 
 class Score(NamedTuple):
@@ -87,9 +88,10 @@ def record(question: Question, output: str) -> Record:
     """The judged output of one question, by that of its answers which it gives, if it gives any."""
     verdicts = [PAPERS[question.paper].judge(replace(question, answer=answer), output)
                 for answer in (question.answer, *question.also)]
+    verdict = next((verdict for verdict in verdicts if verdict.right), verdicts[0])
     return Record(question.suite, question.cell, question.wording, question.small, question.prompt,
                   question.expression, question.answer, question.working(output),
-                  *next((verdict for verdict in verdicts if verdict.right), verdicts[0]))
+                  **verdict._asdict(), subject=question.subject)
 
 
 def solved_record(question: Question, solution: Solution) -> Record:
@@ -123,3 +125,10 @@ def grouped(records: Iterable[Record], outer: str = "suite",
 def scores_of(records: Iterable[Record], *fields: str) -> Scores:
     """The score of each group of `grouped`."""
     return {key: score(group) for key, group in grouped(records, *fields).items()}
+
+
+def all_scores(records: Sequence[Record]) -> Scores:
+    """The scores of the cells and, where questions have subjects, of these."""
+    subjects = scores_of((r for r in records if r.subject), "suite", "subject")
+    return scores_of(records) | {(f"{suite}, by subject", subject): s
+                                 for (suite, subject), s in subjects.items()}

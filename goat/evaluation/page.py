@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from goat.evaluation.evaluate import Record, Scores, scores_of
+from goat.evaluation.evaluate import Record, Scores, all_scores, scores_of
 from goat.evaluation.report import (TITLES, all_errors, exact_digits, grids, paper_columns,
                                     percent, range_of, wording_lines, wrong_by_turns)
 from goat.evaluation.scoring import locate
@@ -59,7 +59,8 @@ def write(path: str | os.PathLike, setting: dict, records: Sequence[Record]) -> 
     wordings = "\n".join(f"<p>{escape(line)}</p>" for line in wording_lines(records))
     body = [heading(setting, len(records)), paper_section(scores),
             section("Wordings that training showed, and others", "", wordings),
-            heat_maps(scores), attribution(scores), cells_section(scores), workings(records)]
+            heat_maps(scores), attribution(scores), cells_section(all_scores(records)),
+            workings(records)]
     write_text(path, "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n"
                '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
                f"<title>Goat: arithmetic results</title>\n<style>{STYLE}</style></head>\n<body>\n"

@@ -100,4 +100,4 @@ def _question(suite: str, where: str, row: dict, also: list, answers: bool,
         paper, operands = found or (PAPERS["arithmetic"], None)
     cell = operands and paper.cell(operands) or task or "all"
     return Question(suite, cell, **texts, operands=operands, paper=paper.name,
-                    also=tuple(filter(str.strip, also)))
+                    also=tuple(filter(str.strip, also)), task=task)

@@ -13,7 +13,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from goat.errors import UserError
-from goat.evaluation.evaluate import Record, Score, Scores, grouped, score, scores_of
+from goat.evaluation.evaluate import (Record, Score, Scores, all_scores, grouped, score,
+                                      scores_of)
 from goat.evaluation.scoring import locate
 from goat.files.atomic import write_text
 from goat.papers.arithmetic.operations import OPERATIONS
@@ -175,7 +176,7 @@ def mistakes(records: Sequence[Record], count: int) -> str:
 
 def text_report(records: Sequence[Record], show: int = 0) -> str:
     """Everything that eval.py prints about its records."""
-    scores = scores_of(records)
+    scores = all_scores(records)
     parts = [paper_table(scores), cell_table(scores), grid_tables(scores),
              "\n".join(wording_lines(records)), interpreter_lines(records), mistakes(records, show)]
     return "\n\n".join(part for part in parts if part)
@@ -195,7 +196,7 @@ def versions() -> dict[str, str]:
 def write_results(path: str | os.PathLike, setting: dict, records: Sequence[Record]) -> None:
     """Write settings, scores and every record, as a whole or not at all."""
     cells = [{"suite": suite, "cell": cell, **s._asdict()}
-             for (suite, cell), s in scores_of(records).items()]
+             for (suite, cell), s in all_scores(records).items()]
     whole = {**setting, "scores": cells, "records": [asdict(r) for r in records]}
     write_text(path, json.dumps(whole, indent=1, ensure_ascii=False))
 

@@ -54,6 +54,8 @@ class Question:
     small: bool = False  # one of so few possible questions that training may have shown it
     paper: str = "arithmetic"  # which one reads and judges its answers
     also: tuple[str, ...] = ()  # other answers that are right too
+    task: str = ""  # the field `task` of its row, where that says how answers are compared
+    subject: str = ""  # where there are several, results are counted by suite and subject too
 
     @property
     def prompt(self) -> str:

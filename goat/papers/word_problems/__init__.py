@@ -26,6 +26,13 @@ class WordProblems(Paper):
         add = parser.add_argument_group("with --task word_problems").add_argument
         add("--gsm8k", metavar="DIR", help="GSM8K's training problems, the first --rows of them "
             "(default: templates of our own, 20,000 rows)")
+        add("--math", metavar="DIR", help="MATH's training problems, worked in prose, the first "
+            "--rows of them (default: the templates)")
+        add("--levels", nargs="+", choices=self.math_problems.LEVELS, metavar="N",
+            help="of MATH, only problems of these levels, 1 to 5 (default: all)")
+        subjects = self.math_problems.SUBJECTS
+        add("--subjects", nargs="+", choices=subjects, metavar="NAME",
+            help=f"of MATH, only problems of these, of {', '.join(subjects)} (default: all)")
         add("--skip", type=int, default=0, metavar="N",
             help="leave out the first N of these (default 0)")
         add("--original-labels", action="store_true", help="leave these as they are (default: "
@@ -50,16 +57,21 @@ class WordProblems(Paper):
             refuse_given(given, "{flag} goes with --from-model", "base", "samples", "temperature",
                          "batch_size", "int8")
         refuse_below(args, 1, "rows", "samples", "batch_size")
-        if args.skip < 0 or args.skip and args.gsm8k is None:
-            raise UserError("--skip leaves out the first problems of --gsm8k: 0 or more")
+        if args.gsm8k and args.math:
+            raise UserError("--gsm8k and --math exclude each other: write a file of each")
+        if (args.levels or args.subjects) and not args.math:
+            raise UserError("--levels and --subjects choose among the problems of --math")
+        source = "--gsm8k" if args.gsm8k else "--math" if args.math else None
+        if args.skip < 0 or args.skip and not source:
+            raise UserError("--skip leaves out the first problems of --gsm8k or --math: 0 or more")
         if args.original_labels and args.gsm8k is None:
             raise UserError("--original-labels is about the problems of --gsm8k")
-        if args.gsm8k and (args.held_out or args.no_code and not args.from_model):
-            raise UserError("--gsm8k goes with neither --held-out nor --no-code: both are of the "
+        if source and (args.held_out or args.no_code and not args.from_model):
+            raise UserError(f"{source} goes with neither --held-out nor --no-code: both are of the "
                             "templates")
-        if args.gsm8k and args.seed and not args.from_model:
-            raise UserError("--seed: GSM8K's problems are not drawn; --skip N leaves out the "
-                            "first N")
+        if source and args.seed and not args.from_model:
+            raise UserError(f"--seed: the problems of {source} are not drawn; --skip N leaves out "
+                            "the first N")
         if args.out == "-" and args.from_model:
             raise UserError("--from-model writes a file beside the rows: name one with --out, "
                             "not -")
@@ -70,6 +82,8 @@ class WordProblems(Paper):
     def add_evaluation_flags(self, parser: ArgumentParser) -> None:
         add = parser.add_argument_group("word problems").add_argument
         add("--gsm8k", metavar="DIR", help="ask the problems of GSM8K's test.jsonl in DIR")
+        add("--math", metavar="DIR", help="ask the test problems of MATH in DIR; with --limit N, N "
+            "of them, evenly spread")
         add("--interpreter", action="store_true", help="run the code of solutions in the sandbox, "
             "and go on from what it prints")
         add("--samples", type=int, default=1, metavar="N", help="solve each problem N times at "
@@ -80,11 +94,11 @@ class WordProblems(Paper):
             "value model (default: the one beside --adapter, if any)")
 
     def check_evaluation_flags(self, args: Namespace, given: Namespace) -> None:
-        refuse_empty(args, "gsm8k", "value_adapter")
+        refuse_empty(args, "gsm8k", "math", "value_adapter")
         refuse_below(args, 1, "samples")
-        if args.gsm8k and (args.bare or args.wording):
+        if (args.gsm8k or args.math) and (args.bare or args.wording):
             raise UserError("--wording and --bare word the questions of suites; those of --gsm8k "
-                            "are asked as they stand")
+                            "and --math are asked as they stand")
         if args.samples > 1 and args.temperature == 0:
             raise UserError("--temperature 0: all --samples of a problem would be the same")
         if args.beams > 1 and (args.interpreter or args.samples > 1):
@@ -95,14 +109,20 @@ class WordProblems(Paper):
             raise UserError("--rerank and --value-adapter choose among samples: add --samples 20")
 
     def flag_questions(self, args: Namespace) -> list[Question]:
-        if args.gsm8k is None:
-            return []
-        return self.gsm8k.evaluation_questions(args.gsm8k, args.limit)
+        questions = []
+        if args.gsm8k is not None:
+            questions += self.gsm8k.evaluation_questions(args.gsm8k, args.limit)
+        if args.math is not None:
+            questions += self.math_problems.evaluation_questions(args.math, args.limit)
+        return questions
+
+    def owns(self, task: str) -> bool:
+        return task in (self.name, self.format.MATH)
 
     def audit(self, row: Row) -> str | None:
         """Its code is not run: an output that the interpreter did not give is not found here."""
         given, failure = self.format.stated(row["output"])
-        right = self.format.same_answer(given, row["answer"])
+        right = self.math_answers.rule(row.get("task"))(given, row["answer"])
         label = row.get("label", "correct")
         if label not in ("correct", "wrong"):
             return f"label {label!r} is neither 'correct' nor 'wrong'"
@@ -120,13 +140,14 @@ class WordProblems(Paper):
         return self.templates.suite(**options)
 
     def judge(self, question: Question, output: str) -> Verdict:
-        """Answers are compared as numbers: "$1,234.50" equals 1234.5, 18 is not 18.002. `kind`
-        tells why a solution states none."""
+        """Answers are compared as numbers: "$1,234.50" equals 1234.5, 18 is not 18.002; those of
+        MATH as what they are worth. `kind` tells why a solution states none."""
         given, failure = self.format.stated(question.working(output))
-        return Verdict(given, self.format.same_answer(given, question.answer), failure, None)
+        same = self.math_answers.rule(question.task)
+        return Verdict(given, same(given, question.answer), failure, None)
 
     def evaluation_flags(self, task: str) -> str:
-        return "--suite word_problems --interpreter"
+        return "--suite word_problems --interpreter" if task == self.name else "--math DIR"
 
 
 PAPER = WordProblems()

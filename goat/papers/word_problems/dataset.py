@@ -1,4 +1,4 @@
-"""Training rows of word problems: from the templates, or from GSM8K's annotations.
+"""Training rows of word problems: from the templates, GSM8K's annotations, or MATH's solutions.
 
 Rows that a model has found by itself come from self_training.py; they start from these.
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from goat.errors import UserError
 from goat.files.atomic import check_place, is_special
 from goat.files.rows import Report, Row, write_lines, write_rows
-from goat.papers.word_problems import sandbox, templates
+from goat.papers.word_problems import math_problems, sandbox, templates
 from goat.papers.word_problems.corrections import Corrections
 from goat.papers.word_problems.gsm8k import DISAGREE, Rejection, gsm8k_rows, unsolved_rows
 
@@ -26,7 +26,7 @@ class Rows(NamedTuple):
 
     rows: list[Row]
     drawn_again: int = 0  # template questions that the evaluation suite asks
-    rejections: tuple[Rejection, ...] = ()  # GSM8K problems without a trace
+    rejections: tuple[Rejection, ...] = ()  # problems of GSM8K or MATH that give no row
     corrections: Corrections | None = None  # of GSM8K, as far as they came to use
 
 
@@ -47,24 +47,30 @@ def from_templates(size: int, seed: int = 0, held_out: bool = False, code: bool 
 def source_rows(args: Namespace) -> Rows:
     """The rows that the flags of generate_data.py ask for, solved by their source. Raises UserError
     where there are none."""
-    if args.gsm8k is None:
+    if args.gsm8k is None and args.math is None:
         return from_templates(args.rows or ROWS, args.seed, args.held_out, not args.no_code)
-    corrections = None if args.original_labels else Corrections()
-    source: Iterator[Row | Rejection] = (
-        unsolved_rows(args.gsm8k, corrections) if args.from_model else
-        gsm8k_rows(args.gsm8k, sandbox.run_code, corrections))
+    source: Iterator[Row | Rejection]
+    corrections = None if args.original_labels or args.math else Corrections()
+    if args.math is not None:
+        source = math_problems.math_rows(args.math, args.levels or (), args.subjects or ())
+    elif args.from_model:
+        source = unsolved_rows(args.gsm8k, corrections)
+    else:
+        source = gsm8k_rows(args.gsm8k, sandbox.run_code, corrections)
     found = list(islice(source, args.skip, args.rows and args.skip + args.rows))
     rejections = tuple(item for item in found if isinstance(item, Rejection))
     rows = [item for item in found if not isinstance(item, Rejection)]
     if not rows:
         if rejections:
-            why = "none of its problems gives a trace: " + "; ".join(
+            why = "none of its problems gives a row: " + "; ".join(
                 f"{number:,} {reason}" for reason, number in reasons(rejections))
         elif args.skip:
             why = f"no such problem behind the first {args.skip:,}: lower --skip"
+        elif args.math:
+            why = "no problem in it is of these levels and subjects"
         else:
             why = "no problem in it has a number behind '####'" if args.from_model else "empty"
-        raise UserError(f"{args.gsm8k}: {why}")
+        raise UserError(f"{args.math or args.gsm8k}: {why}")
     return Rows(rows, rejections=rejections, corrections=corrections)
 
 
@@ -95,7 +101,8 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
     write_beside(out, "left-out", [{"source": r.source, "reason": r.reason,
                                     "instruction": r.question} for r in source.rejections])
     if source.rejections:
-        notes.append(rejected(out, source.rejections, len(rows)))
+        notes.append(rejected(out, source.rejections, len(source.rows),
+                              *("MATH", "rows") if args.math else ("GSM8K", "traces")))
     if source.corrections:
         notes += source.corrections.told()
     if wrong:
@@ -129,9 +136,10 @@ def reasons(rejections: tuple[Rejection, ...]) -> list[tuple[str, int]]:
     return Counter(r.reason for r in rejections).most_common()
 
 
-def rejected(out: str, rejections: tuple[Rejection, ...], kept: int) -> str:
-    """The lines that tell how many problems have no trace, and why."""
-    lines = ["", f"GSM8K: {kept + len(rejections):,} problems, {kept:,} traces; the other "
+def rejected(out: str, rejections: tuple[Rejection, ...], kept: int, name: str,
+             what: str) -> str:
+    """The lines that tell how many problems give no row, and why."""
+    lines = ["", f"{name}: {kept + len(rejections):,} problems, {kept:,} {what}; the other "
                  f"{len(rejections):,} stand in {beside(out, 'left-out')}:"]
     lines += [f"{number:8,}  {reason}" for reason, number in reasons(rejections)]
     suspects = [r.source for r in rejections if r.reason == DISAGREE]

@@ -39,7 +39,7 @@ from typing import NamedTuple
 TAGS = ("<question>", "</question>", "<step>", "</step>", "<p>", "</p>", "<code>", "</code>",
         "<output>", "</output>")
 FINAL = "Final Answer:"
-TASK = "word_problems"  # the field `task` of rows
+TASK, MATH = "word_problems", "math"  # the field `task` of rows; those of MATH have their own
 MAX_STEPS = 8  # with the final one: the interpreter loop gives up after as many turns
 
 

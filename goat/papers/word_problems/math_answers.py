@@ -10,10 +10,11 @@ with a base, `101_2`, equals only itself: the base was asked for.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from goat.papers.word_problems import format
+from goat.papers.word_problems.format import MATH
 from goat.papers.word_problems.grammar import MINUS, Tree, read
 from goat.papers.word_problems.latex import FUNCTIONS, UNITS, Unreadable
 from goat.papers.word_problems.worth import AGREE, Value, names, number, points
@@ -71,6 +72,12 @@ def same_answer(said: str, gold: str) -> bool:
         return same_listing(read(said), read(gold), places)
     except (Unreadable, RecursionError):
         return False
+
+
+def rule(task: str | None) -> Callable[[str, str], bool]:
+    """What compares the answers of rows with this field `task`: MATH's rule, or GSM8K's, which is
+    that of the templates too."""
+    return same_answer if task == MATH else format.same_answer
 
 
 _NAMES = re.compile(r"(?<![a-zA-Z])(?<!\\)([\s°]?)([a-zA-Z]+)")

@@ -8,7 +8,8 @@ values, each moved to 0 … 1. pass@n says whether any sample is right: no choic
 A worked number: samples answer 24, 24, 18 with the values -0.8, -0.6, 0.9. The vote says 24 (2
 against 1), the value 18, the value-vote 18 (0.95 against 0.1 + 0.2 = 0.3).
 
-Answers are the same if they are the same number, to six decimals. A sample without an answer has
+Answers are the same if they are the same number, to six decimals; of MATH, if they are the same by
+its rule (math_answers.py). A sample without an answer has
 no vote. A tie goes to the answer that was sampled first.
 """
 
@@ -21,8 +22,9 @@ from typing import Protocol
 from tqdm import tqdm
 
 from goat.papers import Question
-from goat.papers.word_problems.format import parse_number
+from goat.papers.word_problems.format import MATH, parse_number
 from goat.papers.word_problems.interpreter import Solution, solve
+from goat.papers.word_problems.math_answers import rule
 from goat.stats import mcnemar, wilson
 
 NAMES = {"greedy": "greedy", "vote": "majority vote", "value": "best value",
@@ -46,6 +48,7 @@ class Candidates:
     greedy: Judged
     samples: list[Judged]
     values: list[float] | None = None
+    task: str = ""  # of the question
 
     def chosen(self, how: str) -> Judged:
         """The greedy solution, or the sample that `how` (one of the paper's CHOICES) takes."""
@@ -58,16 +61,21 @@ class Candidates:
         if how == "value":
             return self.samples[max(answered, key=values.__getitem__)]
         weights: dict[object, float] = defaultdict(float)
-        for i in answered:
-            weights[self.key(i)] += 1.0 if how == "vote" else (1 + values[i]) / 2
+        keys = {i: self.key(i) for i in answered}
+        for i, key in keys.items():
+            weights[key] += 1.0 if how == "vote" else (1 + values[i]) / 2
         best = max(weights, key=weights.__getitem__)
-        return next(self.samples[i] for i in answered if self.key(i) == best)
+        return next(self.samples[i] for i in answered if keys[i] == best)
 
     def key(self, i: int) -> object:
         """What two samples share if they give the same answer: its number, to six decimals (which
-        forgives binary floats), else its text."""
-        value = parse_number(self.samples[i].given)
-        return self.samples[i].given if value is None else round(value, 6)
+        forgives binary floats), else its text; of MATH, the first sample that gives it."""
+        given = self.samples[i].given
+        if self.task == MATH:
+            same = rule(self.task)
+            return next(j for j, one in enumerate(self.samples) if same(given, one.given))
+        value = parse_number(given)
+        return given if value is None else round(value, 6)
 
     def right(self, how: str) -> bool:
         if how == "pass":
@@ -100,7 +108,8 @@ def sample(model, tokenizer, questions: Sequence[Question],
     for question, (greedy, *some) in ((q, s) for q, s in zip(questions, solutions)
                                       if len(s) == samples + 1):
         some.sort(key=lambda solution: solution.sample)
-        candidates.append(Candidates(judge(question, greedy), [judge(question, s) for s in some]))
+        candidates.append(Candidates(judge(question, greedy), [judge(question, s) for s in some],
+                                     task=question.task))
         texts += [(s.prompt, s.text) for s in some]
     if valuer:
         try:

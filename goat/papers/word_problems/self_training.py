@@ -21,8 +21,9 @@ from goat.files import checkpoint
 from goat.files.rows import Row
 from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
-from goat.papers.word_problems.format import interpreter_spans, same_answer
+from goat.papers.word_problems.format import interpreter_spans
 from goat.papers.word_problems.interpreter import Solution, solve
+from goat.papers.word_problems.math_answers import rule
 from goat.stats import wilson
 
 KEPT = 4  # right solutions of a question, and wrong ones
@@ -67,7 +68,7 @@ def harvest(questions: Sequence[Row], solutions: Iterable[Solution], samples: in
         if not s.answered:
             unanswered += 1
             continue
-        right = same_answer(s.answer, row["answer"])
+        right = rule(row.get("task"))(s.answer, row["answer"])
         if right:
             solved += 1
             first[s.problem] = s.sample if first[s.problem] is None else first[s.problem]
