@@ -31,7 +31,7 @@ _WORDED = r"\\(?:text|mbox|textnormal|textbf|textit|textrm|mathrm|hbox)\s*\{([^{
 # (what is replaced, by what), in this order; words of prose come out between double quotes.
 _PLAIN = [(re.compile(pattern), plain) for pattern, plain in (
     (r'"', " "),
-    (r"(?<=\d)(?:\{,\}|,\\!)\s*(?=\d{3}(?!\d))", ""),  # 1{,}000 and 1,\!000
+    (r"(?<=\d)(?:\{,\}|,\\!|\\,)\s*(?=\d{3}(?!\d))", ""),  # 1{,}000, 1,\!000 and 1\,000
     (r"(\\\\)(?:\[[^][]*\])?|\\[!]", r"\1"),  # keeps the end of a matrix row
     (r"(\\\\)|\\[,;: ()\[\]$]|\\q?quad(?![a-z])|[~$€£]|\\?%", r"\1 "),
     (r"\\phantom\s*(?:\{[^{}]*\}|[^\\{])", " "),
@@ -75,6 +75,8 @@ def _run(match: re.Match) -> str:
         return text
     if text in (*FUNCTIONS, "pi", "sqrt"):
         return f"\\{text} "
+    if text == "infinity":
+        return "\\infty "
     if text in ("and", "or"):
         return ","
     if text.isupper():

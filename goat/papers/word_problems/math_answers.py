@@ -13,17 +13,20 @@ import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from goat.papers.word_problems import format
-from goat.papers.word_problems.format import MATH
+from goat.papers.word_problems.format import MATH, parse_number
+from goat.papers.word_problems.format import same_answer as same_number
 from goat.papers.word_problems.grammar import MINUS, Tree, read
 from goat.papers.word_problems.latex import FUNCTIONS, UNITS, Unreadable
-from goat.papers.word_problems.worth import AGREE, Value, names, number, points
+from goat.papers.word_problems.worth import AGREE, SMALLEST, Value, names, number, points
 
 LONGEST_LIST = 50  # what has no order is compared each with each
 FEWEST = 3  # points at which expressions must be defined
 LONGEST_TEXT = 5000  # characters that are looked at more closely
 # Decimals of which so many places are written may be floats that a program has printed.
 FLOAT, LONG_FLOAT = 6, 12  # what a fraction is compared with, and a root
+TOLERANCE = Fraction(1, 10**6)  # GSM8K's, of fractions that are
+SMALL = Fraction(1, 1000)  # not smaller than this
+SHOUTED = ("YES", "NO", "TRUE", "FALSE")
 
 # ---------------------------------------------------------------------------------- what is boxed
 
@@ -64,7 +67,7 @@ def same_answer(said: str, gold: str) -> bool:
         return False
     said, gold = boxed(said) or said, boxed(gold) or gold
     if plain(said) and plain(gold):
-        return format.same_answer(said, gold)
+        return same_number(said, gold)
     if normalised(said) == normalised(gold):
         return True
     places = max(map(len, re.findall(r"\.(\d+)", f"{said} {gold}")), default=0)
@@ -77,7 +80,7 @@ def same_answer(said: str, gold: str) -> bool:
 def rule(task: str | None) -> Callable[[str, str], bool]:
     """What compares the answers of rows with this field `task`: MATH's rule, or GSM8K's, which is
     that of the templates too."""
-    return same_answer if task == MATH else format.same_answer
+    return same_answer if task == MATH else same_number
 
 
 _NAMES = re.compile(r"(?<![a-zA-Z])(?<!\\)([\s°]?)([a-zA-Z]+)")
@@ -89,19 +92,21 @@ def plain(text: str) -> bool:
     "18cm", but not "18x", "2 ab" or "5 sin x", where letters are names."""
     def unit(before: str, word: str) -> bool:
         return word not in FUNCTIONS and (len(word) > 3 or word in UNITS or bool(before) and (
-            len(word) == 3 or word in "mgshCFL"))
+            len(word) == 3 or word in tuple("mgshCFL")))
 
-    return format.parse_number(text) is not None and all(
+    return parse_number(text) is not None and all(
         unit(*found) for found in _NAMES.findall(_DRESS.sub(" ", text)))
 
 
 def normalised(text: str) -> str:
-    """A text without spaces and signs that say nothing; words of two letters and more in small
-    letters."""
+    """A text without spaces and signs that say nothing; words in small letters, unless they are
+    names such as AB."""
     text = re.sub(r"\\(?:text|mbox|textbf|mathrm|textnormal)\s*\{([^{}]*)\}", r"\1", text)
     text = re.sub(r"\\(?:left|right)(?![a-zA-Z])|\\[!,;:]|\$", "", text)
     text = re.sub(r"(?<![a-zA-Z\d]) | (?![a-zA-Z\d])", "", " ".join(text.split())).rstrip(".,")
-    return text.lower() if re.fullmatch(r"[a-zA-Z][a-zA-Z ,'-]+", text) else text
+    if re.fullmatch(r"[a-zA-Z][a-zA-Z ,'-]+", text) and (not text.isupper() or text in SHOUTED):
+        return text.lower()
+    return text
 
 
 # --------------------------------------------------------------------------------- trees compared
@@ -164,11 +169,11 @@ def equal(x: Value, y: Value, places: int) -> bool:
     """Whether two values are the same. `places` tells whether one may be a printed float; fractions
     are then compared as loosely as GSM8K's numbers."""
     if isinstance(x, Fraction) and isinstance(y, Fraction):
-        loose = Fraction(places >= FLOAT, 10**6)
-        return abs(x - y) <= loose * min(Fraction(1), abs(x), abs(y))
+        loose = places >= FLOAT and min(abs(x), abs(y)) >= SMALL
+        return abs(x - y) <= (TOLERANCE if loose else 0)
     x, y = number(x), number(y)
-    digits = LONG_FLOAT - 1 if places >= LONG_FLOAT else AGREE
-    return abs(x - y) <= max(abs(x), abs(y)) * number(Fraction(1, 10**digits))
+    share = Fraction(1, 10 ** (LONG_FLOAT - 1 if places >= LONG_FLOAT else AGREE))
+    return abs(x - y) <= max(max(abs(x), abs(y)) * number(share), number(SMALLEST))
 
 
 # -------------------------------------------------------------------------- equations, intervals

@@ -18,6 +18,7 @@ from goat.papers.word_problems.grammar import Tree
 
 DIGITS = 100
 AGREE = 60  # places: so many are left when as many as 40 cancel
+SMALLEST = Fraction(1, 10**80)  # what is less may be rounding: the sine of pi
 POINTS = 12
 LONGEST_EXACT = 20_000  # bits of an exact number; MATH has 2^{4950}
 LARGEST = 190  # bits of what is not exact: a difference of one still shows among AGREE places
