@@ -241,7 +241,7 @@ class Parser:
     def fraction(text: str) -> Fraction:
         try:
             return Fraction(text)
-        except ZeroDivisionError:
+        except (ValueError, ZeroDivisionError):
             raise Unreadable(text)
 
     def subscript(self) -> str:
@@ -268,7 +268,7 @@ class Parser:
     def argument(self) -> Tree:
         r"""Of \frac and its like: a group or a single token, of `\frac43` a single digit."""
         kind, token = self.kind(), self.peek()
-        if kind == "number" and len(token) > 1:
+        if kind == "number" and token.isdecimal() and len(token) > 1:
             self.tokens[self.at:self.at + 1] = [("number", token[0]), ("number", token[1:])]
             self.take()
             return "number", Fraction(token[0])

@@ -114,6 +114,20 @@ def test_nothing_takes_long_or_raises(text):
         assert time.perf_counter() - began < 2  # for both
 
 
+SOUP = re.findall(r"\S+", r"""
+    \frac { } ( ) [ ] ^ _ \sqrt 9 12 .5 x i e \pi ! | \sin \log_2 - + * / , : = < \le \cup \pm ° '
+    \infty \{ \} & \\ \begin{pmatrix} \end{pmatrix} \text{ cm and \binom . \overline{3} \% $ \in
+    \approx \arctan 99999999 \exp sinh""")
+
+
+def test_any_text_may_be_said():
+    rng = random.Random(0)
+    for _ in range(20_000 if SLOW else 1000):
+        a = "".join(rng.choices([*SOUP, " "], k=rng.randrange(1, 25)))
+        b = rng.choice((a + "+1", a + " ", f"x={a}", f"({a})", f"\\frac{{{a}}}{{2}}", r"\frac.5"))
+        assert same_answer(a, b) == same_answer(b, a), (a, b)
+
+
 def test_long_lists_take_no_longer():
     items = [rf"\sin {i}x + \frac{{x}}{{{i}}}" for i in range(1, 31)]
     began = time.perf_counter()
