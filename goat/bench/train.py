@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
                         "pip install -r tests/requirements.txt")
     where, dtype = device.choose(args.device, args.dtype)
     print(f"{where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads, "
-          f"torch {torch.__version__}; {args.steps} steps of {args.batch} rows, best of {args.rounds}")
+          f"torch {torch.__version__}; {args.steps} steps of {args.batch} rows, "
+          f"best of {args.rounds}")
     with tempfile.TemporaryDirectory() as folder:
         data = goat_rows(folder, "demo", 4000, args.batch, args.micro_tokens, args.base or EMBEDDED)
         if args.base:
