@@ -128,18 +128,18 @@ def test_a_solution_without_steps_is_valued_at_its_end(tmp_path, tokenizer):
 def test_a_token_that_reaches_over_the_end_of_a_tag(tokenizer):
     """As LLaMA's "></": it is learnt, and a value is asked of the token before it."""
     class Gluing:
-        def encode(self, text):
-            return ["bos", *re.findall("></|.", text, re.DOTALL)]
+        def encode(self, prompt, text):
+            return ["bos", *re.findall("></|.", prompt + text, re.DOTALL)]
 
     text = "</code>\n<output>\n1\n</output></step>"
-    ids = [*Gluing().encode("Q" + text), "eos"]
+    ids = [*Gluing().encode("Q", text), "eos"]
     row = {"output": text, "label": "wrong"}
     found = loss_mask(row, "Q", ids, Gluing().encode, learn_output=False, valued=True)
     glued = ids.index("></")
     assert found.masked == [(2 + len("</code>"), glued)] and found.steps == [len(ids) - 2]
     assert ids[found.masked[0][0]] == "\n" and ids[glued - 1] == "t"
     [(start, end)], value, steps = loss_mask({**row, "output": f"{text}</p>"}, "Q", [
-        *Gluing().encode(f"Q{text}</p>"), "eos"], Gluing().encode, False, True)
+        *Gluing().encode("Q", f"{text}</p>"), "eos"], Gluing().encode, False, True)
     assert (end, value, len(steps)) == (glued, -1, 2) and steps[0] == len(ids) - 3
 
 
