@@ -23,6 +23,8 @@ from goat.training.batches import rounded
 from goat.training.optim import MUON_DECAY
 
 T4 = 16.0  # GiB of the commonest card without bf16
+PASS = 8192  # tokens of one
+LOGITS = 10 ** 8  # of a pass on a CPU: more take gigabytes, and no less time (goat/bench/README.md)
 ENOUGH = 1536  # tokens of a pass: faster than recomputing one of 8,192 (goat/bench/README.md)
 
 
@@ -124,9 +126,10 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("optimization").add_argument
     add("--batch", type=int, default=128, help="rows per step (default %(default)s)")
-    add("--micro-tokens", type=int, default=8192,
+    add("--micro-tokens", type=int,
         help="of a forward pass at most: rows times tokens of the longest, see --checkpointing; "
-             "several processes share them (default %(default)s)")
+             f"several processes share them (default {PASS:,}; on a CPU as many as have "
+             f"{LOGITS:,} logits, if these are fewer)")
     add("--epochs", type=float, default=1.0, help="passes over the rows (default %(default)s)")
     add("--max-minutes", type=float, metavar="M",
         help="at most as many steps as this machine manages in M minutes of training, with the "
@@ -261,7 +264,9 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
     if args.plan and (where.type == "cpu" or args.card):
         usual = torch.float16 if args.card == T4 else torch.bfloat16
         dtype = device.DTYPES.get(args.dtype, usual)
-    micro_tokens, processes = args.micro_tokens, distributed.processes()
+    processes = distributed.processes()
+    usual = PASS if gpu else min(PASS, max(length, LOGITS // config.vocab_size))
+    micro_tokens = args.micro_tokens or usual
     workload = memory.Workload(
         rank=0 if args.full else args.lora_r, targets=block_targets(args, config),
         dropout=args.lora_dropout, micro_batch=max(1, micro_tokens // processes // length),

@@ -31,17 +31,17 @@ LIBRARIES = 32 << 20  # the matrix library's own buffers on a GPU
 # The published dimensions, for plans without any weights
 PRESETS = {
     name: LlamaConfig(vocab, dim, hidden, layers, heads, kv_heads, head_dim=dim // heads,
-                      tie_embeddings=tied, qkv_bias=name.startswith("qwen"), max_positions=8192)
-    for name, vocab, dim, hidden, layers, heads, kv_heads, tied in (
-        ("smollm2", 49152, 576, 1536, 30, 9, 3, True),
-        ("qwen2.5-0.5b", 151936, 896, 4864, 24, 14, 2, True),
-        ("llama-3.2-1b", 128256, 2048, 8192, 16, 32, 8, True),
-        ("qwen2.5-1.5b", 151936, 1536, 8960, 28, 12, 2, True),
-        ("llama-7b", 32000, 4096, 11008, 32, 32, 32, False),
-        ("mistral-7b", 32000, 4096, 14336, 32, 32, 8, False),
-        ("qwen2.5-7b", 152064, 3584, 18944, 28, 28, 4, False),
-        ("llama-3.1-8b", 128256, 4096, 14336, 32, 32, 8, False),
-        ("llama-13b", 32000, 5120, 13824, 40, 40, 40, False))}
+                      max_positions=context, tie_embeddings=tied, qkv_bias=name.startswith("qwen"))
+    for name, vocab, dim, hidden, layers, heads, kv_heads, context, tied in (
+        ("smollm2", 49152, 576, 1536, 30, 9, 3, 8192, True),
+        ("qwen2.5-0.5b", 151936, 896, 4864, 24, 14, 2, 32768, True),
+        ("llama-3.2-1b", 128256, 2048, 8192, 16, 32, 8, 131072, True),
+        ("qwen2.5-1.5b", 151936, 1536, 8960, 28, 12, 2, 131072, True),
+        ("llama-7b", 32000, 4096, 11008, 32, 32, 32, 2048, False),
+        ("mistral-7b", 32000, 4096, 14336, 32, 32, 8, 32768, False),
+        ("qwen2.5-7b", 152064, 3584, 18944, 28, 28, 4, 131072, False),
+        ("llama-3.1-8b", 128256, 4096, 14336, 32, 32, 8, 131072, False),
+        ("llama-13b", 32000, 5120, 13824, 40, 40, 40, 2048, False))}
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,18 @@ Run: python -m pytest tests/training/test_flags.py
 """
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+
+import train
 from goat import device
 from goat.errors import UserError
+from goat.files import checkpoint
 from goat.llama import lora
 from goat.training import flags, memory
 
@@ -218,3 +222,35 @@ def test_running_out_of_memory_names_the_flags_that_help(error):
     for flag in ("--micro-tokens", "--cutoff", "--checkpointing on", "--int8", "--lora-r"):
         assert flag in str(said.value)
     assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize("name, count, biases", [  # as published, in millions
+    ("smollm2", 134.515, 0), ("qwen2.5-0.5b", 494.033, 24), ("llama-3.2-1b", 1235.814, 0),
+    ("qwen2.5-1.5b", 1543.714, 28), ("llama-7b", 6738.416, 0), ("mistral-7b", 7241.732, 0),
+    ("qwen2.5-7b", 7615.617, 28), ("llama-3.1-8b", 8030.261, 0), ("llama-13b", 13015.864, 0)])
+def test_plans_know_the_published_models(name, count, biases, capsys):
+    model = checkpoint.blank_model(memory.PRESETS[name])
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(count, abs=6e-4)
+    assert sum(key.endswith("q_proj.bias") for key in model.state_dict()) == biases
+    assert train.main(["--plan", name, "--device", "cpu"]) is None
+    assert f"{memory.PRESETS[name].n_layers} layers of width" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("card, dtype", [(12, "bfloat16"), (16, "float16"), (24, "bfloat16"),
+                                         (80, "bfloat16")])
+def test_plans_for_other_cards(card, dtype, capsys):
+    """What is chosen for a card fits it; 16 GiB are a T4's, which has no bf16."""
+    train.main(["--plan", "llama-3.2-1b", "--card", str(card), "--device", "cpu"])
+    said = capsys.readouterr().out
+    assert f"head and norms, {dtype}" in said
+    headroom = float(re.search(r"headroom under ([\d.]+) GiB +(-?[\d.]+) GB", said)[2])
+    assert f"headroom under {card * 21.5 / 24:.1f} GiB" in said and headroom >= 0
+    with pytest.raises(UserError, match="--card goes with --plan"):
+        flags.parse_args(["--card", "16"])
+
+
+def test_a_pass_on_a_cpu_has_a_bounded_number_of_logits():
+    cpu = torch.device("cpu")
+    assert decide(where=cpu, config=memory.PRESETS["smollm2"]).micro_batch == 3  # 2,034 tokens
+    assert decide(where=cpu, config=memory.PRESETS["llama-3.1-8b"]).micro_batch == 1
+    assert decide("--micro-tokens", "8192", where=cpu).micro_batch == 16
