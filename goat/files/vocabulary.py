@@ -8,8 +8,6 @@ google/sentencepiece, sentencepiece_model.proto.
 """
 
 import os
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from goat.errors import UserError
 from goat.files.atomic import write_bytes
 from goat.files.bases import located
 from goat.files.gguf import GGUF
+from goat.files.sentencepiece_file import model_file, pieces_of
 from goat.files.tensors import read_json, write_json
 from goat.llama.bpe import LLAMA_3, QWEN_2, ByteLevelBPE
 from goat.llama.tokenizer import SentencePiece, Tokenizer
@@ -179,7 +178,7 @@ def from_gguf(file: GGUF) -> Tokenizer:
         raise UserError(f"{path}: tokenizer.ggml.tokens, its {len(tokens)} tokens and their types, "
                         f"do not fit the embedding {embedding and embedding.shape}")
     if kind == "llama":
-        return SentencePiece(sentencepiece_model(keys, types, path), path)
+        return from_pieces(keys, types, path)
     pre = keys.get("pre", "default")
     pre = SAME_AS.get(pre, pre) if isinstance(pre, str) else str(pre)
     added = {tokens[i]: int(i) for i in np.flatnonzero((types == CONTROL) | (types == USER))}
@@ -195,61 +194,20 @@ def from_gguf(file: GGUF) -> Tokenizer:
                eos_id=keys.get("eos_token_id"), chat_template=template)
 
 
-def sentencepiece_model(keys: dict, types: np.ndarray, path: Path) -> bytes:
-    """A `tokenizer.model` (a protocol buffer) with the pieces of a GGUF file."""
+def from_pieces(keys: dict, types: np.ndarray, path: Path) -> SentencePiece:
+    """The SentencePiece tokenizer that a GGUF file describes."""
     tokens, scores = keys["tokens"], keys.get("scores")
     if not isinstance(scores, np.ndarray) or len(scores) != len(tokens):
         raise UserError(f"{path}: tokenizer.ggml.scores is missing or damaged")
-    names = {}
+    names: list[str] = []
     for which, default in (("unknown", 0), ("bos", 1), ("eos", 2)):
         place = keys.get(f"{which}_token_id", default)
         if type(place) is not int or not 0 <= place < len(tokens):
             raise UserError(f"{path}: tokenizer.ggml.{which}_token_id {place!r} is no token")
-        names[which] = tokens[place]
-    pieces = b"".join(field(1, field(1, token.encode()) + b"\x15" + struct.pack("<f", score)
-                            + field(3, int(kind)))
-                      for token, score, kind in zip(tokens, scores, types))
-    trainer = field(3, 2) + field(4, len(tokens)) + field(35, 1) + field(
-        45, names["unknown"].encode()) + field(46, names["bos"].encode()) + field(
-        47, names["eos"].encode())  # kind BPE, size, bytes for what has no piece, names
-    prefix = keys.get("add_space_prefix", True)
-    normalizer = field(1, b"identity") + field(3, int(prefix)) + field(4, 0) + field(5, 1)
-    return pieces + field(2, trainer) + field(3, normalizer)
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    """One field of a protocol buffer: a whole number or bytes."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """The fields of a protocol buffer: (number, whole number or bytes)."""
-    at = 0
-
-    def number() -> int:
-        nonlocal at
-        n = shift = 0
-        while True:
-            n |= (data[at] & 127) << shift
-            at, shift = at + 1, shift + 7
-            if data[at - 1] < 128:
-                return n
-
-    while at < len(data):
-        head = number()
-        if head & 7 == 0:
-            yield head >> 3, number()
-            continue
-        size = {1: 8, 5: 4}.get(head & 7) or number()
-        yield head >> 3, data[at:at + size]
-        at += size
-
-
-def varint(n: int) -> bytes:
-    """Seven bits a byte, lowest first; the top bit says that more follow."""
-    return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
+        names.append(tokens[place])
+    pieces = zip(tokens, scores.tolist(), types.tolist())
+    data = model_file(pieces, names, bool(keys.get("add_space_prefix", True)))
+    return SentencePiece(data, path)
 
 
 # ---- writing -------------------------------------------------------------------------------------
@@ -304,10 +262,7 @@ def gguf_keys(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
     if tokenizer.bos_id is not None:
         keys["bos_token_id"] = tokenizer.bos_id
     if isinstance(tokenizer, SentencePiece):
-        pieces = [dict(fields(piece)) for number, piece in fields(tokenizer.data) if number == 1]
-        tokens = [piece[1].decode() for piece in pieces]
-        types = [piece.get(3, NORMAL) for piece in pieces]
-        scores = [struct.unpack("<f", piece.get(2, bytes(4)))[0] for piece in pieces]
+        tokens, scores, types = map(list, zip(*pieces_of(tokenizer.data)))
         keys |= {"model": "llama", "pre": "default", "unknown_token_id": tokenizer.model.unk_id(),
                  "scores": scores + [0.0] * (size - used)}
     else:

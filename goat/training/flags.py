@@ -262,8 +262,8 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
     card, length = memory.room(where, args.card), rounded(cutoff)
     gpu = where.type == "cuda" or args.plan is not None
     if args.plan and (where.type == "cpu" or args.card):
-        usual = torch.float16 if args.card == T4 else torch.bfloat16
-        dtype = device.DTYPES.get(args.dtype, usual)
+        common = torch.float16 if args.card == T4 else torch.bfloat16
+        dtype = device.DTYPES.get(args.dtype, common)
     processes = distributed.processes()
     usual = PASS if gpu else min(PASS, max(length, LOGITS // config.vocab_size))
     micro_tokens = args.micro_tokens or usual
