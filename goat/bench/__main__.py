@@ -6,7 +6,7 @@ import sys
 from goat.cli import run
 from goat.errors import UserError
 
-NAMES = ("data", "decode", "gpu", "sandbox", "scale", "train")
+NAMES = ("data", "decode", "gpu", "load", "sandbox", "scale", "train")
 
 
 def main() -> None:
