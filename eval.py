@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 
 from goat import device
-from goat.cli import (INTERRUPTED, given_flags, parser_for, refuse_below, refuse_empty,
+from goat.cli import (INTERRUPTED, given_flags, parser_for, processes, refuse_below, refuse_empty,
                       refuse_given, run)
+from goat.distributed import Group, sharing
 from goat.errors import UserError
 from goat.evaluation import curves, learning_curves, page, report
 from goat.evaluation.evaluate import Record, evaluate, solved_record
@@ -135,6 +136,9 @@ def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
             raise UserError("--ask: the question is empty")
         if args.wording not in (None, "bare"):
             raise UserError("--ask asks in your words: leave out --wording")
+    if processes() > 1 and (args.compare or args.ask is not None):
+        raise UserError("torchrun shares the questions of suites and files: --ask and --compare go "
+                        "without it")
     if args.bare and args.wording not in (None, "bare"):
         raise UserError(f"--bare is short for --wording bare, not {args.wording}: leave one out")
     if args.bare or args.wording:
@@ -282,11 +286,12 @@ def value_model(args: argparse.Namespace, model: Llama, tokenizer: Tokenizer) ->
 
 
 def choose(model: Llama, tokenizer: Tokenizer, questions: list[Question],
-           args: argparse.Namespace, options: dict) -> tuple[list[Record], bool, dict]:
+           args: argparse.Namespace, options: dict,
+           group: Group) -> tuple[list[Record], bool, dict]:
     """Records of the chosen samples, whether all are there, and more for the results file."""
     rerank, valuer = PAPERS["word_problems"].rerank, value_model(args, model, tokenizer)
     found, complete = rerank.sample(model, tokenizer, questions, solved_record, args.samples,
-                                    valuer=valuer, progress=True, **options)
+                                    valuer=valuer, progress=True, group=group, **options)
     how = args.rerank if args.rerank in rerank.methods(found) else "vote"  # broken off
     print(f"{rerank.summary(found)}\n\nby {how}:")
     return [one.chosen(how) for one in found], complete, {"reranking": rerank.scores(found)}
@@ -302,7 +307,7 @@ def main(argv: list[str] | None = None) -> int | None:
             (learning_curves if logs else curves).plot(args.compare, args.plot)
             print(f"curves: {args.plot}")
         return None
-    questions = []
+    group, questions = sharing(), []
     if args.ask is None:  # before the model is loaded, so that bad input shows at once
         questions = gather(args)
         for place in filter(None, (args.out, args.html)):
@@ -320,16 +325,18 @@ def main(argv: list[str] | None = None) -> int | None:
     began, options = time.time(), decoding(args, questions)
     more: dict = {}
     if args.samples > 1:
-        records, complete, more = choose(model, tokenizer, questions, args, options)
+        records, complete, more = choose(model, tokenizer, questions, args, options, group)
     else:
-        records, complete = evaluate(model, tokenizer, questions, progress=True, **options)
+        records, complete = evaluate(model, tokenizer, questions, progress=True, group=group,
+                                     **options)
+    group.leave_to_writer()
     if not records:
         print(f"interrupted before the first answer: {args.out} is not written")
         return INTERRUPTED
     setting = {"command": [Path(sys.argv[0]).name, *(sys.argv[1:] if argv is None else argv)],
                "settings": vars(args) | options, "complete": complete,
                "seconds": time.time() - began, "fingerprint": fingerprint(questions),
-               "questions": len(questions), **hashes,
+               "questions": len(questions), "processes": group.size, **hashes,
                "config": asdict(model.config), "versions": report.versions(),
                "date": time.strftime("%Y-%m-%d %H:%M:%S"), **more}
     report.write_results(args.out, setting, records)  # before anything is printed

@@ -22,7 +22,8 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from goat.cli import INTERRUPTED, given_flags, parser_for, refuse_empty, refuse_given, run
+from goat.cli import (INTERRUPTED, given_flags, parser_for, processes, refuse_empty, refuse_given,
+                      run)
 from goat.errors import UserError
 from goat.files.rows import Report, Row
 from goat.papers import PAPERS, row_prompt
@@ -99,6 +100,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: must be 1 or more")
+    if processes() > 1 and not vars(args).get("from_model"):
+        raise UserError("torchrun shares what --from-model solves, and nothing else: leave it out, "
+                        "and say --workers N")
     if args.check:
         return verify_file(args.check, args.workers)
     count_tokens = None

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from goat import cli, device
+from goat.distributed import Group
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.bases import EMBEDDED
@@ -30,7 +31,6 @@ from goat.llama.tokenizer import Tokenizer
 from goat.papers import paper_of
 from goat.training import memory
 from goat.training.batches import IGNORE, Batch
-from goat.training.distributed import Group
 from goat.training.flags import memory_advice, memory_choices, parse_args
 from goat.training.memory_meter import MemoryMeter
 from goat.training.optim import Optimizer, schedule
@@ -166,7 +166,7 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.plan:
         print(memory.plan(config, **vars(workload)).table(memory.room(where, args.card)))
         return None
-    group = Group(where)
+    group = Group(where, "see its message, and go on from the last checkpoint with --resume")
     group.same({cli.spelt(flag): getattr(args, flag) for flag in ("int8", "micro_tokens")})
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
     say = folder.say

@@ -27,6 +27,11 @@ def given_flags(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     return parser.parse_known_args(asked, nothing)[0]
 
 
+def processes() -> int:
+    """How many processes torchrun has started for this run."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def spelt(name: str) -> str:
     """A flag as the user writes it: `leave_out` -> `--leave-out`."""
     return "--" + name.replace("_", "-")

@@ -13,8 +13,9 @@ import pytest
 
 from support.runs import ROOT
 
-FLOORS = [("errors",), ("device", "cli", "stats"), ("llama",), ("files",), ("papers",),
-          ("base",), ("evaluation",), ("training",), ("train", "eval", "generate_data"), ("bench",)]
+FLOORS = [("errors",), ("device", "cli", "stats"), ("distributed",), ("llama",), ("files",),
+          ("papers",), ("base",), ("evaluation",), ("training",),
+          ("train", "eval", "generate_data"), ("bench",)]
 FLOOR = {wing: number for number, wings in enumerate(FLOORS) for wing in wings}
 PAPERS = ("arithmetic", "longhand", "word_problems")
 WITH_LLAMA = ("interpreter", "value_head", "rerank", "self_training")  # of word_problems

@@ -1,13 +1,12 @@
 """Ask a model the questions, judge its answers, count them by cell."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
+from goat.distributed import ALONE, Group
 from goat.evaluation import scoring
 from goat.llama.beam import beam_search
 from goat.llama.generate import stream
@@ -57,14 +56,16 @@ Scores = dict[tuple[str, str], Score]  # (suite, cell) -> score
 
 
 def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: int = 1,
-             interpreter: bool = False, progress: bool = False,
+             interpreter: bool = False, progress: bool = False, group: Group = ALONE,
              **decoding) -> tuple[list[Record], bool]:
     """Records in the order of the questions, and whether all were answered.
 
     `decoding` goes to `generate.stream`, with `beams` > 1 to `beam_search`, with `interpreter` to
     `interpreter.solve`. Ctrl-C ends the work early: the records so far are returned, with False.
+    The processes of `group` share the questions, and each returns all records.
     """
     prompts = [question.prompt for question in questions]
+    decoding["share"] = group.share
     rows: Iterator[Row] | Iterator[Solution]
     if beams > 1:
         rows = beam_search(model, tokenizer, prompts, beams=beams, **decoding)
@@ -72,15 +73,11 @@ def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: i
         rows = solve(model, tokenizer, prompts, **decoding)
     else:
         rows = stream(model, tokenizer, prompts, **decoding)
-    records: dict[int, Record] = {}
-    bar = tqdm(rows, total=len(prompts), unit="problem", disable=not progress)
-    try:
-        for row in bar:
-            question = questions[row.problem]
-            records[row.problem] = (solved_record(question, row) if interpreter
-                                    else record(question, row.text))
-    except KeyboardInterrupt:
-        bar.close()
+    judge: Callable[[Question, Any], Record] = (
+        solved_record if interpreter else lambda question, row: record(question, row.text))
+    found, _ = group.gather(((row.problem, judge(questions[row.problem], row)) for row in rows),
+                            len(prompts), "problem", progress)
+    records = dict(found)
     return [records[i] for i in sorted(records)], len(records) == len(questions)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from goat.errors import UserError
-from goat.llama.generate import DecodingBatch, evaluating, most_rows, new_rows
+from goat.llama.generate import ALL, DecodingBatch, evaluating, most_rows, new_rows
 from goat.llama.model import Llama
 from goat.llama.sampling import NOT_FINITE, Row
 
@@ -59,14 +59,17 @@ class Search:
 
 
 def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512,
-                batch_size: int = 128, *, beams: int = 4) -> Iterator[Row]:
-    """Yield a finished row for each prompt, in any order. `batch_size` counts beams."""
+                batch_size: int = 128, *, beams: int = 4, share: slice = ALL) -> Iterator[Row]:
+    """Yield a finished row for each prompt, in any order. `batch_size` counts beams. `share`: of
+    the prompts, see `new_rows`."""
     if beams > batch_size:
         raise UserError(f"{beams} beams do not fit into a batch of {batch_size} rows: raise "
                         "--batch-size")
-    rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples=beams)
+    rows = new_rows(model, tokenizer, prompts, max_new_tokens, beams, share)
+    if not rows:
+        return
     problems = [rows[i:i + beams] for i in range(0, len(rows), beams)]
-    waiting = deque(sorted(problems, key=lambda rows: -len(rows[0].ids)))
+    waiting = deque(problems)
     most = min(batch_size, most_rows(model, rows)) // beams
     batch = DecodingBatch(model, max(1, min(most, len(problems))) * beams)
     searches: list[Search] = []

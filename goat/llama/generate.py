@@ -38,6 +38,7 @@ PREFILL_STEP = 8  # prompt lengths are rounded up to a multiple of this
 SLOT_STEP = 32  # and so is the number of cache slots
 GUESSES = 7  # tokens guessed ahead at most, in the smallest batches
 TOKENS_PER_STEP = 32  # beyond so many in all, a single guess per row is best
+ALL = slice(None)  # the share of a process that is alone
 
 
 class DecodingBatch:
@@ -161,20 +162,25 @@ def finish(row: Row, tokenizer, stop: tuple[str, ...]) -> bool:
 
 
 def new_rows(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int,
-             samples: int = 1) -> list[Row]:
-    """One row for each sample of each prompt; new tokens are limited by the context too."""
+             samples: int = 1, share: slice = ALL) -> list[Row]:
+    """One row for each sample of each prompt of a share; new tokens are limited by the context too.
+
+    The longest prompts come first: neighbours are then padded little, rows that are likely to take
+    longest start first, and shares (every second prompt, say) take about as long as each other.
+    """
     if max_new_tokens < 1 or samples < 1:
         raise UserError("max_new_tokens and samples must be at least 1")
     room = model.config.max_positions
-    rows = []
+    problems = []
     for problem, prompt in enumerate(prompts):
         ids = tokenizer.encode_prompt(prompt)
         if len(ids) >= room:
             raise UserError(f"prompt {problem + 1} has {len(ids)} tokens and leaves no room for an "
                             f"answer in the model's context of {room}: shorten it")
         limit = min(max_new_tokens, room - len(ids))
-        rows += [Row(problem, sample, prompt, ids, limit) for sample in range(samples)]
-    return rows
+        problems.append([Row(problem, sample, prompt, ids, limit) for sample in range(samples)])
+    problems.sort(key=lambda rows: -len(rows[0].ids))
+    return [row for rows in problems[share] for row in rows]
 
 
 @contextmanager
@@ -190,18 +196,15 @@ def evaluating(model: Llama) -> Iterator[None]:
 
 def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512,
            batch_size: int = 128, *, samples: int = 1, temperature: float = 0.0,
-           top_p: float = 1.0, seed: int = 0, stop: tuple[str, ...] = ()) -> Iterator[Row]:
-    """Yield each finished row as soon as it is done, in any order; see `generate`."""
+           top_p: float = 1.0, seed: int = 0, stop: tuple[str, ...] = (),
+           share: slice = ALL) -> Iterator[Row]:
+    """Yield each finished row as soon as it is done, in any order; see `generate`. `share`: of the
+    prompts, see `new_rows`."""
     sampling = Sampling(temperature, top_p, seed)
-    rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples)
+    rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples, share)
     for row in rows:
         row.uniforms = sampling.uniforms(row)
-    yield from decode(model, tokenizer, longest_first(rows), batch_size, sampling, stop)
-
-
-def longest_first(rows: list[Row]) -> deque[Row]:
-    """Neighbours are then padded little, and rows that are likely to take longest start first."""
-    return deque(sorted(rows, key=lambda row: -len(row.ids)))
+    yield from decode(model, tokenizer, deque(rows), batch_size, sampling, stop)
 
 
 def decode(model: Llama, tokenizer, waiting: deque[Row], batch_size: int, sampling: Sampling,

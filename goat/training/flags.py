@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from goat import device
-from goat.cli import given_flags, parser_for, refuse_empty, refuse_given, spelt
+from goat.cli import (given_flags, parser_for, processes, refuse_empty, refuse_given,
+                      spelt)
 from goat.errors import UserError
 from goat.files import adapter
 from goat.files.bases import EMBEDDED, SMOLLM2
@@ -18,7 +19,7 @@ from goat.files.tensors import open_tensors
 from goat.llama import lora
 from goat.llama.model import LlamaConfig
 from goat.papers import PAPERS
-from goat.training import distributed, memory
+from goat.training import memory
 from goat.training.batches import rounded
 from goat.training.optim import MUON_DECAY
 
@@ -264,12 +265,12 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
     if args.plan and (where.type == "cpu" or args.card):
         common = torch.float16 if args.card == T4 else torch.bfloat16
         dtype = device.DTYPES.get(args.dtype, common)
-    processes = distributed.processes()
+    size = processes()
     usual = PASS if gpu else min(PASS, max(length, LOGITS // config.vocab_size))
     micro_tokens = args.micro_tokens or usual
     workload = memory.Workload(
         rank=0 if args.full else args.lora_r, targets=block_targets(args, config),
-        dropout=args.lora_dropout, micro_batch=max(1, micro_tokens // processes // length),
+        dropout=args.lora_dropout, micro_batch=max(1, micro_tokens // size // length),
         length=length, dtype=dtype, fused=gpu, checkpointing=args.checkpointing == "on",
         muon=args.muon_lr > 0)
     int8 = args.int8
@@ -285,7 +286,7 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
             rows = memory.largest(config, card, **vars(workload)) or 1
         if rows < workload.micro_batch:
             workload = replace(workload, micro_batch=rows)
-            micro_tokens = rows * length * processes
+            micro_tokens = rows * length * size
     return dict(int8=int8, checkpointing="on" if workload.checkpointing else "off",
                 micro_tokens=micro_tokens, cutoff=cutoff), workload
 

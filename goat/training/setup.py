@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from goat.distributed import Group
 from goat.errors import UserError
 from goat.files import adapter, checkpoint
 from goat.files.bases import EMBEDDED
@@ -16,7 +17,6 @@ from goat.llama.model import Llama
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import PAPERS, paper_of
 from goat.training.batches import ALL, RowBatches
-from goat.training.distributed import Group
 from goat.training.flags import lora_targets
 from goat.training.run_folder import RunFolder, StopSignal, fingerprint
 

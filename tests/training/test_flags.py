@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 
 import train
-from goat import device
+from goat import cli, device
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.llama import lora
@@ -39,7 +39,7 @@ def decide(*more, where=CUDA, dtype=torch.bfloat16, config=memory.PRESETS["llama
     chosen, setting = flags.memory_choices(args, config, where, dtype)
     vars(args).update(chosen)
     assert (args.int8, args.checkpointing == "on") == (setting.int8, setting.checkpointing)
-    rows = args.micro_tokens // setting.length // flags.distributed.processes()
+    rows = args.micro_tokens // setting.length // cli.processes()
     assert max(1, rows) == setting.micro_batch
     return setting
 

@@ -25,7 +25,7 @@ from goat.files.vocabulary import open_tokenizer
 from goat.papers.word_problems import value_head
 from goat.training import optim
 from goat.training.batches import IGNORE
-from goat.training.distributed import Group
+from goat.distributed import Group
 from goat.training.run_folder import RunFolder, choose, fingerprint
 from support.runs import adapter, flags, log, run_script, stop_after_first
 

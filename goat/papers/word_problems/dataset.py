@@ -84,9 +84,11 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
     source = source_rows(args)
     rows, notes, complete, wrong = source.rows, [], True, []
     if args.from_model:
-        from goat.papers.word_problems import self_training  # only here: it loads torch
+        from goat import distributed  # only here: these load torch
+        from goat.papers.word_problems import self_training
 
-        found = self_training.sample(rows, args)
+        found = self_training.sample(rows, args, group := distributed.sharing())
+        group.leave_to_writer()
         rows, wrong, complete = found.right, found.wrong, found.complete
         notes = [self_training.summary(found)]
         if not rows:

@@ -12,10 +12,11 @@ Every solution ends in one of OUTCOMES, whatever the model writes; the bounds ar
 turns, the tokens of a solution, the model's context, and the sandbox's own.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from goat.llama.generate import decode, longest_first, new_rows
+from goat.llama.generate import ALL, decode, new_rows
 from goat.llama.model import Llama
 from goat.llama.sampling import Row, Sampling
 from goat.papers.word_problems import sandbox
@@ -77,22 +78,23 @@ class Solution:
 def solve(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512,
           batch_size: int = 128, *, samples: int = 1, temperature: float = 0.0,
           top_p: float = 1.0, seed: int = 0, interpreter: bool = True,
-          run: Callable = sandbox.run_code) -> Iterator[Solution]:
+          run: Callable = sandbox.run_code, share: slice = ALL) -> Iterator[Solution]:
     """Yield each solution as soon as it has an outcome, in any order.
 
     `max_new_tokens` bounds what the model writes in a whole solution. With `samples` above 1 and
     a temperature, samples differ, and none depends on the others or on the batch size (see
     `Sampling`). `interpreter=False` gives one turn without code. `run(code, history=[...])` is
-    `sandbox.run_code`, or returns something with the fields of its `Run`.
+    `sandbox.run_code`, or returns something with the fields of its `Run`. `share`: of the prompts,
+    see `new_rows`.
     """
     sampling = Sampling(temperature, top_p, seed)
-    rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples)
+    rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples, share)
     solutions = {}
     for row in rows:
         row.uniforms = sampling.uniforms(row)
         solutions[row.problem, row.sample] = Solution(row.problem, row.sample, row.prompt,
                                                       runs=0 if interpreter else None)
-    stop, waiting = (CLOSE,) if interpreter else (), longest_first(rows)
+    stop, waiting = (CLOSE,) if interpreter else (), deque(rows)
     for row in decode(model, tokenizer, waiting, batch_size, sampling, stop):
         solution = solutions[row.problem, row.sample]
         assert row.text is not None  # `decode` gives rows that have finished

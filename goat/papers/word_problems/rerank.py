@@ -14,13 +14,12 @@ no vote. A tie goes to the answer that was sampled first.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
 
-from tqdm import tqdm
-
+from goat.distributed import ALONE, Group
 from goat.papers import Question
 from goat.papers.word_problems.format import MATH, parse_number
 from goat.papers.word_problems.interpreter import Solution, solve
@@ -85,39 +84,42 @@ class Candidates:
 
 def sample(model, tokenizer, questions: Sequence[Question],
            judge: Callable[[Question, Solution], Judged], samples: int, temperature: float,
-           valuer: Valuer | None = None, *, progress: bool = False,
+           valuer: Valuer | None = None, *, progress: bool = False, group: Group = ALONE,
            **decoding) -> tuple[list[Candidates], bool]:
     """The candidates of each question, and whether all questions have theirs.
 
     `judge` says what a solution is worth. `decoding` goes to `interpreter.solve`. Ctrl-C ends the
     work early: questions that have all their samples are returned, with False, and without values
-    if these were not ready.
+    if these were not ready. The processes of `group` share the work, and each returns all of it.
     """
     prompts = [question.prompt for question in questions]
-    solutions: list[list[Solution]] = [[] for _ in prompts]
-    bar = tqdm(chain(solve(model, tokenizer, prompts, **decoding),
-                     solve(model, tokenizer, prompts, samples=samples, temperature=temperature,
-                           **decoding)),
-               total=len(prompts) * (samples + 1), unit="solution", disable=not progress)
-    try:
-        for solution in bar:
-            solutions[solution.problem].append(solution)
-    except KeyboardInterrupt:
-        bar.close()
+    decoding["share"] = group.share
+    found, _ = group.gather(
+        ((s, judge(questions[s.problem], s)) for s in chain(
+            solve(model, tokenizer, prompts, **decoding),
+            solve(model, tokenizer, prompts, samples=samples, temperature=temperature,
+                  **decoding))), len(prompts) * (samples + 1), "solution", progress)
+    solutions: list[list[tuple[Solution, Judged]]] = [[] for _ in prompts]
+    for solution, judged in found:
+        solutions[solution.problem].append((solution, judged))
     candidates, texts = [], []
-    for question, (greedy, *some) in ((q, s) for q, s in zip(questions, solutions)
-                                      if len(s) == samples + 1):
-        some.sort(key=lambda solution: solution.sample)
-        candidates.append(Candidates(judge(question, greedy), [judge(question, s) for s in some],
-                                     task=question.task))
-        texts += [(s.prompt, s.text) for s in some]
+    for question, ((_, greedy), *some) in ((q, s) for q, s in zip(questions, solutions)
+                                           if len(s) == samples + 1):
+        some.sort(key=lambda pair: pair[0].sample)
+        candidates.append(Candidates(greedy, [judged for _, judged in some], task=question.task))
+        texts += [(s.prompt, s.text) for s, _ in some]
     if valuer:
-        try:
-            values = valuer(texts)
-        except KeyboardInterrupt:
+        numbers = range(len(texts))[group.share]
+
+        def valued() -> Iterator[tuple[int, float]]:
+            yield from zip(numbers, valuer([texts[i] for i in numbers]))
+
+        values, complete = group.gather(valued(), len(texts), "value")
+        if not complete:
             return candidates, False
+        ordered = [value for _, value in sorted(values)]
         for i, one in enumerate(candidates):
-            one.values = values[i * samples:(i + 1) * samples]
+            one.values = ordered[i * samples:(i + 1) * samples]
     return candidates, len(candidates) == len(questions)
 
 

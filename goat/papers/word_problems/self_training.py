@@ -14,9 +14,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from goat import device
+from goat.distributed import Group
 from goat.files import checkpoint
 from goat.files.rows import Row
 from goat.files.vocabulary import open_tokenizer
@@ -81,10 +80,10 @@ def harvest(questions: Sequence[Row], solutions: Iterable[Solution], samples: in
                    unanswered, len(questions))
 
 
-def sample(questions: Sequence[Row], args: argparse.Namespace) -> Harvest:
+def sample(questions: Sequence[Row], args: argparse.Namespace, group: Group) -> Harvest:
     """Let the model of args.base and args.from_model solve each row args.samples times. Ctrl-C ends
     it early: what has been found by then is returned, if any question has all its samples. `args`
-    are the flags of generate_data.py."""
+    are the flags of generate_data.py. The processes of `group` share the questions."""
     where, dtype = device.choose("auto", "auto")
     base = args.base or checkpoint.EMBEDDED
     model = checkpoint.load_adapted(base, args.from_model, dtype=dtype, device=where,
@@ -93,18 +92,15 @@ def sample(questions: Sequence[Row], args: argparse.Namespace) -> Harvest:
     checkpoint.check_tokenizer(model.config, tokenizer)
     solutions = solve(model, tokenizer, [row_prompt(row) for row in questions],
                       batch_size=args.batch_size, samples=args.samples,
-                      temperature=args.temperature, seed=args.seed, interpreter=not args.no_code)
-    found = []
-    bar = tqdm(solutions, total=len(questions) * args.samples, unit="solution")
-    try:
-        with device.out_of_memory(f"lower --batch-size (now {args.batch_size}), or hold the base "
-                                  "in 8 bits with --int8"):
-            found.extend(bar)
-    except KeyboardInterrupt:
-        bar.close()
-        if not harvest(questions, found, args.samples).first_right:
-            raise
-    return harvest(questions, found, args.samples)
+                      temperature=args.temperature, seed=args.seed, interpreter=not args.no_code,
+                      share=group.share)
+    with device.out_of_memory(f"lower --batch-size (now {args.batch_size}), or hold the base in 8 "
+                              "bits with --int8"):
+        found, complete = group.gather(solutions, len(questions) * args.samples, "solution", True)
+    kept = harvest(questions, found, args.samples)
+    if not complete and not kept.first_right:
+        raise KeyboardInterrupt
+    return kept
 
 
 def summary(found: Harvest) -> str:

@@ -1,7 +1,7 @@
 """Two processes, of which one is killed: the other ends with one clear line, and nothing is lost.
 
 That two processes train like one is in tests/training/test_train.py.
-Run: python -m pytest tests/training/test_distributed.py
+Run: python -m pytest tests/test_distributed.py
 """
 
 import os
@@ -14,7 +14,7 @@ import time
 import pytest
 import torch
 
-from goat.training.distributed import Group
+from goat.distributed import Group
 from support.runs import ROOT, flags, log, run_script
 
 WAIT = 120  # seconds: a busy machine takes long to import torch twice
@@ -61,7 +61,7 @@ def test_when_one_process_dies_the_other_stops_clearly(tiny_base, rows, tmp_path
 THREADS = """
 import os
 import torch
-from goat.training.distributed import Group
+from goat.distributed import Group
 group = Group(torch.device("cpu"))
 weight = torch.nn.Parameter(torch.ones(3))
 optimizer = torch.optim.AdamW([weight])
@@ -83,7 +83,7 @@ def test_the_groups_threads_end_with_it():
 
 CHOICES = """
 import torch
-from goat.training.distributed import Group
+from goat.distributed import Group
 from goat.errors import UserError
 group = Group(torch.device("cpu"))
 group.same({"--int8": True})

@@ -1,0 +1,224 @@
+"""Several processes, one work: what `torchrun --nproc-per-node N SCRIPT …` needs, and no more.
+
+Training: every process draws the same rows of a window and takes its share of them; losses are
+divided by the *global* count of answer tokens, so the plain sum of all gradients is the gradient of
+the whole window. Questions: every process knows them all and answers its share, and what all have
+found is gathered. One process alone (no torchrun) goes through the same calls, which then do
+nothing. When a process dies, the others end at their next meeting, over gloo (CPUs) with one clear
+line, over nccl when torchrun ends them: what was saved last is whole, since only one process
+writes, and it writes atomically.
+"""
+
+import atexit
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+from goat.cli import processes
+from goat.errors import UserError
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=2)  # the others wait this long while the writer evaluates or saves
+
+
+class Group:
+    """This process among the others: `rank` of `size`; rank 0 writes and prints. Without a `device`
+    it is alone, whatever torchrun has started. `advice`: what helps when another one has ended."""
+
+    def __init__(self, device: torch.device | None, advice: str = "see its message"):
+        self.rank, self.size = 0, 1
+        self.device, self.advice = device, advice
+        if device and processes() > 1:
+            self.rank, self.size = int(os.environ["RANK"]), processes()
+            if device.type == "cuda":
+                torch.cuda.set_device(device)
+            kind = "nccl" if device.type == "cuda" else "gloo"
+            # Its functions have the group of all processes as a default argument. Were it imported
+            # later, as optimizers do, it would keep the group beyond its end, and the group's
+            # threads could crash this process at the exit.
+            importlib.import_module("torch.distributed.nn.functional")
+            dist.init_process_group(kind, timeout=PATIENCE)
+            atexit.register(leave)
+
+    @property
+    def writer(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def share(self) -> slice:
+        """Every size-th of some rows, from this process's rank on."""
+        return slice(self.rank, None, self.size)
+
+    def sum_gradients(self, params: list) -> None:
+        """Add up the gradients of all processes, in one message."""
+        if self.size == 1:
+            return
+        flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
+                          for p in params])
+        with self.meeting():
+            dist.all_reduce(flat)
+        for p, grad in zip(params, flat.split([p.numel() for p in params])):
+            p.grad = grad.view_as(p)
+
+    def total(self, value: float) -> float:
+        """The sum of everybody's `value`."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
+        with self.meeting():
+            dist.all_reduce(tensor)
+            return tensor.item()
+
+    def agree(self, text: str) -> str:
+        """The writer's `text`, on every process."""
+        if self.size == 1:
+            return text
+        box = [text]
+        with self.meeting():
+            dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def same(self, values: dict[str, object]) -> None:
+        """Raises UserError, in every process, where a flag has not the same value in all."""
+        if self.size == 1:
+            return
+        everybody: list = [None] * self.size
+        with self.meeting():
+            dist.all_gather_object(everybody, values)
+        for name in values:
+            if len(found := {str(theirs[name]) for theirs in everybody}) > 1:
+                raise UserError(f"the processes chose {name} {' and '.join(sorted(found))}, by the "
+                                f"memory of their cards: give {name} as the smallest card needs it")
+
+    def gather(self, items: Iterable[T], total: int, unit: str,
+               progress: bool = False) -> tuple[list[T], bool]:
+        """What the `items` of all processes give, in every process, and whether all have come to
+        their end. Ctrl-C, even in one process alone, ends the work of all early, with what there is
+        by then. `progress`: the writer shows a bar, of `total` items. Raises UserError when a
+        process has died."""
+        found: list[T] = []
+        roll = Roll(self)
+        with (tqdm(total=total, unit=unit, disable=not (progress and self.writer)) as bar,
+              roll.interruptible()):
+            try:
+                for item in items:
+                    found.append(item)
+                    roll.call(len(found))
+                    bar.update(roll.found - bar.n)
+                    if roll.over or roll.interrupted:
+                        break
+            except KeyboardInterrupt:
+                roll.interrupted = True
+            while not roll.over:
+                roll.call(len(found), through=True)
+                bar.update(roll.found - bar.n)
+            if self.size > 1:
+                everybody: list = [None] * self.size
+                with self.meeting():
+                    dist.all_gather_object(everybody, found)
+                found = [item for theirs in everybody for item in theirs]
+        return found, not roll.broken
+
+    def leave_to_writer(self) -> None:
+        """Nothing is left to share: only the writer goes on behind this."""
+        self.close()
+        if not self.writer:
+            sys.exit()
+
+    @contextmanager
+    def meeting(self):
+        """A meeting of all processes. Where it fails, since one is gone, a UserError says so."""
+        try:
+            yield
+        except RuntimeError as error:  # torch's errors of communication are of this kind
+            leave()
+            raise UserError(f"another process of this run has ended, so this one stops too: "
+                            f"{self.advice} ({str(error).splitlines()[0]})")
+
+    def close(self) -> None:
+        if self.size > 1:
+            with self.meeting():
+                dist.barrier()
+            leave()
+
+
+ALONE = Group(None)
+
+
+def sharing() -> Group:
+    """The group of a script whose questions are shared. It meets over gloo, whatever device its
+    models are on; what others than the writer print goes nowhere, errors apart."""
+    group = Group(torch.device("cpu"))
+    if not group.writer:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open to the end)
+    return group
+
+
+class Roll:
+    """A count of all processes that is taken again and again while each goes on with its work: how
+    many items are `found` in all, and whether the work is `over`, since all are through with their
+    shares, or `broken` off, since some were `interrupted`."""
+
+    def __init__(self, group: Group):
+        self.group, self.found = group, 0
+        self.over = self.broken = False  # the same in all processes at the same count
+        self.interrupted = self.counting = False  # this process
+        self.sums = torch.zeros(3, dtype=torch.int64)
+        self.work: dist.Work | None = None
+
+    def begin(self, found: int, through: bool) -> dist.Work:
+        self.sums = torch.tensor([found, through, self.interrupted])
+        return dist.all_reduce(self.sums, async_op=True)
+
+    def call(self, found: int, through: bool = False) -> None:
+        """Read the count under way if it is complete, and begin the next one with what this process
+        has found. A process that is `through` waits for it."""
+        if self.group.size == 1:
+            self.found, self.over, self.broken = found, through, self.interrupted
+            return
+        self.counting = True
+        with self.group.meeting():
+            if self.work is None:
+                self.work = self.begin(found, through)
+            if through or self.work.is_completed():
+                self.work.wait()
+                self.found, ended, broken = self.sums.tolist()
+                self.broken = broken > 0
+                self.over = self.broken or ended == self.group.size
+                self.work = None if self.over else self.begin(found, through)
+        self.counting = through
+
+    @contextmanager
+    def interruptible(self):
+        """Inside, the first Ctrl-C or SIGTERM raises KeyboardInterrupt, unless a count is taken,
+        which would miss this process, and further ones do nothing. Nothing changes for one alone.
+        """
+        def interrupt(*_) -> None:
+            again, self.interrupted = self.interrupted, True
+            if not (again or self.counting):
+                raise KeyboardInterrupt
+
+        kinds = (signal.SIGINT, signal.SIGTERM) if self.group.size > 1 else ()
+        before = [signal.signal(kind, interrupt) for kind in kinds]
+        try:
+            yield
+        finally:
+            for kind, handler in zip(kinds, before):
+                signal.signal(kind, handler)
+
+
+def leave() -> None:
+    """Leave the group of processes, if there is one still: its threads must not outlive the
+    interpreter, or they may crash this process at the exit."""
+    if dist.is_initialized():
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
