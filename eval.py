@@ -7,6 +7,7 @@
     python eval.py --adapter out/word/adapter --suite word_problems --interpreter --show 2
     python eval.py --compare out/a.json out/b.json      # results; or logs of training runs:
     python eval.py --compare out/*/log.jsonl --plot out/loss.png
+    torchrun --nproc-per-node 2 eval.py                 # two processes share the questions
 """
 
 import argparse

@@ -1,40 +1,22 @@
 """Two processes, of which one is killed: the other ends with one clear line, and nothing is lost.
 
-That two processes train like one is in tests/training/test_train.py.
+That two processes train like one is in tests/training/test_train.py, that they answer like one in
+tests/evaluation/test_processes.py.
 Run: python -m pytest tests/test_distributed.py
 """
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 
 from goat.distributed import Group
-from support.runs import ROOT, flags, log, run_script
+from support.processes import WAIT, both, start, two_places
+from support.runs import flags, log, run_script
 
-WAIT = 120  # seconds: a busy machine takes long to import torch twice
-
-
-def two_places() -> list[dict]:
-    """The environments of the two processes of a run, as torchrun would make them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-              "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
-
-
-def both(code: str) -> list[str]:
-    """What the code prints in each of two processes."""
-    processes = [subprocess.Popen([sys.executable, "-c", code], env=place, text=True,
-                                  stdout=subprocess.PIPE, cwd=ROOT) for place in two_places()]
-    return [process.communicate(timeout=WAIT)[0] for process in processes]
+SLOW = pytest.mark.skipif(not os.environ.get("GOAT_SLOW"), reason="set GOAT_SLOW=1")
 
 
 @pytest.mark.parametrize("victim", [0, 1], ids=["the writer dies", "the other dies"])
@@ -119,3 +101,51 @@ def test_each_row_goes_to_one_process():
     for group.rank in range(2):
         shares.append(list(range(5))[group.share])
     assert shares == [[0, 2, 4], [1, 3]]
+
+
+GATHERING = """
+import os
+import signal
+import time
+from goat import cli
+from goat.distributed import sharing
+
+def items(group, count, victim=None, kind=None):
+    for i in range(count):
+        time.sleep(0.01)
+        if group.rank == victim and i == 5:
+            os.kill(os.getpid(), kind)
+        yield group.rank, i
+
+def main():
+    group = sharing()
+    found, complete = group.gather(items(group, 3 + group.rank), 7, "item")
+    assert complete and found == [(rank, i) for rank in range(2) for i in range(3 + rank)]
+    assert group.gather(items(group, 0), 0, "item") == ([], True)
+    began = time.time()
+    for victim in range(2):
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            found, complete = group.gather(items(group, 10000, victim, kind), 20000, "item", True)
+            own = [i for rank, i in found if rank == victim]
+            assert not complete and own == list(range(5)) and len(found) < 1000
+    assert time.time() - began < 20
+    print("the writer alone prints")
+    group.gather(items(group, 10000, VICTIM, signal.SIGKILL), 20000, "item")
+
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=SLOW), 1])
+def test_what_all_have_found_is_gathered_and_whoever_ends_ends_all(victim):
+    """Shares of different sizes; Ctrl-C in one process; one is killed."""
+    began = time.time()
+    processes = start(GATHERING.replace("VICTIM", str(victim)))
+    said = [process.communicate(timeout=WAIT) for process in processes]
+    assert time.time() - began < 60
+    for rank, (out, error) in enumerate(said):
+        assert out == "the writer alone prints\n" * (rank == 0), error
+        assert "Traceback" not in error and ("item/s" in error) == (rank == 0)
+    assert processes[victim].returncode == -signal.SIGKILL
+    assert processes[1 - victim].returncode == 2
+    assert "error: another process of this run has ended" in said[1 - victim][1]

@@ -40,7 +40,8 @@ class WordProblems(Paper):
         add("--no-code", action="store_true",
             help="solve in prose, without an interpreter (default: in prose and code)")
         add("--from-model", metavar="ADAPTER", help="keep what this model solves by itself, wrong "
-            "solutions apart in OUT.wrong.jsonl (default: the solutions of the source)")
+            "solutions apart in OUT.wrong.jsonl; torchrun shares the questions among processes "
+            "(default: the solutions of the source)")
         add = parser.add_argument_group("with --from-model").add_argument
         add("--base", metavar="MODEL", help="its base (default: the embedded one)")
         add("--samples", type=int, default=8, metavar="N",

@@ -77,7 +77,7 @@ def test_the_table_is_side_by_side_with_intervals():
 def test_samples_belong_to_their_questions_and_an_interruption_keeps_what_is_whole(monkeypatch):
     asked = [Question(TASK, "c", f"Q{i}?", "", str(i), paper=TASK) for i in range(3)]
 
-    def solve(model, tokenizer, prompts, samples=1, temperature=0.0, **options):
+    def solve(model, tokenizer, prompts, samples=1, temperature=0.0, share=None, **options):
         assert options == {"interpreter": True} and (samples > 1) == (temperature > 0)
         for s in reversed(range(samples)):
             for p in range(len(prompts)):

@@ -200,7 +200,7 @@ def test_from_a_model(make, tiny_base, tmp_path, monkeypatch):
     asked = list(template_rows(0, 2))
     flags = ("--rows", 2, "--samples", 2, "--from-model", tmp_path / "adapter", "--base", tiny_base)
 
-    def solve(model, tokenizer, prompts, **options):
+    def solve(model, tokenizer, prompts, share, **options):
         assert options == {"samples": 2, "temperature": 0.7, "seed": 0, "interpreter": True,
                            "batch_size": 128}
         assert prompts == [row["instruction"] + "\nAnswer: " for row in asked]
