@@ -87,13 +87,18 @@ class Group:
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def everybodys(self, value: T) -> list[T]:
+        """The `value` of each process, on every process."""
+        if self.size == 1:
+            return [value]
+        box: list = [None] * self.size
+        with self.meeting():
+            dist.all_gather_object(box, value)
+        return box
+
     def same(self, values: dict[str, object]) -> None:
         """Raises UserError, in every process, where a flag has not the same value in all."""
-        if self.size == 1:
-            return
-        everybody: list = [None] * self.size
-        with self.meeting():
-            dist.all_gather_object(everybody, values)
+        everybody = self.everybodys(values)
         for name in values:
             if len(found := {str(theirs[name]) for theirs in everybody}) > 1:
                 raise UserError(f"the processes chose {name} {' and '.join(sorted(found))}, by the "
@@ -121,12 +126,8 @@ class Group:
             while not roll.over:
                 roll.call(len(found), through=True)
                 bar.update(roll.found - bar.n)
-            if self.size > 1:
-                everybody: list = [None] * self.size
-                with self.meeting():
-                    dist.all_gather_object(everybody, found)
-                found = [item for theirs in everybody for item in theirs]
-        return found, not roll.broken
+            everybody = self.everybodys(found)
+        return [item for theirs in everybody for item in theirs], not roll.broken
 
     def leave_to_writer(self) -> None:
         """Nothing is left to share: only the writer goes on behind this."""

@@ -83,6 +83,7 @@ def test_imports_run_downwards(file):
 @pytest.mark.parametrize("module, source, rule", [
     ("goat.llama.tokenizer", "from goat.papers.word_problems.format import TAGS", "above"),
     ("goat.llama.model", "from goat import cli\nfrom goat.files import rows", "above"),
+    ("goat.distributed", "from goat.llama.model import Llama", "above"),
     ("goat.files.rows", "def f():\n    import goat.training.batches", "above"),
     ("goat.papers.arithmetic.suites", "from goat.evaluation import questions", "above"),
     ("goat.evaluation.report", "from goat.training.memory import GB", "above"),
