@@ -101,8 +101,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.workers < 1:
         raise UserError(f"--workers {args.workers}: must be 1 or more")
     if processes() > 1 and not vars(args).get("from_model"):
-        raise UserError("torchrun shares what --from-model solves, and nothing else: leave it out, "
-                        "and say --workers N")
+        raise UserError("torchrun shares only what --from-model solves: start this with python, "
+                        "and --workers N")
     if args.check:
         return verify_file(args.check, args.workers)
     count_tokens = None

@@ -124,9 +124,9 @@ def test_shares_are_of_even_lengths_and_keep_their_numbers(tiny_base, size):
 @pytest.mark.parametrize("main, flags, why", [
     (script.main, ["--ask", "2 + 2"], "--ask and --compare go without it"),
     (script.main, ["--compare", "a.json"], "--ask and --compare go without it"),
-    (generate_data.main, ["--rows", "5"], "say --workers N"),
-    (generate_data.main, ["--check", "rows.jsonl"], "say --workers N"),
-    (generate_data.main, ["--task", TASK, "--rows", "5"], "say --workers N")])
+    (generate_data.main, ["--rows", "5"], "start this with python"),
+    (generate_data.main, ["--check", "rows.jsonl"], "start this with python"),
+    (generate_data.main, ["--task", TASK, "--rows", "5"], "start this with python")])
 def test_what_is_not_shared_is_refused_under_torchrun(main, flags, why, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=f"torchrun shares .*{why}"):
