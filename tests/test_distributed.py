@@ -129,7 +129,7 @@ def main():
             own = [i for rank, i in found if rank == victim]
             assert not complete and own == list(range(5)) and len(found) < 1000
     assert time.time() - began < 20
-    print("the writer alone prints")
+    print("the writer alone prints", flush=True)
     group.gather(items(group, 10000, VICTIM, signal.SIGKILL), 20000, "item")
 
 cli.run(main)
