@@ -206,7 +206,7 @@ BAD_ARGUMENTS = [
     (["--mixture", "skills", "--bare"], "--bare goes with --task arithmetic"),
     (["--task", "longhand", "--questions", "x", "--split", "hard"], "--split and --questions"),
     (["--out", "."], "folder"), (["--out", "/dev/null/rows.jsonl"], "cannot write"),
-    (["--tokenizer", "/nowhere"], "tokenizer.model"), (["--check", "/dev/null"], "no rows"),
+    (["--tokenizer", "/nowhere"], "no such file or folder"), (["--check", "/dev/null"], "no rows"),
     (["--check", "rows.jsonl", "--seed", "3"], "--seed and --check"),
     (["--check", ""], "--check is empty"), (["--out", ""], "--out is empty"),
 ]

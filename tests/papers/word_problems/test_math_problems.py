@@ -200,7 +200,7 @@ def test_eval_takes_it(tiny_base, tmp_path, capsys):
 
 
 def test_a_model_is_asked_these_problems(make, tmp_path, monkeypatch):
-    def sample(rows, args):
+    def sample(rows, args, group):
         assert [row["answer"] for row in rows] == ["\\frac12", "x"]
         return harvest(rows, [Solution(i, 0, "", "Final Answer: 0.5", ANSWERED, "0.5")
                               for i in range(2)], 1)
