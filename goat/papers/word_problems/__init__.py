@@ -37,6 +37,8 @@ class WordProblems(Paper):
             help="leave out the first N of these (default 0)")
         add("--original-labels", action="store_true", help="leave these as they are (default: "
             "some labels and workings corrected, see gsm8k_corrections.tsv)")
+        add("--redraw", type=int, default=0, metavar="N", help="with --gsm8k: N further "
+            "versions of each problem, with other numbers, drawn by --seed (default 0)")
         add("--no-code", action="store_true",
             help="solve in prose, without an interpreter (default: in prose and code)")
         add("--from-model", metavar="ADAPTER", help="keep what this model solves by itself, wrong "
@@ -67,10 +69,13 @@ class WordProblems(Paper):
             raise UserError("--skip leaves out the first problems of --gsm8k or --math: 0 or more")
         if args.original_labels and args.gsm8k is None:
             raise UserError("--original-labels is about the problems of --gsm8k")
+        if args.redraw < 0 or args.redraw and (not args.gsm8k or args.from_model):
+            raise UserError("--redraw gives N further versions, 0 or more, of the solved problems "
+                            "of --gsm8k; it goes without --from-model")
         if source and (args.held_out or args.no_code and not args.from_model):
             raise UserError(f"{source} goes with neither --held-out nor --no-code: both are of the "
                             "templates")
-        if source and args.seed and not args.from_model:
+        if source and args.seed and not args.from_model and not args.redraw:
             raise UserError(f"--seed: the problems of {source} are not drawn; --skip N leaves out "
                             "the first N")
         if args.out == "-" and args.from_model:

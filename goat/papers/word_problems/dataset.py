@@ -14,7 +14,7 @@ from typing import NamedTuple
 from goat.errors import UserError
 from goat.files.atomic import check_place, is_special
 from goat.files.rows import Report, Row, write_lines, write_rows
-from goat.papers.word_problems import math_problems, sandbox, templates
+from goat.papers.word_problems import math_problems, redraw, sandbox, templates
 from goat.papers.word_problems.corrections import Corrections
 from goat.papers.word_problems.gsm8k import DISAGREE, Rejection, gsm8k_rows, unsolved_rows
 
@@ -28,6 +28,8 @@ class Rows(NamedTuple):
     drawn_again: int = 0  # template questions that the evaluation suite asks
     rejections: tuple[Rejection, ...] = ()  # problems of GSM8K or MATH that give no row
     corrections: Corrections | None = None  # of GSM8K, as far as they came to use
+    redrawn: Sequence[Row] = ()  # further rows, of these with other numbers
+    unchanged: Counter[str] = Counter()  # why others have no such row
 
 
 def from_templates(size: int, seed: int = 0, held_out: bool = False, code: bool = True) -> Rows:
@@ -71,7 +73,10 @@ def source_rows(args: Namespace) -> Rows:
         else:
             why = "no problem in it has a number behind '####'" if args.from_model else "empty"
         raise UserError(f"{args.math or args.gsm8k}: {why}")
-    return Rows(rows, rejections=rejections, corrections=corrections)
+    if not args.redraw:
+        return Rows(rows, rejections=rejections, corrections=corrections)
+    return Rows(rows, 0, rejections, corrections,
+                *redraw.redrawn_rows(rows, args.redraw, args.seed, sandbox.run_code))
 
 
 def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
@@ -107,9 +112,11 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
                               *("MATH", "rows") if args.math else ("GSM8K", "traces")))
     if source.corrections:
         notes += source.corrections.told()
+    if args.redraw:
+        notes.append(redrawn(source))
     if wrong:
         notes.append(f"wrong solutions: {beside(out, 'wrong')}")
-    report = write_rows(out, rows, count_tokens)
+    report = write_rows(out, [*rows, *source.redrawn], count_tokens)
     report.left_out, report.notes, report.complete = source.drawn_again, notes, complete
     return report
 
@@ -146,3 +153,12 @@ def rejected(out: str, rejections: tuple[Rejection, ...], kept: int, name: str,
     lines += [f"{number:8,}  {reason}" for reason, number in reasons(rejections)]
     suspects = [r.source for r in rejections if r.reason == DISAGREE]
     return "\n".join(lines + ([f"suspected label errors: {', '.join(suspects)}"] * bool(suspects)))
+
+
+def redrawn(source: Rows) -> str:
+    """The lines that tell how many problems were given other numbers, and why others were not."""
+    left = sum(source.unchanged.values())
+    lines = ["", f"redrawn: {len(source.redrawn):,} versions of {len(source.rows) - left:,} "
+                 f"traces; the other {left:,} have none:"]
+    return "\n".join(lines + [f"{number:8,}  {reason}"
+                              for reason, number in source.unchanged.most_common()])

@@ -111,7 +111,7 @@ def test_problems_are_corrected_unless_the_flag_is_given(make):
                                                (True, ["5", "3", "2", "6"])])
 def test_self_training_asks_for_corrected_answers(corrected, original, answers):
     source = dataset.source_rows(Namespace(gsm8k=str(corrected), math=None, skip=0,
-                                           from_model="adapter",
+                                           from_model="adapter", redraw=0,
                                            rows=None, original_labels=original))
     assert [row["answer"] for row in source.rows] == answers
     assert original or (source.corrections.applied, source.corrections.strange) == (3, 1)
