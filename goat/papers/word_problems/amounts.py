@@ -38,6 +38,9 @@ _PERCENT = re.compile(r" ?%| ?percent| per cent")
 _MOST = {"day": 7, "hour": 24, "minute": 60, "second": 60, "month": 12, "week": 4, "%": 100,
          "percent": 100, "per cent": 100, "inch": 12, "cent": 100}  # where the next unit begins
 _UNIT = re.compile(f"[ -]?({'|'.join(_MOST)})")
+# Known facts: where this is spoken of, the number of those stays.
+_FACTS = {"pizza": "slice|piece", "deck": "card", "goal": "point", "basket": "point",
+          "touchdown": "point", "alphabet": "letter", "jenga": "", "state": "state"}
 
 
 @functools.cache
@@ -82,8 +85,11 @@ def is_percent(question: str, match: re.Match) -> bool:
 
 def is_amount(question: str, match: re.Match) -> bool:
     """Whether the number says an amount."""
-    return not (_BEFORE.search(question[:match.start()]) or _BEHIND.match(question, match.end())
-                or _YEAR.match(question, match.start()))
+    behind = question[match.end():]
+    return not (_BEFORE.search(question[:match.start()]) or _BEHIND.match(behind)
+                or _YEAR.match(question, match.start())
+                or any(topic in question.lower() and re.match(rf"[ -]?(\w+ )?({things})", behind)
+                       for topic, things in _FACTS.items()))
 
 
 def choices(question: str, staying: set[Fraction]) -> dict[Fraction, list[Fraction]]:
@@ -138,7 +144,7 @@ def alike(old: Fraction, new: Fraction) -> bool:
     else:
         same = decimals(new) <= max(2, decimals(old)) < 9
     return (same and sign(old) == sign(new) and sign(abs(old) - 1) == sign(abs(new) - 1)
-            and abs(old) <= 3 * abs(new) <= 9 * abs(old))
+            and abs(old) <= 2 * abs(new) <= 4 * abs(old))
 
 
 def sign(value: Fraction) -> int:
@@ -150,11 +156,13 @@ def decimals(value: Fraction) -> int:
     return next((n for n in range(9) if 10**n % value.denominator == 0), 9)
 
 
-def rewrite(text: str, table: dict[Fraction, Fraction]) -> str:
-    """The text with other numbers, each in the style of the old one."""
+def rewrite(text: str, table: dict[Fraction, Fraction], code: bool = False) -> str:
+    """The text with other numbers, each in the style of the old one, or of code."""
     def new(match: re.Match) -> str:
-        value = exact(match[0])
-        return match[0] if table[value] == value else written(table[value], match[0])
+        value, number = exact(match[0]), table[exact(match[0])]
+        if value == number:
+            return match[0]
+        return written(number, match[0] if not code else "0.0" if "." in match[0] else "")
 
     return _NUMBER.sub(new, text)
 

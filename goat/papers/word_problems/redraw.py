@@ -97,7 +97,7 @@ def versions(row: Row, count: int, seed: int, run: Callable) -> tuple[list[Row],
 def retold(row: Row, story: Story, table: Table, results: list[Fraction],
            run: Callable) -> Row | None:
     """The row with a solution in new numbers; None where the interpreter prints others."""
-    codes = [rewrite(step.code, table) for step in story.steps]
+    codes = [rewrite(step.code, table, code=True) for step in story.steps]
     ran = run("\n".join(codes))
     printed = ran.output.split()
     if ran.error or [parse_number(text) for text in printed] != results:
