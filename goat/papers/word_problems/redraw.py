@@ -30,6 +30,7 @@ from goat.papers.word_problems.format import FINAL, Step, parse_number, render
 TRIES = 200  # draws for a version, at most
 # Why a problem has no version.
 NO_PLAIN = "its code is more than calculations"
+AGES = "it compares ages"
 ALGEBRA = "its working solves an equation"
 NOWHERE = "a number or number word of its working comes from nowhere"
 UNUSED = "a number of its question plays no part in the working"
@@ -122,6 +123,8 @@ def read(row: Row) -> Story | str:
     if _ALGEBRA.search(prose):
         return ALGEBRA
     asked, told = words(question), words(prose)
+    if asked & {"older", "younger", "age", "ages", "elder"}:
+        return AGES  # a grandfather of 144 years
     if told & (FACTORS | COUNTED.keys()) - asked:
         return NOWHERE
     code = [ast.parse(step.code.removeprefix("print"), mode="eval").body for step in steps]

@@ -141,6 +141,7 @@ def test_units_articles_and_shares_bound_what_is_drawn():
 
 
 @pytest.mark.parametrize("question, worked, why", [
+    ("Bo is 9, Al 3 times his age.", "9 * 3 = <<9*3=27>>27.\n#### 27", redraw.AGES),
     ("He has 9 cups.", "It is x = 9 + 1 = <<9+1=10>>10.\n#### 10", redraw.ALGEBRA),
     ("He has 9 cups.", "It is 9 + 7 = <<9+7=16>>16.\n#### 16", redraw.NOWHERE),
     ("He has 9 cups.", "Twice that is 9 * 1 = <<9*1=9>>9.\n#### 9", redraw.NOWHERE),
