@@ -128,6 +128,16 @@ class GGUF:
             return np.frombuffer(self.take(count * LEAST[kind]), NUMBERS[kind])
         return [self.value(kind, depth + 1) for _ in range(count)]
 
+    def get(self, key: str, kind: type, default: Any = None) -> Any:
+        """The value of a key, which must be a bool, int, float or str as `kind` says; `default`
+        where there is no such key."""
+        value = self.metadata.get(key)
+        if value is None:
+            return default
+        if type(value) is not kind:
+            raise self.damaged(f"is damaged: {key} is {value!r:.60}, no {kind.__name__}")
+        return value
+
     def places(self, count: int) -> dict[str, Place]:
         found: dict[str, Place] = {}
         infos: list[tuple[str, tuple[int, ...], int, int]] = []
@@ -138,8 +148,8 @@ class GGUF:
                 raise self.damaged(f"is damaged in {self.reading}: {dims} dimensions")
             shape = tuple(self.number(10) for _ in range(dims))[::-1]
             infos.append((name, shape, self.number(U32), self.number(10)))
-        alignment = self.metadata.get(ALIGNMENT, 32)
-        if type(alignment) is not int or alignment < 8 or alignment % 8:
+        alignment = self.get(ALIGNMENT, int, 32)
+        if alignment < 8 or alignment % 8:
             raise self.damaged(f"is damaged: {ALIGNMENT} is {alignment!r}")
         begin, end = round_up(self.at, alignment), 0
         for name, shape, kind, offset in infos:

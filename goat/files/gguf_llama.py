@@ -98,25 +98,24 @@ def read_tensor(file: GGUF, name: str, heads: int | None) -> Tensor:
 
 def read_config(file: GGUF) -> LlamaConfig:
     """The settings of a file's model. Raises UserError for one that is not plain."""
-    meta, path = file.metadata, file.path
+    path = file.path
 
     def refuse(condition: object, what: str) -> None:
         if condition:
             raise UserError(f"{path}: {what} is not supported: only plain LLaMA, Mistral and "
                             "Qwen 2 models are")
 
-    kind = meta.get("general.architecture")
-    refuse(kind not in list(NEIGHBOURS), f"general.architecture {kind!r}")
-    refuse(meta.get("split.count", 1) != 1, f"a model in {meta.get('split.count')} files (join "
-           "them by llama-gguf-split --merge)")
-    number = partial(positive, {key.removeprefix(f"{kind}."): value for key, value in meta.items()
+    kind, parts = file.get("general.architecture", str), file.get("split.count", int, 1)
+    refuse(kind not in NEIGHBOURS, f"general.architecture {kind!r:.60}")
+    refuse(parts != 1, f"a model in {parts} files (join them by llama-gguf-split --merge)")
+    number = partial(positive, {key.removeprefix(f"{kind}."): value
+                                for key, value in file.metadata.items()
                                 if key.startswith(f"{kind}.")}, path)
-    own = {key: meta.get(f"{kind}.{key}") for key in (
-        "expert_count", "rope.scaling.type", "rope.scale_linear", "attention.sliding_window")}
-    refuse(own["expert_count"], f"expert_count {own['expert_count']!r} (a mixture of experts)")
-    refuse(own["rope.scaling.type"] not in (None, "none"),
-           f"rope.scaling.type {own['rope.scaling.type']!r}")
-    refuse(own["rope.scale_linear"] not in (None, 1.0), "rope.scale_linear")
+    experts = file.get(f"{kind}.expert_count", int)
+    scaling = file.get(f"{kind}.rope.scaling.type", str, "none")
+    refuse(experts, f"expert_count {experts} (a mixture of experts)")
+    refuse(scaling != "none", f"rope.scaling.type {scaling!r:.60}")
+    refuse(file.get(f"{kind}.rope.scale_linear", float, 1.0) != 1, "rope.scale_linear")
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None:
         raise UserError(f"{path}: token_embd.weight is missing: not a LLaMA")
@@ -140,7 +139,8 @@ def read_config(file: GGUF) -> LlamaConfig:
                             f"{shape} by the {kind}.… keys: the file is damaged")
     theta = number("rope.freq_base", 10000.0, float)
     positions = number("context_length")
-    window = own["attention.sliding_window"] and number("attention.sliding_window")
+    window = file.get(f"{kind}.attention.sliding_window", int) and \
+        number("attention.sliding_window")
     return LlamaConfig(
         vocab_size=vocab_size, dim=dim, hidden_dim=hidden, n_layers=blocks, n_heads=heads,
         n_kv_heads=kv_heads, head_dim=head_dim,
@@ -149,8 +149,8 @@ def read_config(file: GGUF) -> LlamaConfig:
         max_positions=min(positions, window or positions),
         sliding_window=window or None,
         tie_embeddings="output.weight" not in file.tensors, qkv_bias=kind == "qwen2",
-        bos_id=meta.get("tokenizer.ggml.bos_token_id", 1),
-        eos_id=meta.get("tokenizer.ggml.eos_token_id", 2))
+        bos_id=file.get("tokenizer.ggml.bos_token_id", int, 1),
+        eos_id=file.get("tokenizer.ggml.eos_token_id", int, 2))
 
 
 def read_scaling(file: GGUF, theta: float, head_dim: int) -> RopeScaling | None:

@@ -50,7 +50,7 @@ def positive(content: dict, file: Path, key: str, default=None,
     value = content.get(key)
     value = default if value is None else value
     if isinstance(value, bool) or not isinstance(value, (int, kind)) or not 0 < value < math.inf:
-        raise UserError(f"{file}: {key} must be a positive {kind.__name__}, not {value!r}")
+        raise UserError(f"{file}: {key} must be a positive {kind.__name__}, not {value!r:.60}")
     return kind(value)
 
 

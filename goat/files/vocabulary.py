@@ -153,9 +153,12 @@ def bpe(path: Path, tokens: list[str | None], merges: list, added: dict[str, int
         if len(pair) != 2 or not known.issuperset((*pair, "".join(map(str, pair)))):
             raise UserError(f"{path}: the merge {pair!r:.80} is damaged: its parts or the whole "
                             "are no tokens")
-    eos = settings["eos_id"]
-    if type(eos) is not int or not 0 <= eos < len(tokens) or tokens[eos] is None:
-        raise UserError(f"{path}: the token that ends a text, {eos!r}, is not in the vocabulary")
+    for which, does in (("eos", "ends"), ("bos", "begins")):
+        i = settings[f"{which}_id"]
+        if (i is not None or which == "eos") and not (
+                isinstance(i, int) and 0 <= i < len(tokens) and tokens[i] is not None):
+            raise UserError(f"{path}: the token that {does} a text, {i!r}, is not in the "
+                            "vocabulary")
     return ByteLevelBPE(tokens, merges, added, pre, path, special=special, **settings)
 
 
@@ -163,8 +166,10 @@ def bpe(path: Path, tokens: list[str | None], merges: list, added: dict[str, int
 
 def from_gguf(file: GGUF) -> Tokenizer:
     """The tokenizer among the keys of a GGUF file."""
-    keys = {key.removeprefix("tokenizer.ggml."): value for key, value in file.metadata.items()}
-    kind, tokens, path = keys.get("model"), keys.get("tokens"), file.path
+    def get(key: str, kind: type, default: Any = None) -> Any:
+        return file.get(f"tokenizer.ggml.{key}", kind, default)
+
+    path, kind, tokens = file.path, get("model", str), file.metadata.get("tokenizer.ggml.tokens")
     if kind is None or not isinstance(tokens, list):
         raise UserError(f"{path}: no tokenizer inside (tokenizer.ggml.model and .tokens): take a "
                         "complete file of the model")
@@ -172,41 +177,41 @@ def from_gguf(file: GGUF) -> Tokenizer:
         raise UserError(f"{path}: tokenizer.ggml.model {kind!r:.60} is not supported: gpt2 "
                         "(byte-level BPE) and llama (SentencePiece) are")
     embedding = file.tensors.get("token_embd.weight")
-    types = keys.get("token_type", np.full(len(tokens), NORMAL))
+    types = file.metadata.get("tokenizer.ggml.token_type", np.full(len(tokens), NORMAL))
     if embedding and embedding.shape[0] != len(tokens) or not isinstance(types, np.ndarray) or \
             len(types) != len(tokens) or not all(isinstance(token, str) for token in tokens):
         raise UserError(f"{path}: tokenizer.ggml.tokens, its {len(tokens)} tokens and their types, "
                         f"do not fit the embedding {embedding and embedding.shape}")
     if kind == "llama":
-        return from_pieces(keys, types, path)
-    pre = keys.get("pre", "default")
-    pre = SAME_AS.get(pre, pre) if isinstance(pre, str) else str(pre)
+        return from_pieces(file, tokens, types)
+    pre = get("pre", str, "default")
+    pre = SAME_AS.get(pre, pre)
     added = {tokens[i]: int(i) for i in np.flatnonzero((types == CONTROL) | (types == USER))}
-    merges = keys.get("merges")
+    merges = file.metadata.get("tokenizer.ggml.merges")
     if not isinstance(merges, list) or not all(isinstance(pair, str) for pair in merges):
         raise UserError(f"{path}: tokenizer.ggml.merges is missing or damaged")
-    bos = keys.get("bos_token_id") if keys.get("add_bos_token", pre in ADDS_BOS) else None
-    template = file.metadata.get("tokenizer.chat_template")
+    bos = get("bos_token_id", int) if get("add_bos_token", bool, pre in ADDS_BOS) else None
     return bpe(path, [None if kind == UNUSED else token for token, kind in zip(tokens, types)],
                [tuple(pair.split(" ")) for pair in merges], added,
                {tokens[i] for i in np.flatnonzero(types == CONTROL)}, pre,
                whole_words=pre == "llama-bpe", composed=pre == "qwen2", bos_id=bos,
-               eos_id=keys.get("eos_token_id"), chat_template=template)
+               eos_id=get("eos_token_id", int),
+               chat_template=file.get("tokenizer.chat_template", str))
 
 
-def from_pieces(keys: dict, types: np.ndarray, path: Path) -> SentencePiece:
+def from_pieces(file: GGUF, tokens: list[str], types: np.ndarray) -> SentencePiece:
     """The SentencePiece tokenizer that a GGUF file describes."""
-    tokens, scores = keys["tokens"], keys.get("scores")
+    path, scores = file.path, file.metadata.get("tokenizer.ggml.scores")
     if not isinstance(scores, np.ndarray) or len(scores) != len(tokens):
         raise UserError(f"{path}: tokenizer.ggml.scores is missing or damaged")
     names: list[str] = []
     for which, default in (("unknown", 0), ("bos", 1), ("eos", 2)):
-        place = keys.get(f"{which}_token_id", default)
-        if type(place) is not int or not 0 <= place < len(tokens):
-            raise UserError(f"{path}: tokenizer.ggml.{which}_token_id {place!r} is no token")
+        place = file.get(f"tokenizer.ggml.{which}_token_id", int, default)
+        if not 0 <= place < len(tokens):
+            raise UserError(f"{path}: tokenizer.ggml.{which}_token_id {place} is no token")
         names.append(tokens[place])
     pieces = zip(tokens, scores.tolist(), types.tolist())
-    data = model_file(pieces, names, bool(keys.get("add_space_prefix", True)))
+    data = model_file(pieces, names, file.get("tokenizer.ggml.add_space_prefix", bool, True))
     return SentencePiece(data, path)
 
 

@@ -1,0 +1,78 @@
+"""The keys of a GGUF file: values of wrong types, and tokenizers as published files describe them.
+
+Run: python -m pytest tests/files/test_gguf_metadata.py
+"""
+
+import numpy as np
+import pytest
+
+from goat.errors import UserError
+from goat.files.checkpoint import load_model, save_model
+from goat.files.gguf import GGUF, Put, write_gguf
+from goat.files.vocabulary import open_tokenizer
+from support.families import bpe
+from support.runs import BASE
+from support.tiny import tiny_config, tiny_model
+
+
+def saved(path, tokenizer):
+    save_model(tiny_model(tiny_config(vocab_size=tokenizer.vocab_size)), path, tokenizer)
+    return path
+
+
+def edited(path, changes):
+    """The file with other values of some keys; None takes a key out."""
+    file = GGUF(path)
+    metadata = {key: value.tolist() if isinstance(value, np.ndarray) else value
+                for key, value in file.metadata.items()} | changes
+    puts = [Put(name, place.type, place.shape, file.raw(name).tobytes)
+            for name, place in file.tensors.items()]
+    write_gguf(path, {key: value for key, value in metadata.items() if value is not None}, puts)
+    return path
+
+
+@pytest.fixture(scope="module")
+def byte_level(tmp_path_factory):
+    return saved(tmp_path_factory.mktemp("bpe") / "a.gguf", bpe()).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    return saved(tmp_path_factory.mktemp("pieces") / "a.gguf", open_tokenizer(BASE)).read_bytes()
+
+
+@pytest.mark.parametrize("value", [[1, 2], [float("nan")] * 100, ["a", "b"], -1.5], ids=str)
+@pytest.mark.parametrize("key", [
+    "general.architecture", "split.count", "general.alignment", "llama.context_length",
+    "llama.expert_count", "llama.rope.scaling.type", "llama.rope.scale_linear",
+    "llama.attention.sliding_window", "llama.rope.freq_base", "tokenizer.ggml.model",
+    "tokenizer.ggml.pre", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id",
+    "tokenizer.ggml.eos_token_id", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type",
+    "tokenizer.ggml.merges", "tokenizer.chat_template"])
+def test_a_value_of_the_wrong_type_is_named(byte_level, tmp_path, key, value):
+    path = tmp_path / "a.gguf"
+    path.write_bytes(byte_level)
+    edited(path, {key: value})
+    with pytest.raises(UserError) as error:
+        load_model(path)
+        open_tokenizer(path)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("key, value", [
+    ("bos_token_id", "x"), ("bos_token_id", 10 ** 6), ("eos_token_id", [1]),
+    ("unknown_token_id", 0.0), ("add_space_prefix", [1, 2]), ("scores", ["a"])])
+def test_a_value_of_the_wrong_type_is_named_beside_pieces(pieces, tmp_path, key, value):
+    path = tmp_path / "a.gguf"
+    path.write_bytes(pieces)
+    edited(path, {f"tokenizer.ggml.{key}": value})
+    with pytest.raises(UserError, match=f"tokenizer.ggml.{key} "):
+        open_tokenizer(path)
+
+
+def test_a_bos_that_is_no_token_is_named(byte_level, tmp_path):
+    path = tmp_path / "a.gguf"
+    path.write_bytes(byte_level)
+    edited(path, {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.bos_token_id": 10 ** 6})
+    with pytest.raises(UserError, match="that begins a text, 1000000, is not in the vocabulary"):
+        open_tokenizer(path)
