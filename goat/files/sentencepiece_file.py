@@ -38,6 +38,13 @@ def pieces_of(data: bytes) -> Iterator[Piece]:
             yield piece[TEXT].decode(), score, piece.get(TYPE, 1)
 
 
+def settings_of(data: bytes) -> tuple[bool, bool]:
+    """Whether a vocabulary is one of byte pairs, and whether a space is put before a text."""
+    trainer, normalizer = (dict(fields(dict(fields(data)).get(number, b"")))
+                           for number in (TRAINER, NORMALIZER))
+    return trainer.get(3, 1) == 2, bool(normalizer.get(3, 1))
+
+
 def field(number: int, value: int | bytes, kind: int = 2) -> bytes:
     """One field: a whole number, or bytes, of kind 5 four of them."""
     if isinstance(value, int):

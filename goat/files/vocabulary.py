@@ -17,7 +17,7 @@ from goat.errors import UserError
 from goat.files.atomic import write_bytes
 from goat.files.bases import located
 from goat.files.gguf import GGUF
-from goat.files.sentencepiece_file import model_file, pieces_of
+from goat.files.sentencepiece_file import model_file, pieces_of, settings_of
 from goat.files.tensors import read_json, write_json
 from goat.llama.bpe import LLAMA_3, QWEN_2, ByteLevelBPE
 from goat.llama.tokenizer import SentencePiece, Tokenizer
@@ -182,8 +182,13 @@ def from_gguf(file: GGUF) -> Tokenizer:
             len(types) != len(tokens) or not all(isinstance(token, str) for token in tokens):
         raise UserError(f"{path}: tokenizer.ggml.tokens, its {len(tokens)} tokens and their types, "
                         f"do not fit the embedding {embedding and embedding.shape}")
+    template = file.get("tokenizer.chat_template", str)
     if kind == "llama":
-        return from_pieces(file, tokens, types)
+        pieces = from_pieces(file, tokens, types)
+        pieces.chat_template = template
+        if not get("add_bos_token", bool, True):
+            pieces.bos_id = None
+        return pieces
     pre = get("pre", str, "default")
     pre = SAME_AS.get(pre, pre)
     added = {tokens[i]: int(i) for i in np.flatnonzero((types == CONTROL) | (types == USER))}
@@ -195,22 +200,28 @@ def from_gguf(file: GGUF) -> Tokenizer:
                [tuple(pair.split(" ")) for pair in merges], added,
                {tokens[i] for i in np.flatnonzero(types == CONTROL)}, pre,
                whole_words=pre == "llama-bpe", composed=pre == "qwen2", bos_id=bos,
-               eos_id=get("eos_token_id", int),
-               chat_template=file.get("tokenizer.chat_template", str))
+               eos_id=get("eos_token_id", int), chat_template=template)
 
 
 def from_pieces(file: GGUF, tokens: list[str], types: np.ndarray) -> SentencePiece:
-    """The SentencePiece tokenizer that a GGUF file describes."""
+    """The SentencePiece tokenizer that a GGUF file describes.
+
+    Some files call bos or eos a user's token (the <|im_end|> of many a Mistral), and the unknown
+    one a control token: SentencePiece finds them only under their own types.
+    """
     path, scores = file.path, file.metadata.get("tokenizer.ggml.scores")
     if not isinstance(scores, np.ndarray) or len(scores) != len(tokens):
         raise UserError(f"{path}: tokenizer.ggml.scores is missing or damaged")
-    names: list[str] = []
-    for which, default in (("unknown", 0), ("bos", 1), ("eos", 2)):
+    if types.dtype.kind not in "iu" or not np.isin(types, range(NORMAL, BYTE + 1)).all():
+        raise UserError(f"{path}: tokenizer.ggml.token_type is damaged: 1 to {BYTE} are types")
+    names, kinds = [], types.tolist()
+    for which, default, own in (("unknown", 0, UNKNOWN), ("bos", 1, CONTROL), ("eos", 2, CONTROL)):
         place = file.get(f"tokenizer.ggml.{which}_token_id", int, default)
         if not 0 <= place < len(tokens):
             raise UserError(f"{path}: tokenizer.ggml.{which}_token_id {place} is no token")
         names.append(tokens[place])
-    pieces = zip(tokens, scores.tolist(), types.tolist())
+        kinds[place] = own
+    pieces = zip(tokens, scores.tolist(), kinds)
     data = model_file(pieces, names, file.get("tokenizer.ggml.add_space_prefix", bool, True))
     return SentencePiece(data, path)
 
@@ -267,9 +278,13 @@ def gguf_keys(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
     if tokenizer.bos_id is not None:
         keys["bos_token_id"] = tokenizer.bos_id
     if isinstance(tokenizer, SentencePiece):
+        byte_pairs, space_first = settings_of(tokenizer.data)
+        if not byte_pairs:
+            raise UserError(f"{tokenizer.path}: llama.cpp's kind of SentencePiece merges pairs, "
+                            "which this one does not: write a folder instead")
         tokens, scores, types = map(list, zip(*pieces_of(tokenizer.data)))
         keys |= {"model": "llama", "pre": "default", "unknown_token_id": tokenizer.model.unk_id(),
-                 "scores": scores + [0.0] * (size - used)}
+                 "add_space_prefix": space_first, "scores": scores + [0.0] * (size - used)}
     else:
         assert isinstance(tokenizer, ByteLevelBPE)
         types = [UNUSED if token is None else NORMAL for token in tokenizer.tokens]

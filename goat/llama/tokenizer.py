@@ -134,8 +134,9 @@ class SentencePiece(Tokenizer):
         try:
             self.model.LoadFromSerializedProto(data)
         except RuntimeError:
-            raise UserError(f"{path}: no whole SentencePiece model. Of Llama 3 copy the "
-                            "tokenizer.json there instead, and remove this file")
+            raise UserError(f"{path}: no whole SentencePiece model. " + (
+                "Tokens or their types are damaged: download it again" if path.suffix == ".gguf"
+                else "Of Llama 3 copy the tokenizer.json there instead, and remove this file"))
         self.bos_id, self.eos_id = self.model.bos_id(), self.model.eos_id()
         self.vocab_size = self.model.vocab_size()
         if self.bos_id < 0 or self.eos_id < 0:

@@ -76,3 +76,51 @@ def test_a_bos_that_is_no_token_is_named(byte_level, tmp_path):
     edited(path, {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.bos_token_id": 10 ** 6})
     with pytest.raises(UserError, match="that begins a text, 1000000, is not in the vocabulary"):
         open_tokenizer(path)
+
+
+def test_names_under_other_types(pieces, tmp_path):
+    """An eos that is called a user's token, a bos that is called a word, an unknown one that is
+    called a control token: as files made from Hugging Face's tokenizers say."""
+    path = tmp_path / "a.gguf"
+    path.write_bytes(pieces)
+    types = GGUF(path).metadata["tokenizer.ggml.token_type"].tolist()
+    tokenizer = open_tokenizer(edited(path, {"tokenizer.ggml.token_type": [3, 1, 4, *types[3:]]}))
+    ours = open_tokenizer(BASE)
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.model.unk_id()) == (1, 2, 0)
+    assert tokenizer.encode("a  12 é\n", eos=True) == ours.encode("a  12 é\n", eos=True)
+
+
+@pytest.mark.parametrize("change, part", [
+    ({"token_type": [-1] * 1536}, "token_type is damaged"),
+    ({"token_type": [1.0] * 1536}, "token_type is damaged"),
+    ({"token_type": [4] * 1536}, "Tokens or their types are damaged"),
+    ({"tokens": ["same"] * 1536}, "Tokens or their types are damaged")], ids=str)
+def test_damaged_pieces_are_named(pieces, tmp_path, change, part):
+    path = tmp_path / "a.gguf"
+    path.write_bytes(pieces)
+    with pytest.raises(UserError, match=part):
+        open_tokenizer(edited(path, {f"tokenizer.ggml.{k}": v for k, v in change.items()}))
+
+
+def test_settings_of_pieces_survive_writing(pieces, tmp_path):
+    """No bos, no space in front, a chat template: read, written and read again."""
+    path = tmp_path / "a.gguf"
+    path.write_bytes(pieces)
+    edited(path, {"tokenizer.ggml.add_bos_token": False, "tokenizer.ggml.add_space_prefix": False,
+                  "tokenizer.chat_template": "{{ messages }}"})
+    for _ in range(2):
+        tokenizer = open_tokenizer(path)
+        assert tokenizer.bos_id is None and tokenizer.chat_template == "{{ messages }}"
+        assert tokenizer.decode(tokenizer.encode("ab")) == "ab"
+        assert tokenizer.piece(tokenizer.encode("12")[0]) == "1"
+        path = saved(tmp_path / "b.gguf", tokenizer)
+
+
+def test_pieces_that_are_not_merged_in_pairs_are_no_gguf(tmp_path):
+    import sentencepiece
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a b c ab bc abc"] * 9), model_prefix=str(tmp_path / "tokenizer"),
+        vocab_size=11, model_type="unigram", minloglevel=9)
+    tokenizer = open_tokenizer(tmp_path / "tokenizer.model")
+    with pytest.raises(UserError, match="merges pairs, which this one does not"):
+        saved(tmp_path / "a.gguf", tokenizer)
