@@ -27,8 +27,8 @@ from goat.files.hf_config import config_json, hf_config
 from goat.files.meta import open_meta
 from goat.files.tensors import (Readers, checked, is_finite, open_tensors, read_json, same_names,
                                 write_json, write_tensors)
-from goat.files.vocabulary import (BPE, BPE_CONFIG, SENTENCEPIECE, gguf_keys, open_tokenizer,
-                                   save_tokenizer)
+from goat.files.vocabulary import (BPE, BPE_CONFIG, CHAT, SENTENCEPIECE, gguf_keys,
+                                   open_tokenizer, save_tokenizer)
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import LoRALinear, merge
 from goat.llama.model import Llama, LlamaConfig
@@ -41,7 +41,8 @@ __all__ = ["EMBEDDED", "check_tokenizer", "load_adapted", "load_adapter", "load_
 HF_FILES = ("model.safetensors", "model.safetensors.index.json",
             "pytorch_model.bin", "pytorch_model.bin.index.json")
 # what a merged model's folder takes from its base's
-COPIED = (SENTENCEPIECE, BPE, BPE_CONFIG, "special_tokens_map.json", "generation_config.json")
+COPIED = (SENTENCEPIECE, BPE, BPE_CONFIG, CHAT, "added_tokens.json", "special_tokens_map.json",
+          "generation_config.json")
 # Older files, or their index alone, hold this table of each block, which follows from the config.
 IMPLIED = "rotary_emb.inv_freq"
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"

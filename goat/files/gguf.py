@@ -196,7 +196,7 @@ def write_gguf(path: str | Path, metadata: dict[str, Any], tensors: Iterable[Put
     """Write a version 3 file, whole or not at all.
 
     A value is written as what it is: bool, int (u32), float (f32), str, or a list of one of these
-    (whole numbers as i32).
+    (whole numbers as i32; an empty one counts as one of str).
     """
     tensors, alignment, offset = list(tensors), 32, 0
     header = [MAGIC, struct.pack("<IQQ", VERSIONS[-1], len(tensors), len(metadata))]
@@ -225,7 +225,8 @@ def typed(value: Any, listed: bool = False) -> bytes:
     """A value behind the number of its type."""
     if isinstance(value, list):
         items = [typed(item, listed=True) for item in value]
-        return struct.pack("<I", ARRAY) + items[0][:4] + struct.pack("<Q", len(items)) \
+        of = items[0][:4] if items else struct.pack("<I", STRING)
+        return struct.pack("<I", ARRAY) + of + struct.pack("<Q", len(items)) \
             + b"".join(item[4:] for item in items)
     if isinstance(value, str):
         return struct.pack("<I", STRING) + packed(value)

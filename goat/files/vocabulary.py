@@ -23,6 +23,7 @@ from goat.llama.bpe import LLAMA_3, QWEN_2, ByteLevelBPE
 from goat.llama.tokenizer import SentencePiece, Tokenizer
 
 SENTENCEPIECE, BPE, BPE_CONFIG = "tokenizer.model", "tokenizer.json", "tokenizer_config.json"
+CHAT = "chat_template.jinja"
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)  # of tokens; SentencePiece's numbers
 # Names of pre-tokenizers in GGUF files that mean one of PATTERNS; see llama.cpp, llama-vocab.cpp.
 SAME_AS = {"starcoder": "smollm", "refact": "smollm", "command-r": "smollm", "codeshell": "smollm",
@@ -73,6 +74,8 @@ def from_json(file: Path) -> ByteLevelBPE:
                         f"LLaMA-1 and -2 and of Mistral copy the {SENTENCEPIECE} there")
     pre = pre_tokenizer(content.get("pre_tokenizer"), file)
     normalizer = content.get("normalizer")
+    if normalizer == {"type": "Sequence", "normalizers": []}:
+        normalizer = None
     if normalizer not in (None, {"type": "NFC"}):
         raise UserError(f"{file}: the normalizer {normalizer!r:.80} is not supported: NFC is, or "
                         "none")
@@ -80,7 +83,7 @@ def from_json(file: Path) -> ByteLevelBPE:
         id_of = {str(token): int(i) for token, i in model["vocab"].items()}
         added = {str(token["content"]): token for token in content.get("added_tokens") or ()}
         id_of |= {token: int(entry["id"]) for token, entry in added.items()}
-        merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair)
+        merges = [tuple(pair.split(" ") if isinstance(pair, str) else map(str, pair))
                   for pair in model["merges"]]
         stripping = [token for token, entry in added.items()
                      if entry.get("lstrip") or entry.get("rstrip") or entry.get("single_word")]
@@ -101,8 +104,21 @@ def from_json(file: Path) -> ByteLevelBPE:
     return bpe(file, tokens, merges, {token: id_of[token] for token in added},
                {token for token, entry in added.items() if entry.get("special")}, pre,
                whole_words=bool(model.get("ignore_merges")), composed=normalizer is not None,
-               chat_template=settings.get("chat_template"),
-               **{f"{which}_id": id_of.get(name or "") for which, name in names.items()})
+               chat_template=chat_template(settings, file.parent),
+               **{f"{which}_id": id_of.get(name, -1) if name else None
+                  for which, name in names.items()})
+
+
+def chat_template(settings: dict, folder: Path) -> str | None:
+    """The chat template of a folder with these settings: text, the one called default of several,
+    or a file of its own (newer)."""
+    found = settings.get("chat_template")
+    if isinstance(found, list):
+        found = next((one.get("template") for one in found
+                      if isinstance(one, dict) and one.get("name") == "default"), None)
+    if found is None and (file := folder / CHAT).is_file():
+        found = file.read_text(encoding="utf-8", errors="replace")
+    return found if isinstance(found, str) else None
 
 
 def pre_tokenizer(found: Any, file: Path) -> str:
@@ -126,6 +142,9 @@ def special_names(content: dict, file: Path) -> tuple[dict, dict[str, str | None
     settings = read_json(place) if place.is_file() else {}
     bos, eos = (name.get("content") if isinstance(name := settings.get(f"{which}_token"), dict)
                 else name for which in ("bos", "eos"))
+    for name in (bos, eos):
+        if not isinstance(name, str | None):
+            raise UserError(f"{place}: bos_token or eos_token is {name!r:.60}, which is no text")
     if eos is None and (config := file.with_name("config.json")).is_file():
         ids = read_json(config).get("eos_token_id")
         wanted = ids[0] if isinstance(ids, list) and ids else ids
@@ -134,11 +153,14 @@ def special_names(content: dict, file: Path) -> tuple[dict, dict[str, str | None
     if eos is None:
         raise UserError(f"{file}: which token ends a text? Name it as eos_token in {place}")
     processor = content.get("post_processor") or {}
-    for step in processor.get("processors", [processor]):
-        for part in step.get("single") or ():  # a template: <bos> $A
-            if "SpecialToken" in part:
-                return settings, {"bos": part["SpecialToken"].get("id"), "eos": eos}
-            break
+    try:
+        for step in processor.get("processors", [processor]):
+            for part in step.get("single") or ():  # a template: <bos> $A
+                if "SpecialToken" in part:
+                    return settings, {"bos": str(part["SpecialToken"]["id"]), "eos": eos}
+                break
+    except (AttributeError, TypeError, KeyError):
+        raise UserError(f"{file}: the post_processor is damaged: {processor!r:.80}")
     return settings, {"bos": bos if settings.get("add_bos_token") else None, "eos": eos}
 
 
@@ -150,7 +172,7 @@ def bpe(path: Path, tokens: list[str | None], merges: list, added: dict[str, int
         raise UserError(f"{path}: the vocabulary is damaged: a token is empty or stands in it "
                         "twice")
     for pair in merges:
-        if len(pair) != 2 or not known.issuperset((*pair, "".join(map(str, pair)))):
+        if len(pair) != 2 or not known.issuperset((*pair, "".join(pair))):
             raise UserError(f"{path}: the merge {pair!r:.80} is damaged: its parts or the whole "
                             "are no tokens")
     for which, does in (("eos", "ends"), ("bos", "begins")):
@@ -235,7 +257,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         return
     assert isinstance(tokenizer, ByteLevelBPE)
     if tokenizer.path.suffix == ".json":
-        for name in (BPE, BPE_CONFIG):
+        for name in (BPE, BPE_CONFIG, CHAT):
             if (file := tokenizer.path.with_name(name)).is_file():
                 write_bytes(folder / name, file.read_bytes())
         return

@@ -41,7 +41,8 @@ def pieces(tmp_path_factory):
     return saved(tmp_path_factory.mktemp("pieces") / "a.gguf", open_tokenizer(BASE)).read_bytes()
 
 
-@pytest.mark.parametrize("value", [[1, 2], [float("nan")] * 100, ["a", "b"], -1.5], ids=str)
+@pytest.mark.parametrize("value", [[1, 2], [float("nan")] * 100, ["a", "b"], -1.5],
+                         ids=["numbers", "long", "texts", "fraction"])
 @pytest.mark.parametrize("key", [
     "general.architecture", "split.count", "general.alignment", "llama.context_length",
     "llama.expert_count", "llama.rope.scaling.type", "llama.rope.scale_linear",
@@ -94,7 +95,8 @@ def test_names_under_other_types(pieces, tmp_path):
     ({"token_type": [-1] * 1536}, "token_type is damaged"),
     ({"token_type": [1.0] * 1536}, "token_type is damaged"),
     ({"token_type": [4] * 1536}, "Tokens or their types are damaged"),
-    ({"tokens": ["same"] * 1536}, "Tokens or their types are damaged")], ids=str)
+    ({"tokens": ["same"] * 1536}, "Tokens or their types are damaged")],
+    ids=["below 0", "no whole numbers", "no unknown", "all the same"])
 def test_damaged_pieces_are_named(pieces, tmp_path, change, part):
     path = tmp_path / "a.gguf"
     path.write_bytes(pieces)
@@ -124,3 +126,8 @@ def test_pieces_that_are_not_merged_in_pairs_are_no_gguf(tmp_path):
     tokenizer = open_tokenizer(tmp_path / "tokenizer.model")
     with pytest.raises(UserError, match="merges pairs, which this one does not"):
         saved(tmp_path / "a.gguf", tokenizer)
+
+
+def test_a_vocabulary_without_merges(tmp_path):
+    path = saved(tmp_path / "a.gguf", bpe(merges=0))
+    assert open_tokenizer(path).encode("ab 1") == bpe(merges=0).encode("ab 1")

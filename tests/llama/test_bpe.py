@@ -13,7 +13,7 @@ import pytest
 
 from goat.errors import UserError
 from goat.files.bases import SMOLLM2
-from goat.files.vocabulary import open_tokenizer, save_tokenizer
+from goat.files.vocabulary import gguf_keys, open_tokenizer, save_tokenizer
 from goat.llama.bpe import CHARACTERS, PATTERNS, ByteLevelBPE
 from goat.papers import prompt as prompt_of
 from support.families import SPECIAL, TEXT, bpe
@@ -182,6 +182,13 @@ def edited(folder, change, name="tokenizer.json"):
     (lambda c: c["model"]["vocab"].update(zz=10 ** 9), "ids up to 1000000000"),
     (lambda c: c["model"]["vocab"].update(zz="x"), "damaged (ValueError"),
     (lambda c: c["model"].pop("vocab"), "damaged (KeyError"),
+    (lambda c: c["model"]["merges"].append(["q", ["z"]]), "is damaged"),
+    (lambda c: c.update(post_processor=5), "post_processor is damaged: 5"),
+    (lambda c: c.update(post_processor={"processors": None}), "post_processor is damaged"),
+    (lambda c: c.update(post_processor={"single": [{"SpecialToken": 1}]}), "is damaged"),
+    (lambda c: c.update(post_processor={"single": [{"SpecialToken": {"id": "no"}}]}),
+     "that begins a text"),
+    (lambda c: c.update(normalizer={"type": "Sequence", "normalizers": []}), None),
     (lambda c: c["added_tokens"][0].update(lstrip=True), "takes in spaces"),
     (lambda c: c.update(added_tokens=[]), None)])
 def test_a_tokenizer_json_of_another_kind_is_refused(folder, change, part):
@@ -198,11 +205,38 @@ def test_merges_as_text_and_what_ends_a_text(folder):
     assert edited(folder, lambda c: c.update(eos_token={"content": "<|endoftext|>"}),
                   name).eos_id == 0
     assert "that ends a text" in edited(folder, lambda c: c.update(eos_token="no_such"), name)
+    assert "is no text" in edited(folder, lambda c: c.update(eos_token=["</s>"]), name)
     assert "which token ends a text" in edited(folder, lambda c: c.pop("eos_token"), name)
     (folder / "config.json").write_text('{"eos_token_id": [1, 2]}')
     assert open_tokenizer(folder).eos_id == 1
     (folder / name).unlink()
     assert open_tokenizer(folder).eos_id == 1
+
+
+def test_bos_behind_another_step(tmp_path):
+    """Llama 3's post_processor is a sequence."""
+    save_tokenizer(bpe("llama-bpe", whole_words=True), tmp_path)
+    steps = [{"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False},
+             {"type": "TemplateProcessing", "single": [
+                 {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}},
+                 {"Sequence": {"id": "A", "type_id": 0}}]}]
+    assert edited(tmp_path, lambda c: c.update(
+        post_processor={"type": "Sequence", "processors": steps})).bos_id == 1
+
+
+def test_chat_templates(folder, tmp_path):
+    """One, several by name, or in a file of its own; none of them hinders a GGUF file."""
+    name, several = "tokenizer_config.json", [{"name": "tools", "template": "T"},
+                                              {"name": "default", "template": "D"}]
+    for found, want in (("A", "A"), (several, "D"), (several[:1], None), (5, None)):
+        tokenizer = edited(folder, lambda c, found=found: c.update(chat_template=found), name)
+        assert tokenizer.chat_template == want
+        assert gguf_keys(tokenizer, 400).get("tokenizer.chat_template") == want
+    edited(folder, lambda c: c.pop("chat_template"), name)
+    (folder / "chat_template.jinja").write_text("J")
+    assert open_tokenizer(folder).chat_template == "J"
+    save_tokenizer(open_tokenizer(folder), tmp_path / "copy")
+    assert open_tokenizer(tmp_path / "copy").chat_template == "J"
 
 
 def test_bos_is_put_where_the_file_says_so(tmp_path):
