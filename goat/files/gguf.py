@@ -58,8 +58,8 @@ class GGUF:
         self.path = Path(path)
         try:
             with open(self.path, "rb") as file:
-                # Private and writable, since torch warns of memory that it may not write to.
-                self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                # A map that may be written to is refused where the file is larger than the memory.
+                self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # an empty file cannot be mapped
             raise UserError(f"{path}: cannot be read ({error})")
         self.at, self.reading = 0, "the header"

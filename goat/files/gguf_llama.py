@@ -11,6 +11,7 @@ gguf-py/gguf/{constants,tensor_mapping}.py and conversion/llama.py.
 """
 
 import re
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,12 @@ def turned(name: str, config: LlamaConfig) -> int | None:
 
 def read_tensor(file: GGUF, name: str, heads: int | None) -> Tensor:
     place = file.tensors[name]
-    if place.type.name == "BF16":
-        tensor = torch.from_numpy(file.raw(name)).view(torch.bfloat16).view(place.shape)
-    else:
-        tensor = torch.from_numpy(file.read(name))
+    with warnings.catch_warnings():  # torch warns of memory that it may not write to; nobody does
+        warnings.simplefilter("ignore")
+        if place.type.name == "BF16":
+            tensor = torch.from_numpy(file.raw(name)).view(torch.bfloat16).view(place.shape)
+        else:
+            tensor = torch.from_numpy(file.read(name))
     return half_split(tensor, heads)
 
 
@@ -158,7 +161,7 @@ def read_scaling(file: GGUF, theta: float, head_dim: int) -> RopeScaling | None:
     all models published so far share the other numbers."""
     if DIVISORS not in file.tensors:
         return None
-    divisors = torch.from_numpy(file.read(DIVISORS)).float()
+    divisors = read_tensor(file, DIVISORS, None).float()
     scaling = RopeScaling(factor=float(divisors.max()))
     expected = scaling.divisors(theta, head_dim)
     if divisors.shape != expected.shape or not torch.allclose(divisors, expected, rtol=1e-3):

@@ -43,6 +43,14 @@ def test_the_file_is_found_and_where_it_is_missing_the_command_is_told(smollm2, 
             use("smollm2")
 
 
+def test_a_folder_of_that_name_is_no_package(smollm2, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint.save_model(tiny_model(), "smollm2", bpe())
+    for place in ("./smollm2", bases.Path("smollm2")):
+        assert bases.located(bases.located(place)) == bases.Path("smollm2")
+        assert checkpoint.read_config(bases.located(place)).max_positions == 64
+
+
 def test_everything_takes_it(smollm2, rows, tmp_path, capsys):
     """Training, resuming, asking, sampling, a plan, and a merge of each kind."""
     out = tmp_path / "run"
