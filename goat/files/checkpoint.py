@@ -206,6 +206,9 @@ def save_model(model: Llama, path: str | Path, tokenizer: Tokenizer | None = Non
     names = list(blank_model(config).state_dict())
     if config.tie_embeddings:
         names.remove(HEAD)
+        if getattr(model.lm_head, "weight", None) is not model.model.embed_tokens.weight:
+            raise UserError(f"{HEAD} was adapted, but is written as the embedding, whose weight it "
+                            "shares: set config.tie_embeddings to False and merge first")
     tensors = {}
     for name in names:
         stem, _, kind = name.rpartition(".")

@@ -33,7 +33,7 @@ ALIGNMENT = "general.alignment"
 # How a number of each type of value is written; 8 is a string, 9 an array.
 NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q",
            11: "<q", 12: "<d"}
-U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
+U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
 LEAST = {STRING: 8, ARRAY: 12} | {kind: struct.calcsize(code) for kind, code in NUMBERS.items()}
 DEPTH = 4  # of arrays in arrays
 
@@ -195,8 +195,8 @@ class Put(NamedTuple):
 def write_gguf(path: str | Path, metadata: dict[str, Any], tensors: Iterable[Put]) -> None:
     """Write a version 3 file, whole or not at all.
 
-    A value is written as what it is: bool, int (u32), float (f32), str, or a list of one of these
-    (whole numbers as i32; an empty one counts as one of str).
+    A value is written as what it is: bool, int (u32, a large one u64), float (f32), str, or a list
+    of one of these (whole numbers as i32; an empty one counts as one of str).
     """
     tensors, alignment, offset = list(tensors), 32, 0
     header = [MAGIC, struct.pack("<IQQ", VERSIONS[-1], len(tensors), len(metadata))]
@@ -217,7 +217,7 @@ def write_gguf(path: str | Path, metadata: dict[str, Any], tensors: Iterable[Put
 
 
 def packed(text: str) -> bytes:
-    data = text.encode()
+    data = text.encode(errors="replace")  # a file's name may be no Unicode text
     return struct.pack("<Q", len(data)) + data
 
 
@@ -230,5 +230,6 @@ def typed(value: Any, listed: bool = False) -> bytes:
             + b"".join(item[4:] for item in items)
     if isinstance(value, str):
         return struct.pack("<I", STRING) + packed(value)
-    kind = {bool: BOOL, int: I32 if listed else U32, float: F32}[type(value)]
+    whole = I32 if listed else U32 if isinstance(value, int) and value < 1 << 32 else U64
+    kind = {bool: BOOL, int: whole, float: F32}[type(value)]
     return struct.pack("<I", kind) + struct.pack(NUMBERS[kind], value)

@@ -36,11 +36,14 @@ def hf_config(file: Path) -> LlamaConfig:
                             "Qwen 2 models are")
 
     names = raw.get("architectures") or ["LlamaForCausalLM"]
+    refuse(not isinstance(names, list), f"architectures {names!r:.60}")
     families = {name.lower(): kind for name, kind in FAMILIES.items()}  # once it was LLaMAFor…
     family = families.get(str(names[0]).lower(), "")
     refuse(not family, f"architecture {names[0]}")
     refuse(raw.get("model_type", family) != family, f"model_type {raw.get('model_type')!r}")
     refuse(raw.get("hidden_act", "silu") != "silu", f"hidden_act {raw.get('hidden_act')!r}")
+    partial_rotary = raw.get("partial_rotary_factor") or 1
+    refuse(partial_rotary != 1, f"partial_rotary_factor {partial_rotary!r:.60}")
     for key in ("attention_bias", "mlp_bias", "quantization_config"):
         refuse(bool(raw.get(key)), f"{key} {raw.get(key)!r}")
     if family != "llama":  # their classes have other defaults

@@ -136,6 +136,8 @@ def test_heads_default_to_as_many_key_heads_and_llama_7b_is_the_default(folder):
     (dict(attention_bias=True), "attention_bias"), (dict(mlp_bias=True), "mlp_bias"),
     (dict(hidden_act="gelu"), "hidden_act"), (dict(model_type="mistral"), "model_type"),
     (dict(architectures=["MixtralForCausalLM"]), "MixtralForCausalLM"),
+    (dict(architectures={"a": 1}), "architectures {'a': 1}"),
+    (dict(partial_rotary_factor=0.5), "partial_rotary_factor 0.5"),
     (dict(architectures=["Qwen2ForCausalLM"]), "model_type 'llama'"),
     (dict(architectures=["MistralForCausalLM"], model_type="mistral", hidden_size=None),
      "hidden_size must be"),
@@ -225,6 +227,19 @@ def test_an_unmerged_adapter_is_not_silently_dropped(tmp_path):
     model = add_lora(tiny_model(), 4)
     with pytest.raises(UserError, match="merge"):
         save_model(model, tmp_path)
+
+
+def test_an_adapted_head_that_shares_its_weight_is_not_silently_dropped(tmp_path):
+    model = add_lora(tiny_model(tiny_config(tie_embeddings=True)), 2, targets=("lm_head",))
+    model.lm_head.lora_B.data.fill_(0.1)
+    for place in ("folder", "a.gguf"):
+        with pytest.raises(UserError, match=r"lm_head\.weight was adapted"):
+            save_model(model, tmp_path / place)
+    with pytest.raises(UserError, match=r"lm_head\.weight was adapted"):
+        save_model(merge(model), tmp_path / "folder")
+    model.config.tie_embeddings = False
+    save_model(model, tmp_path / "folder")
+    assert torch.equal(load_model(tmp_path / "folder").lm_head.weight, model.lm_head.weight)
 
 
 def test_a_merged_int8_model_is_written_as_what_it_stands_for(tmp_path):

@@ -131,3 +131,10 @@ def test_pieces_that_are_not_merged_in_pairs_are_no_gguf(tmp_path):
 def test_a_vocabulary_without_merges(tmp_path):
     path = saved(tmp_path / "a.gguf", bpe(merges=0))
     assert open_tokenizer(path).encode("ab 1") == bpe(merges=0).encode("ab 1")
+
+
+def test_a_large_number_and_a_name_that_is_no_text(tmp_path):
+    path = tmp_path / "a\udcff.gguf"
+    save_model(tiny_model(tiny_config(max_positions=1 << 40)), path)
+    assert load_model(path).config.max_positions == 1 << 40
+    assert GGUF(path).metadata["general.name"] == "a?"
