@@ -28,7 +28,7 @@ NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)  # of tokens; Sentenc
 # Names of pre-tokenizers in GGUF files that mean one of PATTERNS; see llama.cpp, llama-vocab.cpp.
 SAME_AS = {"starcoder": "smollm", "refact": "smollm", "command-r": "smollm", "codeshell": "smollm",
            "exaone": "smollm", "minerva-7b": "smollm", "llama3": "llama-bpe",
-           "llama-v3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}
+           "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}
 ADDS_BOS = ("llama-bpe",)  # where a GGUF file does not say
 # The pre_tokenizer of a tokenizer.json
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}

@@ -138,3 +138,13 @@ def test_a_large_number_and_a_name_that_is_no_text(tmp_path):
     save_model(tiny_model(tiny_config(max_positions=1 << 40)), path)
     assert load_model(path).config.max_positions == 1 << 40
     assert GGUF(path).metadata["general.name"] == "a?"
+
+
+@pytest.mark.parametrize("name", ["llama3", "llama-v3", "falcon3"])
+def test_other_names_of_llama_3s_words(byte_level, tmp_path, name):
+    path = tmp_path / "a.gguf"
+    path.write_bytes(byte_level)
+    tokenizer = open_tokenizer(edited(path, {
+        "tokenizer.ggml.pre": name, "tokenizer.ggml.add_bos_token": None,
+        "tokenizer.ggml.bos_token_id": 1}))
+    assert (tokenizer.pre, tokenizer.whole_words, tokenizer.bos_id) == ("llama-bpe", True, 1)
