@@ -305,6 +305,10 @@ def gguf_keys(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
             raise UserError(f"{tokenizer.path}: llama.cpp's kind of SentencePiece merges pairs, "
                             "which this one does not: write a folder instead")
         tokens, scores, types = map(list, zip(*pieces_of(tokenizer.data)))
+        if space_first and USER in types:
+            print(f"note: {tokenizer.path} has tokens like {tokens[types.index(USER)]!r}, behind "
+                  "which llama.cpp puts a space where SentencePiece puts none: it reads texts with "
+                  "them otherwise than they were learnt")
         keys |= {"model": "llama", "pre": "default", "unknown_token_id": tokenizer.model.unk_id(),
                  "add_space_prefix": space_first, "scores": scores + [0.0] * (size - used)}
     else:

@@ -148,3 +148,13 @@ def test_other_names_of_llama_3s_words(byte_level, tmp_path, name):
         "tokenizer.ggml.pre": name, "tokenizer.ggml.add_bos_token": None,
         "tokenizer.ggml.bos_token_id": 1}))
     assert (tokenizer.pre, tokenizer.whole_words, tokenizer.bos_id) == ("llama-bpe", True, 1)
+
+
+def test_tokens_that_llama_cpp_reads_otherwise_are_told(tmp_path, capsys):
+    """Ours has "\\n" as a token of its own; LLaMA's has no such ones."""
+    saved(tmp_path / "a.gguf", open_tokenizer(BASE))
+    assert r"tokens like '\n', behind which llama.cpp puts a space" in capsys.readouterr().out
+    types = GGUF(tmp_path / "a.gguf").metadata["tokenizer.ggml.token_type"]
+    saved(tmp_path / "b.gguf", open_tokenizer(edited(tmp_path / "a.gguf", {
+        "tokenizer.ggml.token_type": [1 if t == 4 else t for t in types.tolist()]})))
+    assert "note" not in capsys.readouterr().out
