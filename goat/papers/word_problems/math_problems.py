@@ -49,7 +49,7 @@ def math_rows(path: str | os.PathLike, levels: Collection[str] = (),
 
 def evaluation_questions(path: str | os.PathLike, limit: int | None = None) -> list[Question]:
     """The test problems in the folder `path`, counted by level and by subject; `limit` of them, as
-    far apart in their order as can be. Raises UserError for a missing folder and for what is no
+    far apart in their order as can be; easy ones first. Raises UserError for a missing folder and for what is no
     problem with an answer."""
     questions = []
     for row, _ in problems(path, "test"):
@@ -58,7 +58,8 @@ def evaluation_questions(path: str | os.PathLike, limit: int | None = None) -> l
         questions.append(Question("MATH test", f"level {row['level']}", row["instruction"], "",
                                   row["answer"], paper=TASK, task=MATH, subject=row["subject"]))
     count = min(limit or len(questions), len(questions))
-    return [questions[i * len(questions) // count] for i in range(count)]
+    spread = (questions[i * len(questions) // count] for i in range(count))
+    return sorted(spread, key=lambda question: question.cell)
 
 
 def unfit(row: Row, worked: str) -> str:
