@@ -17,7 +17,7 @@ from goat.llama.model import Llama
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import PAPERS, paper_of
 from goat.training.batches import ALL, RowBatches
-from goat.training.flags import lora_targets
+from goat.training.flags import PASS, lora_targets
 from goat.training.run_folder import RunFolder, StopSignal, fingerprint
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer, share: slice = ALL
 
 def read_rows(args: argparse.Namespace, path: str, tokenizer: Tokenizer, share: slice = ALL,
               held_out: int = 0) -> RowBatches:
-    return RowBatches(path, tokenizer, args.batch, args.micro_tokens, args.cutoff, args.seed,
-                      args.learn_output, args.value_head, share, held_out)
+    return RowBatches(path, tokenizer, args.batch, args.micro_tokens or PASS, args.cutoff,
+                      args.seed, args.learn_output, args.value_head, share, held_out)
 
 
 def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data) -> "Validation | None":

@@ -212,8 +212,7 @@ def test_a_default_file_with_other_rows_is_not_trained_on(tiny_base, tmp_path, m
     tokenizer = open_tokenizer(tiny_base)
 
     def load(*flags):
-        args = train.parse_args(["--micro-tokens", "4096", *flags])
-        return train.load_data(args, tokenizer)
+        return train.load_data(train.parse_args([*flags]), tokenizer)
 
     first = load("--rows", "40")
     assert "data/demo.jsonl: 40 rows of the mixture 'demo' written" in capsys.readouterr().out

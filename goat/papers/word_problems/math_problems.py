@@ -49,8 +49,8 @@ def math_rows(path: str | os.PathLike, levels: Collection[str] = (),
 
 def evaluation_questions(path: str | os.PathLike, limit: int | None = None) -> list[Question]:
     """The test problems in the folder `path`, counted by level and by subject; `limit` of them, as
-    far apart in their order as can be; easy ones first. Raises UserError for a missing folder and for what is no
-    problem with an answer."""
+    far apart in their order as can be; easy ones first. Raises UserError for a missing folder and
+    for what is no problem with an answer."""
     questions = []
     for row, _ in problems(path, "test"):
         if not row["answer"]:
