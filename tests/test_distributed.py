@@ -15,8 +15,8 @@ import torch
 from goat.distributed import Group
 from support.processes import WAIT, both, start, two_places
 from support.runs import flags, log, run_script
+from support.slow import SLOW
 
-SLOW = pytest.mark.skipif(not os.environ.get("GOAT_SLOW"), reason="set GOAT_SLOW=1")
 
 
 @pytest.mark.parametrize("victim", [0, 1], ids=["the writer dies", "the other dies"])

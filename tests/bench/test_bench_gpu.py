@@ -11,6 +11,7 @@ import torch
 from goat.bench import gpu, peers
 from goat.errors import UserError
 from goat.training.batches import IGNORE
+from support.slow import SLOW
 
 SMALL = ["--toy", "--steps", "1", "--batch", "6", "--micro-tokens", "1024"]
 
@@ -22,6 +23,7 @@ def bench(tmp_path):
     return gpu.Bench(gpu.TOY, torch.device("cpu"), torch.float32, rows, args)
 
 
+@SLOW
 def test_the_whole_benchmark_runs_as_a_toy(capsys):
     gpu.main(SMALL)
     lines = capsys.readouterr().out.splitlines()

@@ -23,6 +23,7 @@ from goat.papers.word_problems import interpreter, value_head
 from goat.papers.word_problems.format import TASK
 from support.answering import WAYS, answers, take
 from support.processes import both
+from support.slow import SLOW
 
 ANSWERS = """
 import json
@@ -88,6 +89,7 @@ generate_data.main(sys.argv[1:])
 """
 
 
+@SLOW
 def test_two_processes_train_themselves_like_one(tiny_base, adapter, tmp_path, capsys, monkeypatch):
     (tmp_path / "train.jsonl").write_text("".join(
         json.dumps({"question": "How many? " * (76 + i * 3 % 5), "answer": f"#### {i % 3}"}) + "\n"

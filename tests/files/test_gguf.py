@@ -27,9 +27,9 @@ from goat.llama.lora import add_lora, lora_layers
 from support.families import FAMILIES, bpe
 from support.folders import refusal, same
 from support.runs import BASE
+from support.slow import SLOW
 from support.tiny import tiny_config, tiny_model, tiny_tokens
 
-SLOW = pytest.mark.skipif(not os.environ.get("GOAT_SLOW"), reason="set GOAT_SLOW=1")
 TEXT = ("The old lighthouse keeper climbed the stairs every evening to light the lamp. Ships far "
         "out at sea could see its beam and knew that the rocks were near. When the storm came, he "
         "stayed awake all night.")
