@@ -24,7 +24,7 @@ from goat.errors import UserError
 from goat.files.gguf import GGUF, Put, write_gguf
 from goat.files.gguf_types import NAMED, to_q8_0
 from goat.files.meta import half_split, neighbours
-from goat.files.tensors import Readers, positive
+from goat.files.tensors import Readers, positive, unsupported
 from goat.llama.attention import RopeScaling
 from goat.llama.model import LlamaConfig
 
@@ -101,13 +101,7 @@ def read_tensor(file: GGUF, name: str, heads: int | None) -> Tensor:
 
 def read_config(file: GGUF) -> LlamaConfig:
     """The settings of a file's model. Raises UserError for one that is not plain."""
-    path = file.path
-
-    def refuse(condition: object, what: str) -> None:
-        if condition:
-            raise UserError(f"{path}: {what} is not supported: only plain LLaMA, Mistral and "
-                            "Qwen 2 models are")
-
+    path, refuse = file.path, partial(unsupported, file.path)
     kind, parts = file.get("general.architecture", str), file.get("split.count", int, 1)
     refuse(kind not in NEIGHBOURS, f"general.architecture {kind!r:.60}")
     refuse(parts != 1, f"a model in {parts} files (join them by llama-gguf-split --merge)")

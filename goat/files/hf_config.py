@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from goat.errors import UserError
-from goat.files.tensors import positive, read_json
+from goat.files.tensors import positive, read_json, unsupported
 from goat.llama.attention import RopeScaling
 from goat.llama.model import LlamaConfig
 
@@ -28,13 +28,7 @@ def hf_config(file: Path) -> LlamaConfig:
     Raises UserError for everything that this project's model does not compute.
     """
     raw = read_json(file)
-    number = partial(positive, raw, file)
-
-    def refuse(condition: bool, what: str):
-        if condition:
-            raise UserError(f"{file}: {what} is not supported: only plain LLaMA, Mistral and "
-                            "Qwen 2 models are")
-
+    number, refuse = partial(positive, raw, file), partial(unsupported, file)
     names = raw.get("architectures") or ["LlamaForCausalLM"]
     refuse(not isinstance(names, list), f"architectures {names!r:.60}")
     families = {name.lower(): kind for name, kind in FAMILIES.items()}  # once it was LLaMAFor…
@@ -69,7 +63,7 @@ def hf_config(file: Path) -> LlamaConfig:
         n_heads=heads, n_kv_heads=kv_heads, head_dim=head_dim,
         norm_eps=number("rms_norm_eps", 1e-6, float), rope_theta=theta, rope_scaling=scaling,
         max_positions=min(positions, window or positions),
-        sliding_window=window or None,
+        sliding_window=window,
         tie_embeddings=bool(raw.get("tie_word_embeddings")), qkv_bias=family == "qwen2",
         bos_id=bos, eos_id=eos)
 

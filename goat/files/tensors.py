@@ -54,6 +54,14 @@ def positive(content: dict, file: Path, key: str, default=None,
     return kind(value)
 
 
+def unsupported(file: Path, condition: object, what: str) -> None:
+    """Raise UserError, naming the file, where `condition` says that its model has what is not
+    computed here."""
+    if condition:
+        raise UserError(f"{file}: {what} is not supported: only plain LLaMA, Mistral and Qwen 2 "
+                        "models are")
+
+
 def open_tensors(file: Path) -> Readers:
     """Name -> reader for a `.safetensors` file or a pickled `.bin` / `.pth` one.
 

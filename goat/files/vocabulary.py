@@ -59,7 +59,6 @@ def open_tokenizer(path: str | os.PathLike) -> Tokenizer:
     return from_json(path) if path.suffix == ".json" else SentencePiece(path.read_bytes(), path)
 
 
-
 # ---- tokenizer.json ------------------------------------------------------------------------------
 
 def from_json(file: Path) -> ByteLevelBPE:

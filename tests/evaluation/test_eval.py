@@ -22,6 +22,7 @@ from goat.files import checkpoint
 from goat.files.rows import write_lines
 from goat.llama import lora
 from goat.papers.arithmetic.solutions import solve
+from support import adapters
 
 
 @pytest.fixture
@@ -78,10 +79,7 @@ def test_beams_and_sampling_run(run):
 
 
 def test_adapter_int8_and_merge(run, tiny_base, tmp_path):
-    model = lora.add_lora(checkpoint.load_model(tiny_base), rank=2, alpha=6)
-    for layer in lora.lora_layers(model).values():
-        layer.lora_B.data.fill_(0.5)
-    checkpoint.save_adapter(model, tmp_path / "adapter", tiny_base)
+    adapters.adapted(tiny_base, tmp_path / "adapter", fill=0.5, alpha=6)
     adapter = ["--adapter", tmp_path / "adapter"]
     merge = [*adapter, "--merge"]
     plain, int8, adapted, merged, wide = (

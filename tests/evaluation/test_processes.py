@@ -17,10 +17,10 @@ from goat.distributed import ALONE
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.vocabulary import open_tokenizer
-from goat.llama import lora
 from goat.llama.generate import new_rows
 from goat.papers.word_problems import interpreter, value_head
 from goat.papers.word_problems.format import TASK
+from support.adapters import adapted
 from support.answering import WAYS, answers, take
 from support.processes import both
 from support.slow import SLOW
@@ -45,10 +45,7 @@ script.main(flags)
 @pytest.fixture
 def adapter(tiny_base, tmp_path):
     """An adapter that changes the tiny model, with a value model."""
-    model = lora.add_lora(checkpoint.load_model(tiny_base), rank=2)
-    for layer in lora.lora_layers(model).values():
-        layer.lora_B.data.fill_(0.1)
-    checkpoint.save_adapter(model, tmp_path / "adapter", tiny_base)
+    model = adapted(tiny_base, tmp_path / "adapter")
     value_head.add(model)
     torch.nn.init.normal_(model.value_head.weight, generator=torch.Generator().manual_seed(0))
     value_head.save(model, tmp_path / "adapter")

@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from goat.bench.load import TEXT
 from goat.errors import UserError
 from goat.files.bases import SMOLLM2, located
 from goat.files.checkpoint import load_adapter, load_model, main, save_adapter, save_model
@@ -27,12 +28,9 @@ from goat.llama.lora import add_lora, lora_layers
 from support.families import FAMILIES, bpe
 from support.folders import refusal, same
 from support.runs import BASE
-from support.slow import SLOW
+from support.slow import SLOW, slow
 from support.tiny import tiny_config, tiny_model, tiny_tokens
 
-TEXT = ("The old lighthouse keeper climbed the stairs every evening to light the lamp. Ships far "
-        "out at sea could see its beam and knew that the rocks were near. When the storm came, he "
-        "stayed awake all night.")
 BLOCKS = [t for t in TYPES.values() if t.entries > 1]
 each_family = pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES.keys())
 
@@ -395,7 +393,7 @@ def test_random_damage_is_a_clear_error_or_changes_no_more_than_a_value(small):
     rng, refusals = np.random.default_rng(0), 0
     right = load_model(path)
     shapes = {name: tensor.shape for name, tensor in right.state_dict().items()}
-    for _ in range(1000 if os.environ.get("GOAT_SLOW") else 150):
+    for _ in range(1000 if slow else 150):
         damaged = bytearray(content)
         for _ in range(rng.integers(1, 4)):
             at, size = int(rng.integers(0, header)), int(rng.integers(1, 12))

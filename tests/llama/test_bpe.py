@@ -6,7 +6,6 @@ Run: python -m pytest tests/llama/test_bpe.py
 """
 
 import json
-import os
 import random
 
 import pytest
@@ -17,6 +16,7 @@ from goat.files.vocabulary import gguf_keys, open_tokenizer, save_tokenizer
 from goat.llama.bpe import CHARACTERS, PATTERNS, ByteLevelBPE
 from goat.papers import prompt as prompt_of
 from support.families import SPECIAL, TEXT, bpe
+from support.slow import slow
 
 SETTINGS = {"smollm": {}, "gpt-2": {}, "llama-bpe": dict(whole_words=True, bos_id=1),
             "qwen2": dict(composed=True)}
@@ -63,7 +63,7 @@ def test_token_for_token_as_the_tokenizers_package(pre, tmp_path):
     save_tokenizer(tokenizer, tmp_path)
     peer = peers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     again = open_tokenizer(tmp_path)
-    for number in range(300 if os.environ.get("GOAT_SLOW") else 30):
+    for number in range(300 if slow else 30):
         text = mixed(3500, number) + "<|im_start|>12<|im_end|> 3\n" * (number % 2)
         ids = tokenizer.encode(text)
         assert ids == peer.encode(text).ids == again.encode(text), number

@@ -28,6 +28,7 @@ from goat.training.batches import IGNORE
 from goat.distributed import Group
 from goat.training.run_folder import RunFolder, choose, fingerprint
 from support.runs import adapter, flags, log, run_script, stop_after_first
+from support.slow import slow
 
 
 def state_of(out):
@@ -50,7 +51,7 @@ def test_kill_and_resume_gives_the_very_bytes(tiny_base, rows, straight, tmp_pat
     assert adapter(out) == adapter(straight)
 
 
-@pytest.mark.parametrize("attempt", range(30 if os.environ.get("GOAT_SLOW") else 2))
+@pytest.mark.parametrize("attempt", range(30 if slow else 2))
 def test_kills_at_random_moments_lose_nothing(tiny_base, rows, straight, tmp_path, attempt):
     rng, out = random.Random(attempt), tmp_path / "run"
     process = run_script(flags(tiny_base, rows, out, "--save-every", "1"))

@@ -27,11 +27,11 @@ from goat.papers.word_problems.math_answers import boxed, plain, same_answer
 from goat.papers.word_problems.worth import points, worth
 from support.math_answers import CHANGES, OTHER, SAME
 from support.runs import ROOT, SHARED
+from support.slow import slow
 
 MATH = Path(os.environ.get("GOAT_MATH", SHARED / "math"))
 needs_math = pytest.mark.skipif(not (MATH / "train.jsonl").is_file(),
                                 reason="set GOAT_MATH to the folder of MATH's train.jsonl")
-SLOW = bool(os.environ.get("GOAT_SLOW"))
 
 
 @cache
@@ -122,7 +122,7 @@ SOUP = re.findall(r"\S+", r"""
 
 def test_any_text_may_be_said():
     rng = random.Random(0)
-    for _ in range(20_000 if SLOW else 1000):
+    for _ in range(20_000 if slow else 1000):
         a = "".join(rng.choices([*SOUP, " "], k=rng.randrange(1, 25)))
         b = rng.choice((a + "+1", a + " ", f"x={a}", f"({a})", f"\\frac{{{a}}}{{2}}", r"\frac.5"))
         assert same_answer(a, b) == same_answer(b, a), (a, b)
@@ -156,7 +156,7 @@ def test_golds_equal_themselves(split, problems, empty, words):
     found = [gold for gold in found if gold]
     assert all(same_answer(gold, gold) for gold in found)
     unread = 0
-    for gold in found if SLOW else found[::10]:
+    for gold in found if slow else found[::10]:
         written = "$ " + gold.replace("\\frac", "\\dfrac").replace("^", "^ ") + ".$"
         assert same_answer(gold, written) and same_answer(written, gold), gold
         try:
@@ -170,7 +170,7 @@ def test_golds_equal_themselves(split, problems, empty, words):
 def test_golds_are_told_apart_alike_from_both_sides():
     found = [gold for gold in dict.fromkeys(golds("train")) if gold]
     rng = random.Random(0)
-    for _ in range(20_000 if SLOW else 200):
+    for _ in range(20_000 if slow else 200):
         a, b = rng.sample(found, 2)
         assert same_answer(a, b) == same_answer(b, a), (a, b)
 
@@ -201,7 +201,7 @@ def test_changed_golds_beside_math_verify(name):
     shuffled = random.Random(name).sample(golds("train"), 7500)
     changed = (gold for gold in dict.fromkeys(shuffled) if gold and change(gold) != gold)
     ours, differ = [], []
-    for gold in islice(changed, 300 if SLOW else 2):
+    for gold in islice(changed, 300 if slow else 2):
         if not same_answer(change(gold), gold) == same_answer(gold, change(gold)) == stays:
             ours.append(gold)
         decided = any(re.fullmatch(names, name) and re.fullmatch(concerned, gold, re.DOTALL)

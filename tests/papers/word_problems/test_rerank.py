@@ -11,14 +11,13 @@ import torch
 import eval as script
 from goat.errors import UserError
 from goat.evaluation.evaluate import record, solved_record
-from goat.files import checkpoint
-from goat.llama import lora
 from goat.papers import Question
 from goat.papers.word_problems import CHOICES, rerank, value_head
 from goat.papers.word_problems.format import TASK
 from goat.papers.word_problems.interpreter import Solution
 from goat.papers.word_problems.rerank import Candidates
 from goat.stats import wilson
+from support.adapters import adapted
 
 
 def said(answer: str, gold: str = "18", cell: str = "c"):
@@ -107,11 +106,7 @@ def test_samples_belong_to_their_questions_and_an_interruption_keeps_what_is_who
 @pytest.fixture
 def adapter(tiny_base, tmp_path):
     """An adapter that changes the tiny model, without a value model."""
-    model = lora.add_lora(checkpoint.load_model(tiny_base), rank=2)
-    for layer in lora.lora_layers(model).values():
-        layer.lora_B.data.fill_(0.1)
-    checkpoint.save_adapter(model, tmp_path / "adapter", tiny_base)
-    return model, tmp_path / "adapter"
+    return adapted(tiny_base, tmp_path / "adapter"), tmp_path / "adapter"
 
 
 def test_eval_by_value_model(tiny_base, adapter, tmp_path, capsys):

@@ -12,14 +12,13 @@ import torch
 import generate_data
 from goat.errors import UserError
 from goat.evaluation.questions import read_questions
-from goat.files import checkpoint
-from goat.llama import lora
 from goat.papers.word_problems import dataset, self_training
 from goat.papers.word_problems.format import observed
 from goat.papers.word_problems.gsm8k import evaluation_questions
 from goat.papers.word_problems.interpreter import ANSWERED, NEITHER, Solution
 from goat.papers.word_problems.self_training import KEPT, harvest, summary
 from goat.papers.word_problems.templates import template_rows, templates
+from support.adapters import adapted
 
 
 @pytest.fixture
@@ -193,10 +192,7 @@ def test_coverage_grows_with_the_samples():
 
 
 def test_from_a_model(make, tiny_base, tmp_path, monkeypatch):
-    model = lora.add_lora(checkpoint.load_model(tiny_base), rank=2)
-    for layer in lora.lora_layers(model).values():
-        layer.lora_B.data.fill_(0.1)
-    checkpoint.save_adapter(model, tmp_path / "adapter", tiny_base)
+    adapted(tiny_base, tmp_path / "adapter")
     asked = list(template_rows(0, 2))
     flags = ("--rows", 2, "--samples", 2, "--from-model", tmp_path / "adapter", "--base", tiny_base)
 
