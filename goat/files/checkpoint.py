@@ -27,8 +27,8 @@ from goat.files.hf_config import config_json, hf_config
 from goat.files.meta import open_meta
 from goat.files.tensors import (Readers, checked, is_finite, open_tensors, read_json, same_names,
                                 write_json, write_tensors)
-from goat.files.vocabulary import (BPE, BPE_CONFIG, CHAT, SENTENCEPIECE, gguf_keys,
-                                   open_tokenizer, save_tokenizer)
+from goat.files.tokenizer_json import BPE, BPE_CONFIG, CHAT
+from goat.files.vocabulary import SENTENCEPIECE, gguf_keys, open_tokenizer, save_tokenizer
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import LoRALinear, merge
 from goat.llama.model import Llama, LlamaConfig
