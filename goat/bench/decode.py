@@ -1,10 +1,10 @@
 """Decoding beside transformers' `generate`: new tokens per second, in one run.
 
-    python -m goat.bench decode [--base DIR] [--adapter DIR] [--batch-sizes 1 32 128]
+    python -m goat.bench decode [--base DIR] [--adapter DIR] [--batch-sizes 1 32 128] [--int8]
 
 Both answer the same questions greedily with the same weights in the same number format, an adapter
-merged for both. Counted are the new tokens up to EOS, so that idle rows of a batch count nothing.
-Two kinds of work:
+merged for both; with --int8 ours are in 8 bits. Counted are the new tokens up to EOS, so that idle
+rows of a batch count nothing. Two kinds of work:
 
     questions   as they come: of all four operations and of all sizes, each answered to its end.
                 transformers gets them in batches in the given order, padded on the left.
@@ -35,6 +35,7 @@ from goat.files.bases import EMBEDDED, SMOLLM2
 from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.generate import stream
+from goat.llama.int8 import to_int8
 from goat.llama.joined import join
 from goat.llama.model import Llama
 from goat.llama.tokenizer import Tokenizer
@@ -54,6 +55,7 @@ def main(argv: list[str] | None = None) -> None:
                         help="rows at a time (default 1 32 128)")
     parser.add_argument("--max-new-tokens", type=int, default=256, help="default 256")
     parser.add_argument("--even", type=int, default=64, help="new tokens of even work (default 64)")
+    parser.add_argument("--int8", action="store_true", help="our blocks in 8 bits")
     device.add_flags(parser.add_argument)
     args = parser.parse_args(argv)
     if min(args.batch_sizes + [args.max_new_tokens, args.even]) < 1:
@@ -66,6 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     lora.merge(model)
     tokenizer = open_tokenizer(args.base)
     peer = transformers_like(model, tokenizer)
+    if args.int8:
+        to_int8(model)
     ours = partial(new_ids, join(model), tokenizer)
     prompts = [q.prompt for q in load_suites(["demo", "large"], 100)]
     random.Random(0).shuffle(prompts)
@@ -73,8 +77,8 @@ def main(argv: list[str] | None = None) -> None:
     commonest = statistics.mode(lengths)
     one_length = [p for p, n in zip(prompts, lengths) if n == commonest]
 
-    print(f"{args.base}, adapter {args.adapter or 'none'}, {dtype} on {where}, "
-          f"{torch.get_num_threads()} threads")
+    print(f"{args.base}, adapter {args.adapter or 'none'}, {dtype}{', ours int8' * args.int8} on "
+          f"{where}, {torch.get_num_threads()} threads")
     print(f"{'work':11}{'batch':>6}{'problems':>10}{'ours tok/s':>13}"
           f"{'transformers':>14}{'ratio':>8}{'same':>8}")
     for size in args.batch_sizes:

@@ -6,14 +6,20 @@ turns (machines are noisy). A step is forward, backward, clipping and AdamW over
     goat             our loop: length buckets, head on answer positions only
     peft, bucketed   transformers + peft on the very micro-batches of ours: equal padding
     peft, padded     as its users train: random rows by 16, padded to the longest
+
+Then the FLOP of our steps, as torch counts them, beside what the machine sustains: in the bare
+products of a block, forward and back to its inputs, for as many tokens as our largest pass.
 """
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from goat import device
 from goat.bench.peers import (Step, Window, by_rows, count_tokens, goat_rows, installed, now,
@@ -22,6 +28,7 @@ from goat.cli import parser_for
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.bases import EMBEDDED, SMOLLM2
+from goat.llama import lora
 from goat.llama.model import Llama, LlamaConfig
 from goat.training.batches import RowBatches
 
@@ -66,18 +73,23 @@ def main(argv: list[str] | None = None) -> None:
 
 def compare(name: str, base: Path, data: RowBatches, where: torch.device, dtype: torch.dtype,
             args: argparse.Namespace) -> None:
-    """Time all contestants by turns and print tokens/s, real and with the padding counted."""
-    ours = our_step(checkpoint.load_model(base, dtype=dtype, device=where), where)
-    theirs = peft_step(transformers_model(base, dtype, where), where)
+    """Time all contestants by turns and print tokens/s, real and with the padding counted; of ours
+    the share of what bare products sustain."""
+    model = checkpoint.load_model(base, dtype=dtype, device=where)
+    largest = max(len(batch.tokens) for step in range(args.steps) for batch in data.window(step))
+    products = bare_products(model, largest)
+    ours, theirs = our_step(model, where), peft_step(transformers_model(base, dtype, where), where)
     contestants: dict[str, tuple[Step, Window]] = {
         "goat": (ours, data.window), "peft, bucketed": (theirs, data.window),
         "peft, padded": (theirs, partial(by_rows, data, size=16))}
-    best = dict.fromkeys(contestants, float("inf"))
+    work = {who: partial(run, *step_and_window, args.steps)
+            for who, step_and_window in contestants.items()} | {"products": products}
+    flop = {who: count_flop(work[who]) for who in ("goat", "products")}
+    best = dict.fromkeys(work, float("inf"))
     for turn in range(args.rounds + 1):  # the first turn warms up
-        for who, (step, window) in contestants.items():
+        for who, task in work.items():
             began = now(where)
-            for number in range(args.steps):
-                step(window(number))
+            task()
             if turn:
                 best[who] = min(best[who], now(where) - began)
     print(f"\n{name:16}{'real tok/s':>12}{'padded tok/s':>14}{'rows/s':>9}{'goat is':>10}")
@@ -87,3 +99,30 @@ def compare(name: str, base: Path, data: RowBatches, where: torch.device, dtype:
         real_of[who] = real / best[who]
         print(f"{who:16}{real_of[who]:12,.0f}{padded / best[who]:14,.0f}"
               f"{args.batch * args.steps / best[who]:9.1f}{real_of['goat'] / real_of[who]:9.2f}x")
+    reached, bare = (flop[who] / best[who] / 1e9 for who in flop)
+    print(f"goat: {reached:,.0f} GFLOP/s, {100 * reached / bare:.0f} % of the {bare:,.0f} of bare "
+          f"products of {largest:,} tokens")
+
+
+def run(step: Step, window: Window, steps: int) -> None:
+    for number in range(steps):
+        step(window(number))
+
+
+def bare_products(model: Llama, tokens: int) -> Callable[[], None]:
+    """The products of the model's first block, forward and back to their inputs, and no more."""
+    weights = [layer.weight for layer in lora.linear_layers(model.model.layers[0]).values()]
+    inputs = [weight.new_ones(tokens, weight.size(1)) for weight in weights]
+
+    def multiply() -> None:
+        with torch.no_grad():
+            for x, weight in zip(inputs, weights):
+                F.linear(x, weight) @ weight
+
+    return multiply
+
+
+def count_flop(work: Callable[[], None]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()

@@ -51,7 +51,8 @@ class Row:
     pending: list[int] = field(default_factory=list)  # known, but not read yet by the model
     text: str | None = None  # set when the row has finished
     uniforms: Tensor | None = None  # one random number in [0, 1) for each new token
-    lookup: Lookup | None = None  # where rows guess ahead
+    lookup: Lookup | None = None  # from the first step on
+    foreseen: bool = False  # would the last new token have been guessed?
 
     @property
     def position(self) -> int:
@@ -84,6 +85,7 @@ class Row:
     def add(self, token: int) -> None:
         self.new.append(token)
         if self.lookup:
+            self.foreseen = self.lookup.guess(1) == [token]
             self.lookup.add(token)
 
 

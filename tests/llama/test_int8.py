@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from goat.errors import UserError
-from goat.llama.int8 import Int8Linear, quantise, to_int8
+from goat.llama import int8
+from goat.llama.int8 import FEW, Int8Linear, few, int8_linear_few, quantise, to_int8
 from goat.llama.lora import add_lora, lora_layers
 from support.int8 import layer_of, random, wide
 from support.tiny import off, tiny_model, tiny_tokens
@@ -96,6 +97,35 @@ def test_in_bf16_the_scale_stays_fp32(big):
     cast = off((rough @ layer.weight.bfloat16().T) * layer.scale.bfloat16(), exact)
     assert layer(rough).dtype == torch.bfloat16
     assert ours == pytest.approx(0.0024, abs=1e-4) and cast == pytest.approx(0.0029, abs=2e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(32,), (3, 32), (2, FEW // 2, 32)])
+def test_the_product_for_a_few_tokens_is_the_other_one_rounded_to_bf16(shape, dtype):
+    layer, x = layer_of(random(64, 32) * torch.arange(1, 65)[:, None]), random(*shape).to(dtype)
+    exact = x.bfloat16().double() @ layer.dequantised().double().T
+    y = int8_linear_few(x, layer.weight, layer.scale)
+    assert y.dtype == dtype and y.shape == exact.shape
+    assert 0 < off(y, exact) < 0.003  # the rounding of x Q^T, in 16 bits also of the result
+
+
+def test_the_product_for_a_few_tokens_of_small_whole_numbers_is_exact():
+    weight = torch.arange(32 * 96).view(96, 32) % 7 - 3.0
+    weight[:, 0] = 127  # so that the scale is 1
+    x = torch.arange(-32, 32).view(2, 32) % 3 - 1.0
+    layer = layer_of(weight)
+    assert torch.equal(int8_linear_few(x, layer.weight, layer.scale), x @ weight.T)
+
+
+def test_a_few_tokens_take_that_product_where_it_can_be_had(monkeypatch):
+    monkeypatch.setattr(int8, "int8_linear_few", lambda x, weight, scale: "few")
+    layer = layer_of(random(64, 32))
+    assert layer(random(2, 32)) != "few"  # gradients are on
+    with torch.no_grad():
+        assert layer(random(FEW, 32)) == layer(random(32)) == "few"
+        for weight, x in ((layer.weight, random(FEW + 1, 32)), (random(65, 32), random(2, 32)),
+                          (random(64, 33), random(2, 33)), (layer.weight, layer.weight.to("meta"))):
+            assert not few(x, weight)
 
 
 def test_fp16_survives_sums_beyond_its_range_and_small_gradients():
