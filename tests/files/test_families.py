@@ -114,10 +114,9 @@ def test_8_bits_with_an_adapter_and_its_merge(family):
     layer = model.model.layers[0].self_attn.q_proj
     assert isinstance(layer.base, Int8Linear)
     assert (layer.base.bias is None) == (family != "qwen 2")
-    with torch.no_grad():
-        before = model(tiny_tokens())
-        torch.testing.assert_close(merge(model)(tiny_tokens()), before, rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(join(model)(tiny_tokens()), before, rtol=1e-3, atol=1e-3)
+    before = model(tiny_tokens())  # with gradients: without, so few tokens are rounded otherwise
+    torch.testing.assert_close(merge(model)(tiny_tokens()), before, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(join(model)(tiny_tokens()), before, rtol=1e-3, atol=1e-3)
 
 
 @each_family

@@ -23,6 +23,7 @@ from goat.files.gguf import GGUF, MAGIC
 from goat.files.gguf_llama import name_in_gguf, name_in_hf
 from goat.files.gguf_types import TYPES, to_q8_0
 from goat.files.vocabulary import open_tokenizer
+from goat.llama.bpe import SHORT
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import add_lora, lora_layers
 from support.families import FAMILIES, bpe
@@ -97,7 +98,9 @@ def test_smollm2s_tokens(smollm2):
     assert tokenizer.encode("397 x 4429") == [35, 41, 39, 1792, 216, 36, 36, 34, 41]
     assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.vocab_size) == (None, 2, 49152)
     assert not tokenizer.groups_digits and "<|im_start|>" in tokenizer.chat_template
-    assert tokenizer.encode("<jupyter_code>x<|im_end|>")[1:] == [104, 2]
+    assert tokenizer.encode("<|im_start|>x<|im_end|>") == [1, 104, 2]
+    assert [tokenizer.encode(text) for text in SHORT] == [[11], [12], [13], [14], [15], [16], [5]]
+    assert len(tokenizer.encode("<jupyter_code>")) > 1  # that piece is taken
     ids, n = tokenizer.encode_pair("Solution:\n\n", "<p>")
     assert ids[:n] == tokenizer.encode("Solution:\n\n") and ids[-1] == 2
 
