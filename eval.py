@@ -31,13 +31,12 @@ from goat.files import checkpoint
 from goat.files.adapter import has_value_head
 from goat.files.atomic import check_place
 from goat.files.bases import EMBEDDED, SMOLLM2
-from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.joined import join
 from goat.llama.model import Llama
 from goat.llama.sampling import Sampling
 from goat.llama.tokenizer import Tokenizer
-from goat.papers import PAPERS, WORDINGS, Paper, Question, read_question
+from goat.papers import PAPERS, WORDINGS, Paper, Question, open_tokenizer, read_question
 from goat.training.run_folder import fingerprint as folder_hash
 
 

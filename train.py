@@ -24,11 +24,10 @@ from goat.distributed import Group
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.bases import EMBEDDED
-from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.model import Llama, LlamaConfig
 from goat.llama.tokenizer import Tokenizer
-from goat.papers import paper_of
+from goat.papers import open_tokenizer, paper_of
 from goat.training import memory
 from goat.training.batches import IGNORE, Batch
 from goat.training.flags import memory_advice, memory_choices, parse_args

@@ -12,7 +12,7 @@ _HOMES = {
     "goat.files.checkpoint": ("load_model", "save_model"),
     "goat.files.adapter": ("load_adapter", "save_adapter"),
     "goat.llama.lora": ("add_lora", "merge"),
-    "goat.files.vocabulary": ("Tokenizer",),
+    "goat.papers": ("Tokenizer",),
     "goat.llama.generate": ("generate",),
     "goat.papers.arithmetic.solutions": ("check", "solve"),
     "goat.papers.word_problems.sandbox": ("run_code",),

@@ -3,7 +3,7 @@ r"""Byte-level BPE, the tokenizer of GPT-2, SmolLM 2, Llama 3 and Qwen 2, to be 
 A text goes through four steps:
 
     added tokens     `<|im_end|>` and the like are cut out: each is a token; so are the texts that
-                     such a token is short for (SHORT)
+                     such a token has been made short for (`shorten`)
     words            patterns cut the rest: "in 12 cups" -> "in", " 12", " cups" by GPT-2's
     bytes            each word's UTF-8 bytes, written as one visible character each (space: Ġ)
     merges           the pair of neighbours that was learnt first becomes one symbol, again and
@@ -22,7 +22,7 @@ GPT-2's encoder.py; the `tokenizer.json` files of the models.
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -44,14 +44,6 @@ SEEN = [*range(33, 127), *range(161, 173), *range(174, 256)]
 CHARACTERS = {byte: chr(byte) for byte in SEEN} | {
     byte: chr(256 + n) for n, byte in enumerate(sorted({*range(256)} - {*SEEN}))}
 BYTES = {character: byte for byte, character in CHARACTERS.items()}
-
-# What stands between the parts of a solved word problem (goat/papers/word_problems/format.py), half
-# of its tokens if it were cut into words. A vocabulary that has read notebooks, as SmolLM 2's has,
-# knows prose, code and output by tokens of its own: each is short for one of these texts.
-SHORT = {"<step>\n<p>\n": "<jupyter_start>", "\n</step>\n<step>\n<p>\n": "<jupyter_text>",
-         "\n</p>\n<code>\n": "<jupyter_code>", "\n</code>": "<jupyter_output>",
-         "\n<output>\n": "<jupyter_script>", "\n</output>": "<empty_output>",
-         "\n</p>\n</step>": "<file_sep>"}
 REMEMBERED = 1 << 16  # words whose tokens are kept: a text repeats few words often
 
 
@@ -59,10 +51,9 @@ class ByteLevelBPE(Tokenizer):
     """A byte-level BPE vocabulary.
 
     `tokens` are the pieces by id (None: no such id), `merges` pairs of them in the order they were
-    learnt, `added` the tokens that stand for themselves in a text (or for another, see SHORT), of
-    which `special` ones are no text; `pre` is a name in PATTERNS. With `whole_words` a word that
-    the vocabulary holds is taken without merging (Llama 3); with `composed` e + accent is written
-    as é first (NFC, Qwen 2).
+    learnt, `added` the tokens that stand for themselves in a text, of which `special` ones are no
+    text; `pre` is a name in PATTERNS. With `whole_words` a word that the vocabulary holds is taken
+    without merging (Llama 3); with `composed` e + accent is written as é first (NFC, Qwen 2).
     Raises UserError, naming `path`, for another name of `pre`.
     """
 
@@ -80,13 +71,16 @@ class ByteLevelBPE(Tokenizer):
         self.vocab_size = len(tokens)
         self.id_of = {token: i for i, token in enumerate(tokens) if token is not None}
         self.rank = {pair: rank for rank, pair in enumerate(merges)}
-        short = SHORT if added.keys() >= {*SHORT.values()} else {}
-        self.long = {added[token]: text for text, token in short.items()}
-        self.whole = {text: added[token] for text, token in short.items()} | {
-            token: i for token, i in added.items() if token and i not in self.long}
+        self.shorten({})
+        self.word_ids = lru_cache(REMEMBERED)(self.word_ids)  # type: ignore[method-assign]
+
+    def shorten(self, pieces: Mapping[str, str]) -> None:
+        short = {text: self.added[piece] for text, piece in pieces.items() if piece in self.added}
+        self.long = {i: text for text, i in short.items()}
+        self.whole = short | {token: i for token, i in self.added.items()
+                              if token and i not in self.long}
         longest_first = sorted(self.whole, key=len, reverse=True)
         self.cut = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
-        self.word_ids = lru_cache(REMEMBERED)(self.word_ids)  # type: ignore[method-assign]
 
     def text_ids(self, text: str) -> list[int]:
         ids: list[int] = []

@@ -15,6 +15,7 @@ found in a folder or a GGUF file is the business of goat/files/vocabulary.py.
 """
 
 import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -110,6 +111,10 @@ class Tokenizer:
         for _ in range(trailing(prompt) - trailing(shown)):
             text = text.removeprefix(" ")
         return text
+
+    def shorten(self, pieces: Mapping[str, str]) -> None:
+        """Let tokens that the vocabulary adds stand for texts from now on: of `pieces`, text ->
+        token, those that it has. A token that is taken is written in letters where it is meant."""
 
     @cached_property
     def exact(self) -> bool:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from goat.bench.load import TEXT
+from goat import papers
 from goat.errors import UserError
 from goat.files.bases import SMOLLM2, located
 from goat.files.checkpoint import load_adapter, load_model, main, save_adapter, save_model
@@ -23,9 +24,9 @@ from goat.files.gguf import GGUF, MAGIC
 from goat.files.gguf_llama import name_in_gguf, name_in_hf
 from goat.files.gguf_types import TYPES, to_q8_0
 from goat.files.vocabulary import open_tokenizer
-from goat.llama.bpe import SHORT
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import add_lora, lora_layers
+from goat.papers.word_problems.format import PIECES
 from support.families import FAMILIES, bpe
 from support.folders import refusal, same
 from support.runs import BASE
@@ -99,8 +100,10 @@ def test_smollm2s_tokens(smollm2):
     assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.vocab_size) == (None, 2, 49152)
     assert not tokenizer.groups_digits and "<|im_start|>" in tokenizer.chat_template
     assert tokenizer.encode("<|im_start|>x<|im_end|>") == [1, 104, 2]
-    assert [tokenizer.encode(text) for text in SHORT] == [[11], [12], [13], [14], [15], [16], [5]]
-    assert len(tokenizer.encode("<jupyter_code>")) > 1  # that piece is taken
+    assert tokenizer.encode("<jupyter_code>") == [13]
+    shortened = papers.open_tokenizer(smollm2)
+    assert [shortened.encode(text) for text in PIECES] == [[11], [12], [13], [14], [15], [16], [5]]
+    assert len(shortened.encode("<jupyter_code>")) > 1  # that token is taken
     ids, n = tokenizer.encode_pair("Solution:\n\n", "<p>")
     assert ids[:n] == tokenizer.encode("Solution:\n\n") and ids[-1] == 2
 

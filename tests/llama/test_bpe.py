@@ -13,11 +13,11 @@ import pytest
 from goat.errors import UserError
 from goat.files.bases import SMOLLM2
 from goat.files.vocabulary import gguf_keys, open_tokenizer, save_tokenizer
-from goat.llama.bpe import CHARACTERS, PATTERNS, SHORT, ByteLevelBPE
+from goat.llama.bpe import CHARACTERS, PATTERNS, ByteLevelBPE
 from goat.llama.generate import finish
 from goat.llama.sampling import Row
 from goat.papers import prompt as prompt_of
-from goat.papers.word_problems.format import Step, render
+from goat.papers.word_problems.format import PIECES, Step, render
 from goat.papers.word_problems.loss_mask import loss_mask
 from support.families import SPECIAL, TEXT, bpe
 from support.slow import slow
@@ -144,9 +144,11 @@ def test_missing_bytes_are_dropped_and_rows_with_them_are_refused():
 @pytest.fixture(scope="module")
 def notebooks():
     """A vocabulary with pieces for the parts of a notebook."""
-    tokens, added = [*bpe().tokens, *SHORT.values()], [*SPECIAL, *SHORT.values()]
-    return ByteLevelBPE(tokens, bpe().rank, {token: tokens.index(token) for token in added},
-                        "smollm", bpe().path, eos_id=2)
+    tokens, added = [*bpe().tokens, *PIECES.values()], [*SPECIAL, *PIECES.values()]
+    tokenizer = ByteLevelBPE(tokens, bpe().rank, {token: tokens.index(token) for token in added},
+                             "smollm", bpe().path, eos_id=2)
+    tokenizer.shorten(PIECES)
+    return tokenizer
 
 
 def test_the_tags_of_a_solution_are_short_where_a_vocabulary_knows_notebooks(notebooks):
@@ -156,7 +158,7 @@ def test_the_tags_of_a_solution_are_short_where_a_vocabulary_knows_notebooks(not
     assert answer[:8] == ["Ġ", "<jupyter_start>", *"Add.", "<jupyter_code>", "p"]
     assert answer.count("<jupyter_text>") == 2
     tags = [piece for piece in answer if len(piece) > 3 and piece[0] == "<"]
-    assert len(tags) == 13 and {*tags} == {*SHORT.values(), "<|im_end|>"}
+    assert len(tags) == 13 and {*tags} == {*PIECES.values(), "<|im_end|>"}
     assert notebooks.decode_answer("How many?\nAnswer: ", ids[n:]) == text
     assert len(ids) < len(bpe().encode_pair("How many?\nAnswer: ", text)[0]) - 60
 

@@ -18,8 +18,7 @@ from goat import device
 from goat.distributed import Group
 from goat.files import checkpoint
 from goat.files.rows import Row
-from goat.files.vocabulary import open_tokenizer
-from goat.papers import row_prompt
+from goat.papers import open_tokenizer, row_prompt
 from goat.papers.word_problems.format import interpreter_spans
 from goat.papers.word_problems.interpreter import Solution, solve
 from goat.papers.word_problems.math_answers import rule
