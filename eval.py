@@ -36,7 +36,7 @@ from goat.llama.joined import join
 from goat.llama.model import Llama
 from goat.llama.sampling import Sampling
 from goat.llama.tokenizer import Tokenizer
-from goat.papers import PAPERS, WORDINGS, Paper, Question, open_tokenizer, read_question
+from goat.papers import PAPERS, WORDINGS, Paper, Question, load_tokenizer, read_question
 from goat.training.run_folder import fingerprint as folder_hash
 
 
@@ -178,7 +178,7 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
                         "--adapter")
     model = checkpoint.load_adapted(args.base, args.adapter, dtype=dtype, device=where,
                                     int8=args.int8)
-    tokenizer = open_tokenizer(args.base)
+    tokenizer = load_tokenizer(args.base)
     checkpoint.check_tokenizer(model.config, tokenizer)
     if args.merge:
         lora.merge(model)

@@ -19,7 +19,7 @@ _HOMES = {
     "goat.papers.word_problems.math_answers": ("same_answer",),
     "goat.evaluation.scoring": ("digit_match", "exact_match"),
 }
-_CALLED = {"Tokenizer": "open_tokenizer"}  # where a name is another one at home
+_CALLED = {"Tokenizer": "load_tokenizer"}  # where a name is another one at home
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)
 

@@ -84,14 +84,14 @@ def compare(name: str, base: Path, data: RowBatches, where: torch.device, dtype:
         "peft, padded": (theirs, partial(by_rows, data, size=16))}
     work = {who: partial(run, *step_and_window, args.steps)
             for who, step_and_window in contestants.items()} | {"products": products}
-    flop = {who: count_flop(work[who]) for who in ("goat", "products")}
-    best = dict.fromkeys(work, float("inf"))
-    for turn in range(args.rounds + 1):  # the first turn warms up
+    best, flop = dict.fromkeys(work, float("inf")), {}
+    for who, task in work.items():  # to warm up
+        flop[who] = count_flop(task)
+    for _ in range(args.rounds):
         for who, task in work.items():
             began = now(where)
             task()
-            if turn:
-                best[who] = min(best[who], now(where) - began)
+            best[who] = min(best[who], now(where) - began)
     print(f"\n{name:16}{'real tok/s':>12}{'padded tok/s':>14}{'rows/s':>9}{'goat is':>10}")
     real_of = {}
     for who, (_, window) in contestants.items():
@@ -99,7 +99,7 @@ def compare(name: str, base: Path, data: RowBatches, where: torch.device, dtype:
         real_of[who] = real / best[who]
         print(f"{who:16}{real_of[who]:12,.0f}{padded / best[who]:14,.0f}"
               f"{args.batch * args.steps / best[who]:9.1f}{real_of['goat'] / real_of[who]:9.2f}x")
-    reached, bare = (flop[who] / best[who] / 1e9 for who in flop)
+    reached, bare = (flop[who] / best[who] / 1e9 for who in ("goat", "products"))
     print(f"goat: {reached:,.0f} GFLOP/s, {100 * reached / bare:.0f} % of the {bare:,.0f} of bare "
           f"products of {largest:,} tokens")
 

@@ -51,7 +51,8 @@ class ByteLevelBPE(Tokenizer):
     """A byte-level BPE vocabulary.
 
     `tokens` are the pieces by id (None: no such id), `merges` pairs of them in the order they were
-    learnt, `added` the tokens that stand for themselves in a text, of which `special` ones are no
+    learnt, `added` the tokens that stand for themselves in a text (or another, see `shorten`), of
+    which `special` ones are no
     text; `pre` is a name in PATTERNS. With `whole_words` a word that the vocabulary holds is taken
     without merging (Llama 3); with `composed` e + accent is written as é first (NFC, Qwen 2).
     Raises UserError, naming `path`, for another name of `pre`.
@@ -75,18 +76,18 @@ class ByteLevelBPE(Tokenizer):
         self.word_ids = lru_cache(REMEMBERED)(self.word_ids)  # type: ignore[method-assign]
 
     def shorten(self, pieces: Mapping[str, str]) -> None:
-        short = {text: self.added[piece] for text, piece in pieces.items() if piece in self.added}
-        self.long = {i: text for text, i in short.items()}
-        self.whole = short | {token: i for token, i in self.added.items()
-                              if token and i not in self.long}
-        longest_first = sorted(self.whole, key=len, reverse=True)
+        self.text_of = {self.added[token]: text for text, token in pieces.items()
+                        if self.added.get(token) not in (None, self.bos_id, self.eos_id)}
+        self.id_of_text = {text: i for i, text in self.text_of.items()} | {
+            token: i for token, i in self.added.items() if token and i not in self.text_of}
+        longest_first = sorted(self.id_of_text, key=len, reverse=True)
         self.cut = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
 
     def text_ids(self, text: str) -> list[int]:
         ids: list[int] = []
         for i, part in enumerate(self.cut.split(text)):
             if i % 2:
-                ids.append(self.whole[part])
+                ids.append(self.id_of_text[part])
                 continue
             if self.composed:
                 part = unicodedata.normalize("NFC", part)
@@ -125,8 +126,8 @@ class ByteLevelBPE(Tokenizer):
     def bytes_of(self, token: int) -> bytes:
         if token in (self.eos_id, self.bos_id):
             return b""
-        if token in self.long:
-            return self.long[token].encode()
+        if token in self.text_of:
+            return self.text_of[token].encode()
         piece = self.tokens[token] if token < self.vocab_size else None
         if piece is None:
             return "\ufffd".encode()
@@ -136,6 +137,8 @@ class ByteLevelBPE(Tokenizer):
 
     def piece(self, token: int) -> str:
         """ "ĠWhat" begins with a space, "Ċ" is a line's end."""
+        if token in self.text_of:
+            return "".join(CHARACTERS[byte] for byte in self.text_of[token].encode())
         return self.tokens[token] or ""
 
     @cached_property

@@ -6,15 +6,16 @@ alone. A prompt is read in one pass (prefill), then all rows go on step by step.
 the rows has finished, that many waiting prompts are read and take their places; when nobody waits
 any more, the batch is halved as it empties. So no step is spent on many dead rows, and there are
 few different tensor shapes, which matters on a CPU, where the matrix library builds a kernel for
-each new shape: prefill batches have one size, and prefill lengths and the cache are rounded up.
+each new shape: prefill batches have one size (but into an empty batch as many prompts are read at
+once as are some 2,000 tokens), and prefill lengths and the cache are rounded up.
 
 Two tokens read at once often cost little more than one: the time goes into fetching weights and
 cache from memory. So rows guess their next tokens (`Lookup`: what followed the last time these
-words were written?) and read them too. Where a guess differs from what the model
-then says, the rest is dropped, so the result is the same; it takes as few as half the steps, since
-workings copy a lot (drafting by look-up: Saxena 2023, "prompt lookup decoding"). Dropping costs
-nothing: the slots of wrong guesses are simply written again. Tokens that are known, as an
-interpreter's output is, are read in the same way, without a guess.
+words were written?) and read them too. Where a guess differs from what the model then says, the
+rest is dropped, so the result is the same; it takes as few as half the steps, since workings copy a
+lot (drafting by look-up: Saxena 2023, "prompt lookup decoding"). Dropping costs nothing: the slots
+of wrong guesses are simply written again. Tokens that are known, as an interpreter's output is, are
+read in the same way, without a guess.
 
 `generate` is greedy unless a temperature is given. In fp32 it gives token for token what
 transformers' `generate` gives (tests/llama/test_generate.py). Beam search is in beam.py.
@@ -35,11 +36,11 @@ from goat.llama.model import Llama, LlamaConfig
 from goat.llama.sampling import NOT_FINITE, Row, Sampling
 
 PREFILL_STEP = 8  # prompt lengths are rounded up to a multiple of this
-PREFILL_TOKENS = 2048  # of the first prompts that are read at once
 SLOT_STEP = 32  # and so is the number of cache slots
+PREFILL_TOKENS = 2048  # about so many of the first prompts' are read at once
 GUESSES = 7  # tokens guessed ahead at most
 TOKENS_PER_STEP = 32  # in all, where rows guess more than one
-WIDE = 512  # dim, from which on a CPU's time goes into the products
+WIDE = 512  # dim from which on a CPU's time goes into products (measured in fp32, at 576)
 ALL = slice(None)  # the share of a process that is alone
 
 
@@ -223,25 +224,26 @@ def decode(model: Llama, tokenizer, waiting: deque[Row], batch_size: int, sampli
         return
     size = min(batch_size, len(waiting), most_rows(model, waiting))
     group = max(1, size // 8)
-    first = max(group, min(size, PREFILL_TOKENS // max(len(row.ids) for row in waiting)))
+    first = min(size, PREFILL_TOKENS // max(len(row.ids) for row in waiting))
+    first = max(group, first - first % group)
     costly = guesses_are_costly(model)
     batch = DecodingBatch(model, size)
     fresh: list[Row | None]  # the rows that read in a step
     with evaluating(model):
         while waiting or any(batch.rows):
-            places = group if any(batch.rows) else first
-            count = min(places, len(waiting), len(batch.rows))
+            most = group if any(batch.rows) else first
+            count = min(most, len(waiting), len(batch.rows))
             with torch.inference_mode():
                 if waiting and len(batch.free()) >= count:
                     newcomers = [waiting.popleft() for _ in range(count)]
                     fresh, reading = [*newcomers], [row.ids[-1:] for row in newcomers]
-                    logits = batch.admit(newcomers, places)[:, None]  # (count, 1, V)
+                    logits = batch.admit(newcomers, most)[:, None]  # (count, 1, V)
                 else:
                     if not waiting:
                         batch.shrink()
                     fresh = batch.rows
-                    most = tokens_to_read(fresh, costly)
-                    reading = [row.reading(most) if row else [0] * most for row in fresh]
+                    length = tokens_to_read(fresh, costly)
+                    reading = [row.reading(length) if row else [0] * length for row in fresh]
                     logits = batch.step(reading)
                 chosen = sampling.choose(logits, fresh)
             for row, tokens, read in zip(fresh, chosen, reading):
@@ -264,12 +266,13 @@ def tokens_to_read(rows: list[Row | None], costly: bool) -> int:
     """How many tokens each row reads in a step: one, and those that it knows or guesses to follow.
 
     Small batches guess up to seven, large ones a single one. Where guesses are costly, large
-    batches make none, and small ones only while most rows' last token could have been guessed.
+    batches make none, and small ones only while half of the rows' last tokens or more could have
+    been guessed.
     """
     live = [row for row in rows if row]
     most = 1 + max(0 if costly else 1, min(GUESSES, TOKENS_PER_STEP // len(rows) - 1))
     if costly and 2 * sum(row.foreseen for row in live) < len(live):
-        return min(most, max(1, *(len(row.pending) for row in live)))
+        return min(most, max(len(row.pending) for row in live))
     return most
 
 

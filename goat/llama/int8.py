@@ -28,7 +28,8 @@ that **no activation is saved**.
 
 **Decoding on a CPU** reads a few tokens at a time, and the product waits for the weights to come
 from memory. torch has a kernel that reads the 8 bits as they are; in it x and x Q^T are rounded to
-bf16, which costs 0.2 % beside the 0.87 of the weights.
+bf16, which costs 0.2 % beside the 0.87 of the weights. So a row's logits depend a little on how
+many tokens are read with it.
 
 Memory: 1 byte for a weight + 4 bytes for a row, + one temporary 16-bit copy of the layer at work.
 """
@@ -39,7 +40,7 @@ from torch import Tensor, nn
 from goat.errors import UserError
 from goat.llama.kernels import int8_linear
 
-FEW = 32  # tokens, for more of which the cast of Q pays on a CPU
+FEW = 8  # tokens; for more of them a CPU is faster with a cast of Q
 CHUNK = 1 << 22  # weights rounded at a time: bounds the fp32 temporary to 16 MiB
 
 
@@ -79,7 +80,7 @@ class Int8Linear(nn.Module):
 
         Raises UserError when a weight is not finite.
         """
-        q = torch.empty_like(weight, dtype=torch.int8)
+        q = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
         scale = torch.empty(weight.size(0), dtype=torch.float32, device=weight.device)
         rows = max(1, CHUNK // weight.size(1))
         for start in range(0, weight.size(0), rows):

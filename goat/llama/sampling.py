@@ -80,6 +80,7 @@ class Row:
             self.uniforms = self.uniforms[len(self.new):]
         self.pending = ids[len(known) - 1:]  # the last token so far is not read yet
         self.prompt, self.ids, self.new, self.limit, self.text = prompt, ids, [], limit, None
+        self.foreseen = False
         return True
 
     def add(self, token: int) -> None:

@@ -113,8 +113,9 @@ class Tokenizer:
         return text
 
     def shorten(self, pieces: Mapping[str, str]) -> None:
-        """Let tokens that the vocabulary adds stand for texts from now on: of `pieces`, text ->
-        token, those that it has. A token that is taken is written in letters where it is meant."""
+        """Let added tokens of the vocabulary stand for texts from now on: of `pieces`, text ->
+        token, those that it has (SentencePiece: none). Such a token's own name is written in
+        letters then."""
 
     @cached_property
     def exact(self) -> bool:

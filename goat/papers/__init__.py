@@ -234,7 +234,7 @@ class _Papers(Mapping[str, Any]):
 PAPERS = _Papers()
 
 
-def open_tokenizer(base: str | os.PathLike) -> "Tokenizer":
+def load_tokenizer(base: str | os.PathLike) -> "Tokenizer":
     """The tokenizer of a model (folder, GGUF file or "smollm2"), which writes the texts that papers
     name as `pieces` short, where it has the tokens. Raises UserError: see goat/files/vocabulary.py.
     """

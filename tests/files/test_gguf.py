@@ -101,7 +101,7 @@ def test_smollm2s_tokens(smollm2):
     assert not tokenizer.groups_digits and "<|im_start|>" in tokenizer.chat_template
     assert tokenizer.encode("<|im_start|>x<|im_end|>") == [1, 104, 2]
     assert tokenizer.encode("<jupyter_code>") == [13]
-    shortened = papers.open_tokenizer(smollm2)
+    shortened = papers.load_tokenizer(smollm2)
     assert [shortened.encode(text) for text in PIECES] == [[11], [12], [13], [14], [15], [16], [5]]
     assert len(shortened.encode("<jupyter_code>")) > 1  # that token is taken
     ids, n = tokenizer.encode_pair("Solution:\n\n", "<p>")

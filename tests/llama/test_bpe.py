@@ -57,11 +57,7 @@ def of_smollm2(pre, **settings):
 
 
 def pieces(tokenizer, text):
-    return pieces_of(tokenizer, tokenizer.encode(text, bos=False))
-
-
-def pieces_of(tokenizer, ids):
-    return [tokenizer.piece(i) for i in ids]
+    return [tokenizer.piece(i) for i in tokenizer.encode(text, bos=False)]
 
 
 @each_kind
@@ -154,11 +150,12 @@ def notebooks():
 def test_the_tags_of_a_solution_are_short_where_a_vocabulary_knows_notebooks(notebooks):
     text = render([Step("Add.", "print(1 + 2)", "3"), Step("Again.", "print(3 + 4)", "7")], "7")
     ids, n = notebooks.encode_pair("How many?\nAnswer: ", text)
-    answer = pieces_of(notebooks, ids[n:])
+    answer = [notebooks.tokens[i] for i in ids[n:]]
     assert answer[:8] == ["Ġ", "<jupyter_start>", *"Add.", "<jupyter_code>", "p"]
     assert answer.count("<jupyter_text>") == 2
     tags = [piece for piece in answer if len(piece) > 3 and piece[0] == "<"]
-    assert len(tags) == 13 and {*tags} == {*PIECES.values(), "<|im_end|>"}
+    assert len(tags) == 15 and {*tags} == {*PIECES.values(), "<|im_end|>"}
+    assert notebooks.piece(ids[n + 1]) == "<step>Ċ<p>Ċ"
     assert notebooks.decode_answer("How many?\nAnswer: ", ids[n:]) == text
     assert len(ids) < len(bpe().encode_pair("How many?\nAnswer: ", text)[0]) - 60
 
@@ -166,7 +163,9 @@ def test_the_tags_of_a_solution_are_short_where_a_vocabulary_knows_notebooks(not
 def test_short_tags_are_masked_and_end_a_turn_like_long_ones(notebooks):
     prompt, text = "How many?\nAnswer: ", render([Step("Add.", "print(1 + 2)", "3")], "3")
     ids, n = notebooks.encode_pair(prompt, text)
-    mask = loss_mask({"output": text}, prompt, ids, notebooks.continued, False, False)
+    row = {"output": text, "label": "correct"}
+    mask = loss_mask(row, prompt, ids, notebooks.continued, False, True)
+    assert [notebooks.decode([ids[i]]) for i in mask.steps] == ["\n</step>", "\n</p>\n</step>"]
     assert [notebooks.decode(ids[start:end]) for start, end in mask.masked] == [
         "\n<output>\n3\n</output>"]
     row = Row(0, 0, prompt, ids[:n], 99)

@@ -61,7 +61,7 @@ def test_answers_differ_in_length(expected):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8, 16, 128])
 def test_equals_full_forward_at_every_batch_size(model, expected, batch_size):
-    """1 guesses seven tokens ahead, 16 three; 8 and 16 refill, all of them shrink at the end."""
+    """1 guesses seven tokens ahead, 8 three, 16 one; 8 and 16 refill, all shrink at the end."""
     assert generate(model, LETTERS, some_prompts(), 40, batch_size) == expected
 
 
@@ -109,6 +109,15 @@ def test_costly_guesses_are_made_while_they_come_true():
              ([right, wrong, wrong, None], 1), ([right] * 8, 4), ([right] * 32, 1)]
     assert [engine.tokens_to_read(rows, True) for rows, _ in cases] == [n for _, n in cases]
     assert [engine.tokens_to_read(rows, False) for rows, _ in cases] == [8] * 6 + [4, 2]
+
+
+def test_the_first_prompts_are_read_in_few_passes(model, expected, monkeypatch):
+    counts, admit = [], engine.DecodingBatch.admit
+    monkeypatch.setattr(engine.DecodingBatch, "admit",
+                        lambda b, rows, *a: counts.append(len(rows)) or admit(b, rows, *a))
+    monkeypatch.setattr(engine, "PREFILL_TOKENS", 7 * max(map(len, some_prompts())))
+    assert generate(model, LETTERS, some_prompts(), 40, 16) == expected
+    assert counts[0] == 6 and {*counts[1:]} <= {1, 2}  # 7, rounded down to pairs
 
 
 def test_full_batches_while_prompts_wait(model, monkeypatch):
@@ -231,7 +240,7 @@ def test_samples_depend_on_seed_problem_and_number_only(model):
     prompts = some_prompts(6)
     answers = generate(model, LETTERS, prompts, 30, 128, **options())
     assert len(set(answers)) > 12  # they do differ
-    for batch_size in (1, 5, 16):  # with seven, seven and three guesses
+    for batch_size in (1, 5, 16):  # with seven, five and one guess
         assert generate(model, LETTERS, prompts, 30, batch_size, **options()) == answers
     assert generate(model, LETTERS, prompts[:2], 30, 128, **options()) == answers[:6]
     assert generate(model, LETTERS, prompts, 30, 128, **options(samples=1)) == answers[::3]

@@ -119,12 +119,12 @@ def test_the_product_for_a_few_tokens_of_small_whole_numbers_is_exact():
 
 def test_a_few_tokens_take_that_product_where_it_can_be_had(monkeypatch):
     monkeypatch.setattr(int8, "int8_linear_few", lambda x, weight, scale: "few")
-    layer = layer_of(random(64, 32))
+    layer, on_meta = layer_of(random(64, 32)), random(2, 32).to("meta")
     assert layer(random(2, 32)) != "few"  # gradients are on
     with torch.no_grad():
         assert layer(random(FEW, 32)) == layer(random(32)) == "few"
         for weight, x in ((layer.weight, random(FEW + 1, 32)), (random(65, 32), random(2, 32)),
-                          (random(64, 33), random(2, 33)), (layer.weight, layer.weight.to("meta"))):
+                          (random(64, 33), random(2, 33)), (layer.weight, on_meta)):
             assert not few(x, weight)
 
 
