@@ -82,10 +82,10 @@ def solve(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512
     """Yield each solution as soon as it has an outcome, in any order.
 
     `max_new_tokens` bounds what the model writes in a whole solution. With `samples` above 1 and
-    a temperature, samples differ, and none depends on the others or on the batch size (see
-    `Sampling`). `interpreter=False` gives one turn without code. `run(code, history=[...])` is
-    `sandbox.run_code`, or returns something with the fields of its `Run`. `share`: of the prompts,
-    see `new_rows`.
+    a temperature, samples differ, and none depends on the others or, up to rounding, on the batch
+    size (see `Sampling`). `interpreter=False` gives one turn without code. `run(code,
+    history=[...])` is `sandbox.run_code`, or returns something with the fields of its `Run`.
+    `share`: of the prompts, see `new_rows`.
     """
     sampling = Sampling(temperature, top_p, seed)
     rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples, share)
