@@ -18,8 +18,8 @@ class Arithmetic(Paper):
         add = parser.add_argument_group("with --task arithmetic").add_argument
         add("--mixture", default="paper", metavar="NAME",
             help="paper, notebook (as published), demo (for the embedded base), demo-large and "
-            "demo-16 (for its adapter) or skills (what the base was pretrained on: another task, "
-            "see --task skills --help)"
+            "demo-16 (for its adapter), demo-products (for SmolLM2) or skills (what the base was "
+            "pretrained on: another task, see --task skills --help)"
             + "".join(f", {op.name}" for op in own())
             + "; default paper; --rows scales its parts alike")
         add("--order", choices=["random", "blocks"], default="random",

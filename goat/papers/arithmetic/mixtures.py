@@ -9,6 +9,7 @@ a 5-digit number". A mixture is a list of cells:
     demo       Goat's formats at sizes that the small embedded base can follow
     demo-large the same up to 12 digits, with more rows of large sizes, for a long training
     demo-16    the same up to the paper's 16 digits, for a longer one on a GPU
+    demo-products  2D x 2D and twice as many 3D x 3D, for a large base and little time
 
 An operation that has sizes (see operation.py) also has a mixture of its own name.
 
@@ -243,6 +244,11 @@ def spread(sizes: Sizes) -> list[Cell]:
             for task, table in tables.items() for cell, weight in table.items()]
 
 
+def products() -> list[Cell]:
+    """Long products alone, whose workings hold the steps: products by one digit, and sums."""
+    return [Cell(MUL, digits(n), digits(n), swap, rows) for n, rows in ((2, 20_000), (3, 40_000))]
+
+
 def own_cells(op: Operation) -> list[Cell]:
     """The mixture of an operation's own name: as many rows of each of its sizes."""
     return [Cell(op.tasks[0], digits(i), digits(j), as_drawn, OWN_ROWS) for i, j in op.sizes]
@@ -250,7 +256,8 @@ def own_cells(op: Operation) -> list[Cell]:
 
 MIXTURES: dict[str, Callable[[], list[Cell]]] = {
     "paper": paper, "notebook": notebook, "demo": partial(spread, DEMO),
-    "demo-large": partial(spread, DEMO_LARGE), "demo-16": partial(spread, DEMO_16)}
+    "demo-large": partial(spread, DEMO_LARGE), "demo-16": partial(spread, DEMO_16),
+    "demo-products": products}
 add_own(MIXTURES, lambda op: partial(own_cells, op))
 
 

@@ -164,6 +164,13 @@ def test_demo_is_small_and_has_the_special_cases(mixture, sizes):
     assert [name for name, here in cases.items() if not here.any()] == []
 
 
+def test_products_of_two_sizes():
+    tasks, a, b = draw_all("demo-products")
+    sizes = Counter((len(str(x)), len(str(y))) for x, y in zip(a.tolist(), b.tolist()))
+    assert set(tasks.tolist()) == {MUL} and sizes == {(2, 2): 20_000, (3, 3): 40_000}
+    assert mixtures.excluded("demo-products", 123, "*", 456)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 97, 5000])
 def test_permutation(size):
     orders = [mixtures.permute(np.arange(size), size, seed).tolist() for seed in (0, 1)]
