@@ -31,12 +31,13 @@ from goat.files import checkpoint
 from goat.files.adapter import has_value_head
 from goat.files.atomic import check_place
 from goat.files.bases import EMBEDDED, SMOLLM2
+from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.joined import join
 from goat.llama.model import Llama
 from goat.llama.sampling import Sampling
 from goat.llama.tokenizer import Tokenizer
-from goat.papers import PAPERS, WORDINGS, Paper, Question, load_tokenizer, read_question
+from goat.papers import PAPERS, WORDINGS, Paper, Question, read_question
 from goat.training.run_folder import fingerprint as folder_hash
 
 
@@ -178,7 +179,7 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
                         "--adapter")
     model = checkpoint.load_adapted(args.base, args.adapter, dtype=dtype, device=where,
                                     int8=args.int8)
-    tokenizer = load_tokenizer(args.base)
+    tokenizer = open_tokenizer(args.base)
     checkpoint.check_tokenizer(model.config, tokenizer)
     if args.merge:
         lora.merge(model)

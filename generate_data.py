@@ -26,7 +26,7 @@ from goat.cli import (INTERRUPTED, given_flags, parser_for, processes, refuse_em
                       run)
 from goat.errors import UserError
 from goat.files.rows import Report, Row
-from goat.papers import PAPERS, load_tokenizer, row_prompt
+from goat.papers import PAPERS, row_prompt
 
 PATHS = ("out", "check", "questions", "gsm8k", "math", "from_model", "base", "tokenizer")
 
@@ -107,7 +107,9 @@ def main(argv: list[str] | None = None) -> int:
         return verify_file(args.check, args.workers)
     count_tokens = None
     if args.tokenizer:
-        count_tokens = functools.partial(row_tokens, load_tokenizer(args.tokenizer))
+        from goat.files.vocabulary import open_tokenizer  # only here: rows need no tokenizer
+
+        count_tokens = functools.partial(row_tokens, open_tokenizer(args.tokenizer))
     out = args.out or f"data/{PAPERS[args.task].file_name(args)}.jsonl"
     started = time.perf_counter()
     report = PAPERS[args.task].write(out, args, count_tokens)

@@ -24,10 +24,11 @@ from goat.distributed import Group
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.bases import EMBEDDED
+from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.model import Llama, LlamaConfig
 from goat.llama.tokenizer import Tokenizer
-from goat.papers import load_tokenizer, paper_of
+from goat.papers import paper_of
 from goat.training import memory
 from goat.training.batches import IGNORE, Batch
 from goat.training.flags import memory_advice, memory_choices, parse_args
@@ -174,7 +175,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
     # model: a frozen base and its adapter, or all weights with fp32 master copies
     torch.manual_seed(args.seed)
-    tokenizer = load_tokenizer(args.base or EMBEDDED)
+    tokenizer = open_tokenizer(args.base or EMBEDDED)
     checkpoint.check_tokenizer(config, tokenizer)
     model = load_model(args, where, dtype, say).train()
     model.checkpointing = workload.checkpointing

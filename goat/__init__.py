@@ -12,14 +12,14 @@ _HOMES = {
     "goat.files.checkpoint": ("load_model", "save_model"),
     "goat.files.adapter": ("load_adapter", "save_adapter"),
     "goat.llama.lora": ("add_lora", "merge"),
-    "goat.papers": ("Tokenizer",),
+    "goat.files.vocabulary": ("Tokenizer",),
     "goat.llama.generate": ("generate",),
     "goat.papers.arithmetic.solutions": ("check", "solve"),
     "goat.papers.word_problems.sandbox": ("run_code",),
     "goat.papers.word_problems.math_answers": ("same_answer",),
     "goat.evaluation.scoring": ("digit_match", "exact_match"),
 }
-_CALLED = {"Tokenizer": "load_tokenizer"}  # where a name is another one at home
+_CALLED = {"Tokenizer": "open_tokenizer"}  # where a name is another one at home
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)
 

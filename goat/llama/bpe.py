@@ -2,8 +2,7 @@ r"""Byte-level BPE, the tokenizer of GPT-2, SmolLM 2, Llama 3 and Qwen 2, to be 
 
 A text goes through four steps:
 
-    added tokens     `<|im_end|>` and the like are cut out: each is a token; so are the texts that
-                     such a token has been made short for (`shorten`)
+    added tokens     `<|im_end|>` and the like are cut out: each is a token
     words            patterns cut the rest: "in 12 cups" -> "in", " 12", " cups" by GPT-2's
     bytes            each word's UTF-8 bytes, written as one visible character each (space: Ġ)
     merges           the pair of neighbours that was learnt first becomes one symbol, again and
@@ -22,7 +21,7 @@ GPT-2's encoder.py; the `tokenizer.json` files of the models.
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -51,8 +50,7 @@ class ByteLevelBPE(Tokenizer):
     """A byte-level BPE vocabulary.
 
     `tokens` are the pieces by id (None: no such id), `merges` pairs of them in the order they were
-    learnt, `added` the tokens that stand for themselves in a text (or another, see `shorten`), of
-    which `special` ones are no
+    learnt, `added` the tokens that stand for themselves in a text, of which `special` ones are no
     text; `pre` is a name in PATTERNS. With `whole_words` a word that the vocabulary holds is taken
     without merging (Llama 3); with `composed` e + accent is written as é first (NFC, Qwen 2).
     Raises UserError, naming `path`, for another name of `pre`.
@@ -72,22 +70,15 @@ class ByteLevelBPE(Tokenizer):
         self.vocab_size = len(tokens)
         self.id_of = {token: i for i, token in enumerate(tokens) if token is not None}
         self.rank = {pair: rank for rank, pair in enumerate(merges)}
-        self.shorten({})
-        self.word_ids = lru_cache(REMEMBERED)(self.word_ids)  # type: ignore[method-assign]
-
-    def shorten(self, pieces: Mapping[str, str]) -> None:
-        self.text_of = {self.added[token]: text for text, token in pieces.items()
-                        if self.added.get(token) not in (None, self.bos_id, self.eos_id)}
-        self.id_of_text = {text: i for i, text in self.text_of.items()} | {
-            token: i for token, i in self.added.items() if token and i not in self.text_of}
-        longest_first = sorted(self.id_of_text, key=len, reverse=True)
+        longest_first = sorted(filter(None, added), key=len, reverse=True)
         self.cut = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
+        self.word_ids = lru_cache(REMEMBERED)(self.word_ids)  # type: ignore[method-assign]
 
     def text_ids(self, text: str) -> list[int]:
         ids: list[int] = []
         for i, part in enumerate(self.cut.split(text)):
             if i % 2:
-                ids.append(self.id_of_text[part])
+                ids.append(self.added[part])
                 continue
             if self.composed:
                 part = unicodedata.normalize("NFC", part)
@@ -126,8 +117,6 @@ class ByteLevelBPE(Tokenizer):
     def bytes_of(self, token: int) -> bytes:
         if token in (self.eos_id, self.bos_id):
             return b""
-        if token in self.text_of:
-            return self.text_of[token].encode()
         piece = self.tokens[token] if token < self.vocab_size else None
         if piece is None:
             return "\ufffd".encode()
@@ -137,8 +126,6 @@ class ByteLevelBPE(Tokenizer):
 
     def piece(self, token: int) -> str:
         """ "ĠWhat" begins with a space, "Ċ" is a line's end."""
-        if token in self.text_of:
-            return "".join(CHARACTERS[byte] for byte in self.text_of[token].encode())
         return self.tokens[token] or ""
 
     @cached_property

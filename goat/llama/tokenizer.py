@@ -15,7 +15,6 @@ found in a folder or a GGUF file is the business of goat/files/vocabulary.py.
 """
 
 import os
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -111,11 +110,6 @@ class Tokenizer:
         for _ in range(trailing(prompt) - trailing(shown)):
             text = text.removeprefix(" ")
         return text
-
-    def shorten(self, pieces: Mapping[str, str]) -> None:
-        """Let added tokens of the vocabulary stand for texts from now on: of `pieces`, text ->
-        token, those that it has (SentencePiece: none). Such a token's own name is written in
-        letters then."""
 
     @cached_property
     def exact(self) -> bool:

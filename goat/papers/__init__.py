@@ -10,7 +10,6 @@ What papers share stands here too: the prompt, `Question`, `Check` and `Verdict`
 # ruff: noqa: B027  (what a paper may leave out does nothing here, and is not abstract)
 
 import importlib
-import os
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,6 @@ from goat.errors import UserError
 from goat.files.rows import Report, Row
 
 if TYPE_CHECKING:
-    from goat.llama.tokenizer import Tokenizer
     from goat.papers.word_problems.loss_mask import LossMask
 
 Operands = tuple[int, str, int]  # (397, "*", 4429)
@@ -113,7 +111,6 @@ class Paper(ABC):
     held_out: ClassVar[bool] = True  # whether rows come in wordings that training never shows
     expressions: ClassVar[bool] = True  # whether an expression in a row is what it asks
     interpreter: ClassVar[bool] = False  # whether solutions hold code to be run
-    pieces: ClassVar[dict[str, str]] = {}  # texts that are one token where a base has such tokens
     new_tokens: ClassVar[int] = 512  # of an answer, if the user does not say
     instead: ClassVar[dict[str, str]] = {}  # flag of another paper -> what does the same here
 
@@ -232,17 +229,6 @@ class _Papers(Mapping[str, Any]):
 
 
 PAPERS = _Papers()
-
-
-def load_tokenizer(base: str | os.PathLike) -> "Tokenizer":
-    """The tokenizer of a model (folder, GGUF file or "smollm2"), which writes the texts that papers
-    name as `pieces` short, where it has the tokens. Raises UserError: see goat/files/vocabulary.py.
-    """
-    from goat.files import vocabulary  # only here: rows need no tokenizer
-
-    tokenizer = vocabulary.open_tokenizer(base)
-    tokenizer.shorten(dict(pair for paper in PAPERS.values() for pair in paper.pieces.items()))
-    return tokenizer
 
 
 def read_question(text: str) -> tuple[Paper, Operands] | None:

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 
 from goat.bench.load import TEXT
-from goat import papers
 from goat.errors import UserError
 from goat.files.bases import SMOLLM2, located
 from goat.files.checkpoint import load_adapter, load_model, main, save_adapter, save_model
@@ -26,7 +25,6 @@ from goat.files.gguf_types import TYPES, to_q8_0
 from goat.files.vocabulary import open_tokenizer
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import add_lora, lora_layers
-from goat.papers.word_problems.format import PIECES
 from support.families import FAMILIES, bpe
 from support.folders import refusal, same
 from support.runs import BASE
@@ -99,11 +97,7 @@ def test_smollm2s_tokens(smollm2):
     assert tokenizer.encode("397 x 4429") == [35, 41, 39, 1792, 216, 36, 36, 34, 41]
     assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.vocab_size) == (None, 2, 49152)
     assert not tokenizer.groups_digits and "<|im_start|>" in tokenizer.chat_template
-    assert tokenizer.encode("<|im_start|>x<|im_end|>") == [1, 104, 2]
-    assert tokenizer.encode("<jupyter_code>") == [13]
-    shortened = papers.load_tokenizer(smollm2)
-    assert [shortened.encode(text) for text in PIECES] == [[11], [12], [13], [14], [15], [16], [5]]
-    assert len(shortened.encode("<jupyter_code>")) > 1  # that token is taken
+    assert tokenizer.encode("<jupyter_code>x<|im_end|>")[1:] == [104, 2]
     ids, n = tokenizer.encode_pair("Solution:\n\n", "<p>")
     assert ids[:n] == tokenizer.encode("Solution:\n\n") and ids[-1] == 2
 

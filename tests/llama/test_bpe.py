@@ -14,11 +14,7 @@ from goat.errors import UserError
 from goat.files.bases import SMOLLM2
 from goat.files.vocabulary import gguf_keys, open_tokenizer, save_tokenizer
 from goat.llama.bpe import CHARACTERS, PATTERNS, ByteLevelBPE
-from goat.llama.generate import finish
-from goat.llama.sampling import Row
 from goat.papers import prompt as prompt_of
-from goat.papers.word_problems.format import PIECES, Step, render
-from goat.papers.word_problems.loss_mask import loss_mask
 from support.families import SPECIAL, TEXT, bpe
 from support.slow import slow
 
@@ -135,52 +131,6 @@ def test_missing_bytes_are_dropped_and_rows_with_them_are_refused():
     tokenizer.encode_pair("x\x04\nAnswer: ", "12")
     with pytest.raises(UserError, match="tiny.gguf: this tokenizer rewrites .* becomes 'b'"):
         tokenizer.encode_pair("x\nAnswer: ", "a\x04b")
-
-
-@pytest.fixture(scope="module")
-def notebooks():
-    """A vocabulary with pieces for the parts of a notebook."""
-    tokens, added = [*bpe().tokens, *PIECES.values()], [*SPECIAL, *PIECES.values()]
-    tokenizer = ByteLevelBPE(tokens, bpe().rank, {token: tokens.index(token) for token in added},
-                             "smollm", bpe().path, eos_id=2)
-    tokenizer.shorten(PIECES)
-    return tokenizer
-
-
-def test_the_tags_of_a_solution_are_short_where_a_vocabulary_knows_notebooks(notebooks):
-    text = render([Step("Add.", "print(1 + 2)", "3"), Step("Again.", "print(3 + 4)", "7")], "7")
-    ids, n = notebooks.encode_pair("How many?\nAnswer: ", text)
-    answer = [notebooks.tokens[i] for i in ids[n:]]
-    assert answer[:8] == ["Ġ", "<jupyter_start>", *"Add.", "<jupyter_code>", "p"]
-    assert answer.count("<jupyter_text>") == 2
-    tags = [piece for piece in answer if len(piece) > 3 and piece[0] == "<"]
-    assert len(tags) == 15 and {*tags} == {*PIECES.values(), "<|im_end|>"}
-    assert notebooks.piece(ids[n + 1]) == "<step>Ċ<p>Ċ"
-    assert notebooks.decode_answer("How many?\nAnswer: ", ids[n:]) == text
-    assert len(ids) < len(bpe().encode_pair("How many?\nAnswer: ", text)[0]) - 60
-
-
-def test_short_tags_are_masked_and_end_a_turn_like_long_ones(notebooks):
-    prompt, text = "How many?\nAnswer: ", render([Step("Add.", "print(1 + 2)", "3")], "3")
-    ids, n = notebooks.encode_pair(prompt, text)
-    row = {"output": text, "label": "correct"}
-    mask = loss_mask(row, prompt, ids, notebooks.continued, False, True)
-    assert [notebooks.decode([ids[i]]) for i in mask.steps] == ["\n</step>", "\n</p>\n</step>"]
-    assert [notebooks.decode(ids[start:end]) for start, end in mask.masked] == [
-        "\n<output>\n3\n</output>"]
-    row = Row(0, 0, prompt, ids[:n], 99)
-    row.add(ids[n])
-    while not finish(row, notebooks, ("</code>",)):
-        row.add(ids[n + len(row.new)])
-    assert row.text == text[:text.index("</code>") + 7]
-    begun = notebooks.encode_prompt(prompt, row.text + "\n<output>\n3\n</output>")
-    assert begun == ids[:len(begun)] and begun[:n + len(row.new)] == row.ids + row.new
-
-
-@pytest.mark.parametrize("text", ["<jupyter_code>", "x<file_sep>\n</code>", "<step>\n<p>",
-                                  "\n</p>\n</step>\n<step>\n<p>\n", "\n<output>\n\n</output>\n"])
-def test_a_piece_that_is_taken_is_written_in_letters(notebooks, text):
-    assert notebooks.decode(notebooks.encode(text)) == text and notebooks.exact
 
 
 def test_digits_and_names():

@@ -8,7 +8,6 @@ from goat.cli import refuse_below, refuse_empty, refuse_given
 from goat.errors import UserError
 from goat.files.rows import Report, Row
 from goat.papers import Paper, Question, Verdict
-from goat.papers.word_problems.format import PIECES
 
 if TYPE_CHECKING:
     from goat.papers.word_problems.loss_mask import LossMask
@@ -21,7 +20,6 @@ class WordProblems(Paper):
     suite_names = ("word_problems",)
     expressions = False
     interpreter = True
-    pieces = PIECES
     instead = {"--no-steps": "; --no-code leaves the interpreter out"}
 
     def add_flags(self, parser: ArgumentParser) -> None:

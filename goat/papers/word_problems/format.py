@@ -38,12 +38,6 @@ from typing import NamedTuple
 
 TAGS = ("<question>", "</question>", "<step>", "</step>", "<p>", "</p>", "<code>", "</code>",
         "<output>", "</output>")
-# In words the tags take half of a solution's tokens. A base that has read notebooks, as SmolLM 2
-# has, lends its tokens for prose, code and output to them, and others that no row needs.
-PIECES = {"<step>\n<p>\n": "<jupyter_start>", "\n<step>\n<p>\n": "<jupyter_text>",
-          "\n</p>\n<code>\n": "<jupyter_code>", "\n</code>": "<jupyter_output>",
-          "\n<output>\n": "<jupyter_script>", "\n</output>": "<empty_output>",
-          "\n</step>": "<file_sep>", "\n</p>\n</step>": "<issue_closed>"}
 FINAL = "Final Answer:"
 TASK, MATH = "word_problems", "math"  # the field `task` of rows; those of MATH have their own
 MAX_STEPS = 8  # with the final one: the interpreter loop gives up after as many turns

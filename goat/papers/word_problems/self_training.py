@@ -18,7 +18,8 @@ from goat import device
 from goat.distributed import Group
 from goat.files import checkpoint
 from goat.files.rows import Row
-from goat.papers import load_tokenizer, row_prompt
+from goat.files.vocabulary import open_tokenizer
+from goat.papers import row_prompt
 from goat.papers.word_problems.format import interpreter_spans
 from goat.papers.word_problems.interpreter import Solution, solve
 from goat.papers.word_problems.math_answers import rule
@@ -87,7 +88,7 @@ def sample(questions: Sequence[Row], args: argparse.Namespace, group: Group) -> 
     base = args.base or checkpoint.EMBEDDED
     model = checkpoint.load_adapted(base, args.from_model, dtype=dtype, device=where,
                                     int8=args.int8)
-    tokenizer = load_tokenizer(base)
+    tokenizer = open_tokenizer(base)
     checkpoint.check_tokenizer(model.config, tokenizer)
     solutions = solve(model, tokenizer, [row_prompt(row) for row in questions],
                       batch_size=args.batch_size, samples=args.samples,
