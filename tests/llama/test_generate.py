@@ -111,8 +111,9 @@ def test_costly_guesses_are_made_while_they_come_true():
     assert [engine.tokens_to_read(rows, False) for rows, _ in cases] == [8] * 6 + [4, 2]
 
 
-def test_the_first_prompts_are_read_in_few_passes(model, expected, monkeypatch):
+def test_a_wide_model_reads_the_first_prompts_in_few_passes(model, expected, monkeypatch):
     counts, admit = [], engine.DecodingBatch.admit
+    monkeypatch.setattr(engine, "WIDE", 1)
     monkeypatch.setattr(engine.DecodingBatch, "admit",
                         lambda b, rows, *a: counts.append(len(rows)) or admit(b, rows, *a))
     monkeypatch.setattr(engine, "PREFILL_TOKENS", 7 * max(map(len, some_prompts())))
