@@ -18,7 +18,6 @@ from support.runs import flags, log, run_script
 from support.slow import SLOW
 
 
-
 @pytest.mark.parametrize("victim", [0, 1], ids=["the writer dies", "the other dies"])
 def test_when_one_process_dies_the_other_stops_clearly(tiny_base, rows, tmp_path, victim):
     out = tmp_path / "run"

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from goat.errors import UserError
 from goat.llama.kernels import int8_linear
 
-FEW = 8  # tokens; for more of them a CPU is faster with a cast of Q
+FEW = 8  # tokens; for more of them a cast of Q is faster on a CPU (measured in fp32)
 CHUNK = 1 << 22  # weights rounded at a time: bounds the fp32 temporary to 16 MiB
 
 
