@@ -40,7 +40,11 @@ class WordProblems(Paper):
         add("--redraw", type=int, default=0, metavar="N", help="with --gsm8k: N further "
             "versions of each problem, with other numbers, drawn by --seed (default 0)")
         add("--no-code", action="store_true",
-            help="solve in prose, without an interpreter (default: in prose and code)")
+            help="solve in prose, without an interpreter; of --gsm8k, the problems that code "
+            "solves, as they were worked (default: in prose and code)")
+        add("--markup", choices=tuple(self.format.MARKUPS), default="tags",
+            help="of code and output in the solutions: the paper's tags, or Markdown, which a base "
+            "that has read the web knows, in a third fewer tokens (default tags)")
         add("--from-model", metavar="ADAPTER", help="keep what this model solves by itself, wrong "
             "solutions apart in OUT.wrong.jsonl; torchrun shares the questions among processes "
             "(default: the solutions of the source)")
@@ -59,6 +63,8 @@ class WordProblems(Paper):
         if not args.from_model:
             refuse_given(given, "{flag} goes with --from-model", "base", "samples", "temperature",
                          "batch_size", "int8")
+        else:
+            refuse_given(given, "{flag}: a model marks its code as it has learnt to", "markup")
         refuse_below(args, 1, "rows", "samples", "batch_size")
         if args.gsm8k and args.math:
             raise UserError("--gsm8k and --math exclude each other: write a file of each")
@@ -69,12 +75,13 @@ class WordProblems(Paper):
             raise UserError("--skip leaves out the first problems of --gsm8k or --math: 0 or more")
         if args.original_labels and args.gsm8k is None:
             raise UserError("--original-labels is about the problems of --gsm8k")
-        if args.redraw < 0 or args.redraw and (not args.gsm8k or args.from_model):
+        if args.redraw < 0 or args.redraw and (not args.gsm8k or args.from_model or args.no_code):
             raise UserError("--redraw gives N further versions, 0 or more, of the solved problems "
-                            "of --gsm8k; it goes without --from-model")
-        if source and (args.held_out or args.no_code and not args.from_model):
-            raise UserError(f"{source} goes with neither --held-out nor --no-code: both are of the "
-                            "templates")
+                            "of --gsm8k; it goes without --from-model and --no-code")
+        if source and args.held_out:
+            raise UserError(f"{source} goes without --held-out, which is about the templates")
+        if args.math and args.no_code and not args.from_model:
+            raise UserError("--no-code: the solutions of --math are in prose as they are")
         if source and args.seed and not args.from_model and not args.redraw:
             raise UserError(f"--seed: the problems of {source} are not drawn; --skip N leaves out "
                             "the first N")
@@ -138,7 +145,7 @@ class WordProblems(Paper):
 
     def mask_row(self, row: Row, prompt: str, ids: list[int], encode: Callable,
                  learn_output: bool, valued: bool) -> "LossMask | None":
-        if "<output>" not in row["output"] and row.get("label") is None:
+        if not self.format.interpreter_spans(row["output"]) and row.get("label") is None:
             return None
         return self.loss_mask.loss_mask(row, prompt, ids, encode, learn_output, valued)
 

@@ -16,6 +16,7 @@ from goat.files.atomic import check_place, is_special
 from goat.files.rows import Report, Row, write_lines, write_rows
 from goat.papers.word_problems import math_problems, redraw, sandbox, templates
 from goat.papers.word_problems.corrections import Corrections
+from goat.papers.word_problems.format import as_markdown
 from goat.papers.word_problems.gsm8k import DISAGREE, Rejection, gsm8k_rows, unsolved_rows
 
 ROWS = 20_000  # of the templates, unless the user says how many
@@ -58,7 +59,7 @@ def source_rows(args: Namespace) -> Rows:
     elif args.from_model:
         source = unsolved_rows(args.gsm8k, corrections)
     else:
-        source = gsm8k_rows(args.gsm8k, sandbox.run_code, corrections)
+        source = gsm8k_rows(args.gsm8k, sandbox.run_code, corrections, not args.no_code)
     found = list(islice(source, args.skip, args.rows and args.skip + args.rows))
     rejections = tuple(item for item in found if isinstance(item, Rejection))
     rows = [item for item in found if not isinstance(item, Rejection)]
@@ -116,7 +117,10 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
         notes.append(redrawn(source))
     if wrong:
         notes.append(f"wrong solutions: {beside(out, 'wrong')}")
-    report = write_rows(out, [*rows, *source.redrawn], count_tokens)
+    rows = [*rows, *source.redrawn]
+    if args.markup == "markdown":
+        rows = [{**row, "output": as_markdown(row["output"])} for row in rows]
+    report = write_rows(out, rows, count_tokens)
     report.left_out, report.notes, report.complete = source.drawn_again, notes, complete
     return report
 

@@ -25,6 +25,18 @@ The model writes prose and code, the interpreter what stands in <output>. Source
 released: ours are built from GSM8K's calculator annotations (gsm8k.py) and from templates
 (templates.py).
 
+A base that has read the web knows another form, Markdown, in which a solution takes a third fewer
+tokens of SmolLM2 (`as_markdown`; "```output" is what asks for the output):
+
+    Natalia sold 48/2 clips in May.
+    ```python
+    print(48 // 2)
+    ```
+    ```output
+    24
+    ```
+    Final Answer: 24
+
 This file says how a solution is written and read, when two answers are the same number, and what
 an arithmetic expression is worth exactly. Pure Python, which runs nobody's code.
 """
@@ -38,9 +50,24 @@ from typing import NamedTuple
 
 TAGS = ("<question>", "</question>", "<step>", "</step>", "<p>", "</p>", "<code>", "</code>",
         "<output>", "</output>")
+FENCE = "```"
 FINAL = "Final Answer:"
 TASK, MATH = "word_problems", "math"  # the field `task` of rows; those of MATH have their own
 MAX_STEPS = 8  # with the final one: the interpreter loop gives up after as many turns
+
+
+class Markup(NamedTuple):
+    """What stands around the code of a turn, and what the interpreter writes around its output."""
+
+    code: str
+    ask: str  # ends the code: the model writes it and waits
+    before: str
+    after: str
+
+
+TAGGED = Markup("<code>", "</code>", "\n<output>\n", "\n</output>")
+MARKDOWN = Markup(f"{FENCE}python", f"{FENCE}\n{FENCE}output", "\n", f"\n{FENCE}")
+MARKUPS = {"tags": TAGGED, "markdown": MARKDOWN}  # a model uses the one that it has learnt
 
 
 class Step(NamedTuple):
@@ -64,27 +91,39 @@ def _tag(name: str, text: str) -> str:
     return f"<{name}>\n{text}\n</{name}>"
 
 
+_LINES = {"<code>": f"{FENCE}python", "</code>": FENCE, "<output>": f"{FENCE}output",
+          "</output>": FENCE}
+
+
+def as_markdown(text: str) -> str:
+    """A tagged solution in Markdown: code and output in fences, no other tags."""
+    return "\n".join(_LINES.get(line, line) for line in text.split("\n")
+                     if line not in TAGS or line in _LINES)
+
+
 def observation(result) -> str:
     """What the model reads of a run: what was printed, then the error if there was one."""
     return "\n".join(filter(None, (result.output.strip("\n"), result.error)))
 
 
-def observed(text: str) -> str:
-    """The interpreter's part: what it writes behind `</code>` when `text` is the observation."""
-    return "\n" + _tag("output", text)
+def observed(text: str, markup: Markup = TAGGED) -> str:
+    """The interpreter's part: what it writes behind the code when `text` is the observation."""
+    return f"{markup.before}{text}{markup.after}"
 
 
-_OBSERVED = re.compile(r"(?<=</code>)\n<output>\n.*?\n</output>", re.DOTALL)
+_OBSERVED = re.compile("|".join(f"(?<={m.ask}){m.before}.*?{m.after}" for m in MARKUPS.values()),
+                       re.DOTALL)
 
 
 def interpreter_spans(text: str) -> list[tuple[int, int]]:
     """Where the interpreter's parts stand in a solution: text[start:end] of each."""
-    return [match.span() for match in _OBSERVED.finditer(text)] if "<output>" in text else []
+    return [match.span() for match in _OBSERVED.finditer(text)]
 
 
 def step_ends(text: str) -> list[int]:
-    """The places behind each `</step>`, and the end of the text."""
-    return sorted({match.end() for match in re.finditer("</step>", text)} | {len(text)})
+    """The places behind each `</step>`, in Markdown behind each output, and the end of the text."""
+    ends = {match.end() for match in re.finditer("</step>", text)}
+    return sorted((ends or {end for _, end in interpreter_spans(text)}) | {len(text)})
 
 
 def with_mask(prompt: str, text: str) -> str:
@@ -108,7 +147,7 @@ def stated(text: str) -> tuple[str, str | None]:
     leads nowhere; MARIO's loop takes an answer from neither."""
     turn = text[max((end for _, end in interpreter_spans(text)), default=0):]
     answer = final_answer(turn)
-    if answer is not None and ("<code>" in turn or "</code>" in turn):
+    if answer is not None and any(m.code in turn or m.ask in turn for m in MARKUPS.values()):
         return "", BOTH
     return (answer, None) if answer else ("", NEITHER)
 

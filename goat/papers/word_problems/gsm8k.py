@@ -50,8 +50,10 @@ class Rejection(NamedTuple):
 
 
 def gsm8k_rows(path: str | os.PathLike, run: Callable,
-               corrections: "Corrections | None" = None) -> Iterator[Row | Rejection]:
-    """A row for each problem of `path` (train.jsonl or its folder), or why there is none.
+               corrections: "Corrections | None" = None,
+               code: bool = True) -> Iterator[Row | Rejection]:
+    """A row for each problem of `path` (train.jsonl or its folder), or why there is none. Without
+    `code` the same problems are solved in the prose of their workings, results in it.
     `run(code, history=[...])` is `sandbox.run_code`, or returns something with the fields `output`
     and `error` as that does. `corrections` are made before. Raises UserError for a missing file and
     for a line that is no problem."""
@@ -60,7 +62,7 @@ def gsm8k_rows(path: str | os.PathLike, run: Callable,
         if reason:
             yield Rejection(row["source"], reason, row["instruction"])
         else:
-            yield {**row, "output": output}
+            yield {**row, "output": output if code else in_prose(worked, row["answer"])}
 
 
 def unsolved_rows(path: str | os.PathLike,
@@ -133,6 +135,12 @@ def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, st
     return render(steps, gold, closing), ""
 
 
+def in_prose(worked: str, gold: str) -> str:
+    """The tagged solution without code: the lines of the working, less the annotations."""
+    lines = [_MARK.sub("", _ADDED.sub("", line)).strip() for line in worked.splitlines()]
+    return render([Step("\n".join(filter(None, lines)))], gold)
+
+
 # -------------------------------------------------------------------- from lines to calculations
 
 class Piece(NamedTuple):
@@ -147,6 +155,7 @@ class Piece(NamedTuple):
 _VALUE = r"-?(?:\d[\d,]*\d|\d)?(?:\.\d+)?"
 _ANNOTATION = re.compile(r"\s*=?\s*[$€£¢]?\s*<<([^<>]*)=([^<>=]*)>>" + _VALUE)
 _MARK = re.compile(r"<<[^<>]*>>")  # left where an annotation calculates nothing: "x=<<5=5>>5"
+_ADDED = re.compile(r": <<[^<>]*>>$")  # a correction's, see `annotate`
 _IDLE = re.compile(r"<<([^<>=]*)=\1>>")  # of these, the ones that hide a plain equation
 _OPERATOR = re.compile(r"[\d)]\s*[-+*/]")
 _RESULT = re.compile(r"\s*=\s*[$€£]?\s*([-−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+))(?![\d/])")

@@ -1,6 +1,6 @@
 """Solving with a code interpreter: the model writes prose and code, the sandbox runs the code.
 
-A solution grows in turns. In each the model writes up to the closing `</code>`; that code is run
+A solution grows in turns. In each the model writes up to the end of its code; that code is run
 behind the earlier snippets of the same problem, what it prints is put behind it, and the next
 turn goes on from there, until a turn states the final answer. Many problems are decoded together,
 in one batch; a problem whose code was run goes on in its place, with what the model has read
@@ -20,14 +20,14 @@ from goat.llama.generate import ALL, decode, new_rows
 from goat.llama.model import Llama
 from goat.llama.sampling import Row, Sampling
 from goat.papers.word_problems import sandbox
-from goat.papers.word_problems.format import (BOTH, FINAL, MAX_STEPS, NEITHER, observation,
-                                              observed, stated)
+from goat.papers.word_problems.format import (BOTH, FINAL, MARKUPS, MAX_STEPS, NEITHER, TAGGED,
+                                              observation, observed, stated)
 
 ANSWERED = "answered"
 TOO_LONG = "no room left"  # the limit of tokens or the model's context
 TOO_DEEP = "too many turns"
 OUTCOMES = (ANSWERED, BOTH, NEITHER, TOO_LONG, TOO_DEEP)
-OPEN, CLOSE = "<code>", "</code>"
+ASK = tuple(markup.ask for markup in MARKUPS.values())  # the model waits for an output
 
 
 @dataclass
@@ -56,19 +56,20 @@ class Solution:
         self.text += written
         self.turns += 1
         answer, why = stated(written)
-        _, opened, code = written.removesuffix(CLOSE).rpartition(OPEN)
+        markup = next((m for m in MARKUPS.values() if written.endswith(m.ask)), TAGGED)
+        _, opened, code = written.removesuffix(markup.ask).rpartition(markup.code)
         if answer and (ended or "\n" in written.rpartition(FINAL)[2]):
             self.outcome, self.answer = ANSWERED, answer
         elif why == BOTH:
             self.outcome = BOTH
         elif not ended:
             self.outcome = TOO_LONG
-        elif run is None or not opened or not written.endswith(CLOSE):
+        elif run is None or not opened or not written.endswith(ASK):
             self.outcome = NEITHER
         else:
             code = code.strip("\n")
             result = run(code, history=self.history)
-            self.text += observed(observation(result))
+            self.text += observed(observation(result), markup)
             self.runs = (self.runs or 0) + 1
             self.failed += result.error is not None
             if not result.stopped:
@@ -94,7 +95,7 @@ def solve(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 512
         row.uniforms = sampling.uniforms(row)
         solutions[row.problem, row.sample] = Solution(row.problem, row.sample, row.prompt,
                                                       runs=0 if interpreter else None)
-    stop, waiting = (CLOSE,) if interpreter else (), deque(rows)
+    stop, waiting = ASK if interpreter else (), deque(rows)
     for row in decode(model, tokenizer, waiting, batch_size, sampling, stop):
         solution = solutions[row.problem, row.sample]
         assert row.text is not None  # `decode` gives rows that have finished

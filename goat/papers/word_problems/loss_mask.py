@@ -1,14 +1,14 @@
 """The loss mask of a row: which tokens are not learnt, and where its value is asked.
 
-The interpreter's parts of a solution (from behind `</code>` to `</output>`) are masked: at test
+The interpreter's parts of a solution (from behind the code to the output's end) are masked: at test
 time the interpreter writes them, and a model that learns them learns to invent outputs. Rows with
 the field `label` also teach a value (value_head.py): at the last token of each step +1 where
 the label is "correct", -1 where it is "wrong". What is wrong is never learnt as an answer.
 
 Tags are text; here they become places among the row's tokens: the number of tokens that the text
-up to there shares with the whole. Tags stand on lines of their own, where tokens end. Where a
-model has written something else behind one, a token may reach over its end and belongs to both:
-then the place is the one before that token.
+up to there shares with the whole. Tags and fences stand on lines of their own, where tokens end.
+Where a model has written something else behind one, a token may reach over its end and belongs to
+both: then the place is the one before that token.
 """
 
 from collections.abc import Callable

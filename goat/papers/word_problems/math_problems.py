@@ -19,7 +19,7 @@ from pathlib import Path
 from goat.errors import UserError
 from goat.files.rows import Row, check_texts, open_text, parse_row, read_rows
 from goat.papers import Question
-from goat.papers.word_problems.format import (FINAL, MATH, MAX_STEPS, TAGS, TASK, Step,
+from goat.papers.word_problems.format import (FENCE, FINAL, MATH, MAX_STEPS, TAGS, TASK, Step,
                                               render)
 from goat.papers.word_problems.gsm8k import Rejection
 from goat.papers.word_problems.math_answers import boxed
@@ -68,7 +68,7 @@ def unfit(row: Row, worked: str) -> str:
         return NO_ANSWER
     if "[asy]" in row["instruction"]:
         return PICTURE
-    return MARKED if any(mark in worked for mark in (*TAGS, FINAL)) else ""
+    return MARKED if any(mark in worked for mark in (*TAGS, FENCE, FINAL)) else ""
 
 
 def solution_text(worked: str, answer: str) -> str:

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from goat.errors import UserError
-from goat.papers.word_problems.format import FINAL, TAGS
+from goat.papers.word_problems.format import FENCE, FINAL, TAGS
 
 SHOWN_OUTPUT = 500  # characters of output that come back, half from its head, half from its tail
 SHOWN_ERROR = 200
@@ -96,11 +96,11 @@ def report(standing: dict[str, str]) -> str:
             "no model that you do not trust, or use Linux 5.13 or later")
 
 
-# Texts that only the model itself may write: our tags, the final answer, ends of a text.
+# Texts that only the model itself may write: tags, fences, the final answer, ends of a text.
 _RESERVED = re.compile("|".join((
-    *map(re.escape, TAGS), "</?s>", r"<\|[^<>|]*\|>",
+    *map(re.escape, TAGS), FENCE, "</?s>", r"<\|[^<>|]*\|>",
     r"\s+".join(FINAL.removesuffix(":").split()) + r"\s*:")), re.IGNORECASE)
-_BLUNT = str.maketrans("<>:", "[];")
+_BLUNT = str.maketrans("<>:`", "[];'")
 _ADDRESS = re.compile(r"(?<= at )0x[0-9a-f]{6,}")
 
 

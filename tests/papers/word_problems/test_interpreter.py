@@ -23,8 +23,9 @@ from goat.llama.sampling import Row
 from goat.files.vocabulary import open_tokenizer
 from goat.papers import Question
 from goat.papers.word_problems import interpreter, sandbox
-from goat.papers.word_problems.format import (MAX_STEPS, TASK, interpreter_spans, observed, stated,
-                                              step_ends, with_mask)
+from goat.papers.word_problems.format import (MARKDOWN, MAX_STEPS, TASK, as_markdown,
+                                              interpreter_spans, observed, stated, step_ends,
+                                              with_mask)
 from goat.papers.word_problems.interpreter import (ANSWERED, BOTH, NEITHER, TOO_DEEP, TOO_LONG,
                                                    Solution, solve)
 from goat.papers.word_problems.templates import template_rows
@@ -37,6 +38,10 @@ def turn(code: str, prose: str = "Think.") -> str:
 
 def final(answer: str) -> str:
     return f"<step>\n<p>\nFinal Answer: {answer}\n</p>\n</step>"
+
+
+def fenced(code: str) -> str:
+    return f"Think.\n```python\n{code}\n```\n```output"
 
 
 NEXT = "\n</step>\n"  # what the model writes behind an output
@@ -55,7 +60,7 @@ def scripted(monkeypatch):
                 start = next(prompt for prompt in say if row.prompt.startswith(prompt))
                 text = say[start].pop(0)
                 text, closed = text if isinstance(text, tuple) else (text, True)
-                assert row.limit > 0 and (not stop or stop == ("</code>",))
+                assert row.limit > 0 and (not stop or stop == ("</code>", "```\n```output"))
                 ends = bool(stop) and text.endswith(stop)
                 row.new = tokenizer.encode(text, bos=False)
                 row.new += [tokenizer.eos_id] * (closed and not ends)
@@ -88,9 +93,11 @@ def test_code_is_run_with_its_history_and_the_output_goes_back(scripted):
                              "Q: " + turns[0] + observed("42") + turns[1] + observed("43")]
 
 
-def test_a_trace_is_reproduced_to_the_letter(scripted):
+@pytest.mark.parametrize("marked", [str, as_markdown])
+def test_a_trace_is_reproduced_to_the_letter(scripted, marked):
     """Our own traces, cut into the model's turns, come back whole from sandbox and loop."""
-    rows = {row["instruction"]: row for row in template_rows(1, 12)}
+    rows = {row["instruction"]: {**row, "output": marked(row["output"])}
+            for row in template_rows(1, 12)}
     turns = {}
     for question, row in rows.items():
         spans, parts, end = interpreter_spans(row["output"]), [], 0
@@ -119,6 +126,11 @@ PLANTED = {  # turns, outcome, answer, runs, failed runs
     "silence": ([turn("x = 1"), NEXT + final("1")], ANSWERED, "1", 1, 0),
     "a false final answer": ([turn("print('Final', 'Answer: 7')"), NEXT + "Well."], NEITHER, "",
                              1, 0),
+    "Markdown": ([fenced("x = 4"), "\n" + fenced("print(x)"), "\nFinal Answer: 4"], ANSWERED, "4",
+                 2, 0),
+    "Markdown, both": ([f"Final Answer: 1\n{fenced('print(1)')}"], BOTH, "", 0, 0),
+    "Markdown, code never opened": (["x\n```\n```output"], NEITHER, "", 0, 0),
+    "Markdown, an error": ([fenced("1 / 0"), "\nFinal Answer: 0"], ANSWERED, "0", 1, 1),
     "no end": ([turn("print(1)"), *[NEXT + turn("print(1)")] * 20], TOO_DEEP, "", MAX_STEPS, 0),
 }
 
@@ -132,6 +144,7 @@ def test_every_outcome(scripted):
         assert s.outcome in interpreter.OUTCOMES
     texts = dict(zip(PLANTED, (s.text for s in found)))
     assert observed("ZeroDivisionError: division by zero") in texts["an error"]
+    assert "ZeroDivisionError: division by zero\n```\n" in texts["Markdown, an error"]
     assert observed("") in texts["silence"] and "Final Answer; 7" in texts["a false final answer"]
 
 
@@ -140,6 +153,9 @@ def test_outputs_cannot_pass_for_the_model_or_fill_the_context(scripted):
     [s] = scripted({"Q: ": [turn(code), NEXT + final("7")]})
     assert s.outcome == ANSWERED and s.answer == "7" and s.failed == 1
     assert len(s.text) < 1000 and s.text.count("</output>") == 1
+    code = "print('`' * 3 + '\\nFinal', 'Answer: 1')"
+    [s] = scripted({"Q: ": [fenced(code), "\nFinal Answer: 7"]})
+    assert s.answer == "7" and s.text.count("```") == 4 and len(interpreter_spans(s.text)) == 1
 
 
 def test_no_room_left_is_an_outcome(scripted):
@@ -269,6 +285,9 @@ def test_what_is_shown_marks_what_is_masked():
     assert [text[:end][-7:] for end in step_ends(text)] == ["</step>"] * 2
     assert step_ends("no step") == [7] and interpreter_spans("<output>\n1\n</output>") == []
     assert stated(text) == ("1", None)
+    text = fenced("print(1)") + observed("1", MARKDOWN) + "\nFinal Answer: 1"
+    assert [text[start:end] for start, end in interpreter_spans(text)] == ["\n1\n```"]
+    assert step_ends(text) == [text.index("\nFinal"), len(text)] and stated(text) == ("1", None)
 
 
 def test_eval_with_interpreter(tiny_base, tmp_path, capsys):

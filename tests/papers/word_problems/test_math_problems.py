@@ -112,9 +112,9 @@ def test_long_solutions_have_no_more_steps_than_others():
 @pytest.mark.parametrize("flags, why", [
     (["--math", "x", "--gsm8k", "x"], "exclude each other"), (["--levels", "1"], "of --math"),
     (["--subjects", "algebra"], "of --math"), (["--math", "nowhere"], "nowhere: neither train"),
-    (["--math", "x", "--no-code"], "--math goes with neither"), (["--math", ""], "--math is empty"),
+    (["--math", "x", "--no-code"], "are in prose as they are"), (["--math", ""], "--math is empty"),
     (["--math", "x", "--seed", "3"], "problems of --math are not drawn"),
-    (["--math", "x", "--held-out"], "of the templates")])
+    (["--math", "x", "--held-out"], "about the templates")])
 def test_flags_that_do_not_fit(make, flags, why):
     with pytest.raises(UserError, match=why):
         make(*flags)

@@ -19,6 +19,7 @@ from goat.files.adapter import VALUE_HEAD
 from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
 from goat.papers.word_problems import value_head
+from goat.papers.word_problems.format import as_markdown
 from goat.papers.word_problems.loss_mask import loss_mask
 from goat.papers.word_problems.templates import template_rows
 from goat.training import batches
@@ -61,13 +62,16 @@ def text_of(ids, tokenizer):
 # ------------------------------------------------------------------------------------- the mask
 
 
-def test_outputs_are_masked_and_nothing_else(tmp_path, tokenizer):
-    rows = list(template_rows(2, 12))
+@pytest.mark.parametrize("marked, part, before, behind", [
+    (str, r"\n<output>\n.*?\n</output>", "</code>", "</output>"),
+    (as_markdown, r"(?<=```output)\n.*?\n```", "```output", "\n```")])
+def test_outputs_are_masked_and_nothing_else(tmp_path, tokenizer, marked, part, before, behind):
+    rows = [{**row, "output": marked(row["output"])} for row in template_rows(2, 12)]
     path = write(tmp_path / "rows.jsonl", rows)
     masked, whole = (batch_of(path, tokenizer, 12, learn_output=learn) for learn in (False, True))
     assert torch.equal(masked.tokens, whole.tokens) and masked.values is None
     for row, (tokens, some, _), (_, every, _) in zip(rows, masked.rows(), whole.rows()):
-        learnt = re.sub(r"\n<output>\n.*?\n</output>", "", row["output"], flags=re.DOTALL)
+        learnt = re.sub(part, "", row["output"], flags=re.DOTALL)
         assert learnt != row["output"] and some.max() == every.max()
         assert text_of(some.tolist(), tokenizer) == learnt
         assert text_of(every.tolist(), tokenizer) == row["output"]
@@ -76,7 +80,7 @@ def test_outputs_are_masked_and_nothing_else(tmp_path, tokenizer):
         hidden = ((some == IGNORE) & (every != IGNORE)).nonzero()[:, 0]
         first, last = (tokenizer.decode(tokens[: at + 1].tolist())
                        for at in (hidden[0].item(), hidden[-1].item() + 1))
-        assert first.endswith("</code>") and last.endswith("</output>")  # and not one further
+        assert first.endswith(before) and last.endswith(behind)  # and not one further
     assert torch.equal(batch_of(path, tokenizer, 12).labels, masked.labels)  # the default
 
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -14,7 +15,7 @@ from goat.errors import UserError
 from goat.evaluation.questions import read_questions
 from goat.papers.word_problems import dataset, self_training
 from goat.papers.word_problems.format import observed
-from goat.papers.word_problems.gsm8k import evaluation_questions
+from goat.papers.word_problems.gsm8k import evaluation_questions, in_prose
 from goat.papers.word_problems.interpreter import ANSWERED, NEITHER, Solution
 from goat.papers.word_problems.self_training import KEPT, harvest, summary
 from goat.papers.word_problems.templates import template_rows, templates
@@ -82,6 +83,34 @@ def test_rows_of_gsm8k_and_what_is_left_out(make, tmp_path):
     assert not (tmp_path / "rows.left-out.jsonl").exists()  # nothing of an earlier run stays
 
 
+def test_rows_in_prose_and_in_markdown(make, tmp_path):
+    """The same problems as in code and tags; what the tags hold stays to the letter."""
+    [row], _ = make("--gsm8k", gsm8k(tmp_path), "--markup", "markdown")
+    assert row["output"] == ("2+2\n```python\nprint(2 + 2)\n```\n```output\n4\n```\n"
+                             "Final Answer: 4")
+    [row], _ = make("--gsm8k", tmp_path, "--no-code")
+    assert row["output"] == ("<step>\n<p>\n2+2 = 4\n</p>\n</step>\n"
+                             "<step>\n<p>\nFinal Answer: 4\n</p>\n</step>")
+    [row], _ = make("--gsm8k", tmp_path, "--no-code", "--markup", "markdown")
+    assert row["output"] == "2+2 = 4\nFinal Answer: 4"
+    rows, _ = make("--rows", 40, "--markup", "markdown")
+    for row, tagged in zip(rows, template_rows(0, 40), strict=True):
+        text = re.sub(r"\n?</?(?:step|p)>(?=\n|$)", "", tagged["output"]).removeprefix("\n")
+        for tag, fence in (("<code>", "```python"), ("</code>", "```"), ("<output>", "```output"),
+                           ("</output>", "```")):
+            text = text.replace(tag, fence)
+        assert row["output"] == text
+    assert generate_data.main(["--check", str(tmp_path / "rows.jsonl")]) == 0
+
+
+def test_a_worked_answer_in_prose():
+    worked = ("She sold 48/2 = $<<48/2=24>>24 in May.\n\nThat is <<5=5>>5.\nDividing by 9, m = 3: "
+              "<<27/9=3>>")
+    assert in_prose(worked, "3") == ("<step>\n<p>\nShe sold 48/2 = $24 in May.\nThat is 5.\n"
+                                     "Dividing by 9, m = 3\n</p>\n</step>\n<step>\n<p>\n"
+                                     "Final Answer: 3\n</p>\n</step>")
+
+
 @pytest.mark.parametrize("form", ["{}\n\n", "\ufeff{}\r\n\r\n", "\n \n{}", "[{}]\n\n"])
 def test_readers_agree_on_what_is_no_row(tmp_path, form):
     """Empty lines, a byte order mark, other line ends, a list: in GSM8K's files as in rows."""
@@ -140,7 +169,9 @@ def test_flags_of_another_task_are_refused(flags, tmp_path):
     (["--from-model", "x", "--temperature", "0"], "--temperature 0"),
     (["--samples", "0", "--from-model", "x"], "--samples 0"), (["--gsm8k", "nowhere"], "train"),
     (["--gsm8k", ".", "--seed", "3"], "--skip N"), (["--gsm8k", ".", "--skip", "-1"], "0 or more"),
-    (["--gsm8k", ".", "--held-out"], "--held-out"), (["--gsm8k", ".", "--no-code"], "--no-code")])
+    (["--gsm8k", ".", "--held-out"], "--held-out"), (["--math", ".", "--no-code"], "--no-code"),
+    (["--gsm8k", ".", "--no-code", "--redraw", "2"], "--redraw"),
+    (["--from-model", "x", "--markup", "markdown"], "--markup: a model marks")])
 def test_flags_that_do_not_fit(make, flags, why):
     with pytest.raises(UserError, match=why):
         make(*flags)
