@@ -31,7 +31,6 @@ from goat.files import checkpoint
 from goat.files.adapter import has_value_head
 from goat.files.atomic import check_place
 from goat.files.bases import EMBEDDED, SMOLLM2
-from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.joined import join
 from goat.llama.model import Llama
@@ -165,8 +164,6 @@ ASKING = ("suite", "data", "gsm8k", "math", "limit", "cell", "leave_out", "html"
 
 def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
     """The base, with the adapter if there is one; sets args.base and args.adapter to what is used.
-
-    Raises UserError when the adapter does not fit the base, naming both.
     """
     if args.adapter is None and args.base is None and (EMBEDDED / "adapter").is_dir():
         args.adapter = str(EMBEDDED / "adapter")
@@ -179,8 +176,7 @@ def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
                         "--adapter")
     model = checkpoint.load_adapted(args.base, args.adapter, dtype=dtype, device=where,
                                     int8=args.int8)
-    tokenizer = open_tokenizer(args.base)
-    checkpoint.check_tokenizer(model.config, tokenizer)
+    tokenizer = checkpoint.tokenizer_of(args.base, model.config)
     if args.merge:
         lora.merge(model)
     return model, tokenizer

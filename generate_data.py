@@ -22,8 +22,8 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from goat.cli import (INTERRUPTED, given_flags, parser_for, processes, refuse_empty, refuse_given,
-                      run)
+from goat.cli import (INTERRUPTED, given_flags, parser_for, processes, refuse_below, refuse_empty,
+                      refuse_given, run)
 from goat.errors import UserError
 from goat.files.rows import Report, Row
 from goat.papers import PAPERS, row_prompt
@@ -98,8 +98,7 @@ def refuse_unknown(word: str, task: str, parser: argparse.ArgumentParser) -> Non
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0; 1 when --check finds bad rows; 130 when Ctrl-C has cut sampling short."""
     args = parse_args(argv)
-    if args.workers < 1:
-        raise UserError(f"--workers {args.workers}: must be 1 or more")
+    refuse_below(args, 1, "workers")
     if processes() > 1 and not vars(args).get("from_model"):
         raise UserError("torchrun shares only what --from-model solves: start this with python, "
                         "and --workers N")

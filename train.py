@@ -24,7 +24,6 @@ from goat.distributed import Group
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.bases import EMBEDDED
-from goat.files.vocabulary import open_tokenizer
 from goat.llama import lora
 from goat.llama.model import Llama, LlamaConfig
 from goat.llama.tokenizer import Tokenizer
@@ -175,8 +174,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
     # model: a frozen base and its adapter, or all weights with fp32 master copies
     torch.manual_seed(args.seed)
-    tokenizer = open_tokenizer(args.base or EMBEDDED)
-    checkpoint.check_tokenizer(config, tokenizer)
+    tokenizer = checkpoint.tokenizer_of(args.base or EMBEDDED, config)
     model = load_model(args, where, dtype, say).train()
     model.checkpointing = workload.checkpointing
     params = lora.trainable(model)

@@ -53,7 +53,7 @@ def refuse_empty(args: Namespace, *names: str) -> None:
             raise UserError(f"{spelt(name)} is empty: name a path, or leave the flag out")
 
 
-def refuse_below(args: Namespace, least: int, *names: str) -> None:
+def refuse_below(args: object, least: int, *names: str) -> None:
     """Raises UserError for the first number of `names` that is given and is below `least`."""
     for name in names:
         value = getattr(args, name)

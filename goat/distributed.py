@@ -36,7 +36,7 @@ class Group:
 
     def __init__(self, device: torch.device | None, advice: str = "see its message"):
         self.rank, self.size = 0, 1
-        self.device, self.advice = device, advice
+        self.advice = advice
         if device and processes() > 1:
             self.rank, self.size = int(os.environ["RANK"]), processes()
             if device.type == "cuda":
@@ -71,21 +71,11 @@ class Group:
 
     def total(self, value: float) -> float:
         """The sum of everybody's `value`."""
-        if self.size == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
-        with self.meeting():
-            dist.all_reduce(tensor)
-            return tensor.item()
+        return sum(self.everybodys(value))
 
     def agree(self, text: str) -> str:
         """The writer's `text`, on every process."""
-        if self.size == 1:
-            return text
-        box = [text]
-        with self.meeting():
-            dist.broadcast_object_list(box, src=0)
-        return box[0]
+        return self.everybodys(text)[0]
 
     def everybodys(self, value: T) -> list[T]:
         """The `value` of each process, on every process."""

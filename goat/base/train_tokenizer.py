@@ -12,7 +12,7 @@ import sentencepiece
 from goat.cli import parser_for, run
 from goat.errors import UserError
 from goat.files.atomic import check_place, write_bytes
-from goat.files.rows import open_text, read_rows
+from goat.files.rows import check_texts, open_text, read_rows
 from goat.papers.word_problems.format import TAGS
 
 TEXT_FIELDS = ("question", "instruction", "input", "output", "answer")  # of rows and of GSM8K
@@ -24,10 +24,9 @@ def read_corpus(path: str) -> list[str]:
     texts = []
     if path.endswith(".jsonl"):
         for where, row in read_rows(path):
-            for field in TEXT_FIELDS:
-                if not isinstance(text := row.get(field, ""), str):
-                    raise UserError(f"{where}: the field {field!r} must be a string")
-                texts += [ANNOTATION.sub("", text)] * (field in row)
+            fields = [field for field in TEXT_FIELDS if field in row]
+            check_texts(row, where, *fields)
+            texts += [ANNOTATION.sub("", row[field]) for field in fields]
         return texts
     with open_text(path) as lines:
         for number, line in enumerate(lines, 1):

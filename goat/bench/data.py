@@ -20,8 +20,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from goat.cli import parser_for
-from goat.errors import UserError
+from goat.cli import parser_for, refuse_below
 from goat.papers.arithmetic import dataset, mixtures, wordings
 from goat.papers.arithmetic.solutions import solve_numbers
 
@@ -34,8 +33,7 @@ def main(argv: list[str] | None = None) -> None:
                         help="our processes (default: one for each core)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each (default 3)")
     args = parser.parse_args(argv)
-    if min(args.rows, args.workers, args.repeats) < 1:
-        raise UserError("--rows, --workers and --repeats must be 1 or more")
+    refuse_below(args, 1, "rows", "workers", "repeats")
     print(f"notebook mixture, {args.rows:,} rows, {os.cpu_count()} cores, "
           f"median of {args.repeats}\n")
     contenders = {"original's way, 1 process": (original_way, args.rows),

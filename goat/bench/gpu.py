@@ -27,7 +27,6 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import nn
 
 from goat import device
 from goat.bench.int8_inputs import OUTLIER, use_int8_inputs
@@ -184,21 +183,21 @@ def random_model(config: LlamaConfig, where, dtype, int8: bool) -> Llama:
 # ---- peft ----------------------------------------------------------------------------------------
 
 def theirs(bench: Bench) -> list[Contender]:
-    """transformers + peft, with bitsandbytes too where it is installed."""
+    """transformers + peft, with and without checkpointing, padded and grouped."""
     if not installed("transformers", "peft"):
         print("peft is not compared: pip install -r tests/requirements.txt")
         return []
-    bases = ["plain base"] + ["int8 (bnb)"] * installed("bitsandbytes")
     size = max(1, bench.args.micro_tokens // CUTOFF)
     sizes = [size >> halvings for halvings in range(size.bit_length())]  # 16, 8, 4, 2, 1
-    return [Contender(f"peft, {base}{', ckpt' * checkpointing}, {'grouped' if group else 'padded'}",
-                      partial(build_theirs, bench, base, checkpointing),
+    return [Contender(f"peft, plain base{', ckpt' * checkpointing}, "
+                      f"{'grouped' if group else 'padded'}",
+                      partial(build_theirs, bench, checkpointing),
                       [partial(by_rows, bench.data, size=size, group=group) for size in sizes],
                       checkpointing)
-            for base, checkpointing, group in product(bases, (False, True), (False, True))]
+            for checkpointing, group in product((False, True), (False, True))]
 
 
-def build_theirs(bench: Bench, base: str, checkpointing: bool) -> Step:
+def build_theirs(bench: Bench, checkpointing: bool) -> Step:
     import transformers
 
     c, where = bench.config, bench.where
@@ -208,26 +207,9 @@ def build_theirs(bench: Bench, base: str, checkpointing: bool) -> Step:
         num_key_value_heads=c.n_kv_heads, max_position_embeddings=c.max_positions, use_cache=False)
     with torch.device(where):
         model = transformers.AutoModelForCausalLM.from_config(settings, dtype=bench.dtype)
-    if base.startswith("int8"):
-        to_bitsandbytes(model, where)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return peft_step(model, where)
-
-
-def to_bitsandbytes(model: Any, where: torch.device) -> None:
-    """Swap the linear layers of a transformers model's blocks for LLM.int8() ones, as its
-    load_in_8bit does."""
-    import bitsandbytes
-    for name, linear in list(model.named_modules()):
-        if isinstance(linear, nn.Linear) and name != "lm_head":
-            layer = bitsandbytes.nn.Linear8bitLt(linear.in_features, linear.out_features,
-                                                 bias=False, has_fp16_weights=False, threshold=6.0)
-            layer.weight = bitsandbytes.nn.Int8Params(  # rounded on its way from the host
-                linear.weight.data.cpu(), requires_grad=False, has_fp16_weights=False)
-            model.set_submodule(name, layer.to(where))
-    model.to(where)
-    model.is_loaded_in_8bit = True
 
 
 # ---- the stop-watch ------------------------------------------------------------------------------

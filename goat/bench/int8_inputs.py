@@ -66,8 +66,8 @@ class Int8InputsLinear(Int8Linear):
         return Int8InputsProduct.apply(x, self.weight, self.scale, self.threshold)
 
 
-def use_int8_inputs(model: nn.Module, threshold: float = OUTLIER) -> nn.Module:
-    """Switch every int8 layer of the model to int8 inputs (int8 x int8 products); return it.
+def use_int8_inputs(model: nn.Module, threshold: float = OUTLIER) -> None:
+    """Switch every int8 layer of the model to int8 inputs (int8 x int8 products).
 
     Checks `torch._int_mm` on the model's device first and says so on standard error. Raises
     UserError where it is missing or wrong, or where the layers' sizes do not suit it.
@@ -80,7 +80,6 @@ def use_int8_inputs(model: nn.Module, threshold: float = OUTLIER) -> nn.Module:
     check_int_mm(str(next(iter(layers.values())).weight.device))
     for name, layer in layers.items():
         model.set_submodule(name, Int8InputsLinear(layer, threshold))
-    return model
 
 
 @functools.cache

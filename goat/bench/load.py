@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from goat.bench.peers import installed
-from goat.cli import parser_for
+from goat.cli import parser_for, refuse_below
 from goat.files.bases import SMOLLM2, located
 from goat.files.checkpoint import load_model
 from goat.files.vocabulary import open_tokenizer
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--base", default=SMOLLM2, help=f"folder or GGUF file (default {SMOLLM2})")
     parser.add_argument("--rounds", type=int, default=3, help="the best counts (default 3)")
     args = parser.parse_args(argv)
+    refuse_below(args, 1, "rounds")
     base = located(args.base)
     named = {"gguf_file": base.name} if base.is_file() else {}
     place = str(base.parent if named else base)

@@ -9,8 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from goat.cli import parser_for
-from goat.errors import UserError
+from goat.cli import parser_for, refuse_below
 from goat.papers.word_problems import sandbox
 
 SHORT = "total = {} * 24\nprint(total // 6)"
@@ -42,8 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sympy", type=int, default=200, help="for it with sympy (200)")
     parser.add_argument("--plain", type=int, default=50, help="for plain subprocesses (50)")
     args = parser.parse_args(argv)
-    if min(args.snippets, args.sympy, args.plain) < 1:
-        raise UserError("--snippets, --sympy and --plain must be 1 or more")
+    refuse_below(args, 1, "snippets", "sympy", "plain")
     start = time.perf_counter()
     sandbox.walls()
     print(f"the server started in {(time.perf_counter() - start) * 1e3:.0f} ms, once per thread")

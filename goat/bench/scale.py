@@ -33,8 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import train
 from goat import device
 from goat.bench.peers import now
-from goat.cli import parser_for
-from goat.errors import UserError
+from goat.cli import parser_for, refuse_below
 from goat.files.bases import EMBEDDED
 from goat.files.checkpoint import blank_model, read_config
 from goat.llama import lora
@@ -67,8 +66,7 @@ def main(argv: list[str] | None = None) -> None:
                         help=f"some of {', '.join(SWEEPS)}, models (default: all)")
     parser.add_argument("--toy", action="store_true", help="sizes that take seconds in all")
     args = parser.parse_args(argv)
-    if args.repeats < 1:
-        raise UserError("--repeats must be above 0")
+    refuse_below(args, 1, "repeats")
     where, dtype = device.choose(args.device, args.dtype)
     usual, sweeps = (TOY, TOY_SWEEPS) if args.toy else (USUAL, SWEEPS)
     print(f"{where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads, "

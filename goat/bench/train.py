@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from goat import device
 from goat.bench.peers import (Step, Window, by_rows, count_tokens, goat_rows, installed, now,
                               our_step, peft_step, transformers_model)
-from goat.cli import parser_for
+from goat.cli import parser_for, refuse_below
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.bases import EMBEDDED, SMOLLM2
@@ -46,8 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     sizes.add_argument("--base", help=f"a model of your own, or {SMOLLM2} (default: the embedded "
                        "base and a larger one with random weights)")
     args = parser.parse_args(argv)
-    if min(args.steps, args.rounds, args.micro_tokens, args.batch) < 1:
-        raise UserError("--steps, --rounds, --micro-tokens and --batch must be 1 or more")
+    refuse_below(args, 1, "steps", "rounds", "micro_tokens", "batch")
     if not installed("transformers", "peft"):
         raise UserError("this benchmark compares with transformers and peft: "
                         "pip install -r tests/requirements.txt")

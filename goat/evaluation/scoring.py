@@ -44,10 +44,11 @@ def digit_match(predictions: Sequence[str], answers: Sequence[str]) -> float:
 
 
 def _pairs(predictions: Sequence[str], answers: Sequence[str]) -> list[tuple[str, str]]:
-    if len(predictions) != len(answers) or not any(answers):
+    pairs = [(said.strip(), true.strip()) for said, true in zip(predictions, answers)]
+    if len(predictions) != len(answers) or not any(true for _, true in pairs):
         raise UserError(f"{len(predictions)} predictions for {len(answers)} answers: give one for "
                         "each, and at least one answer that is not empty")
-    return [(said.strip(), true.strip()) for said, true in zip(predictions, answers)]
+    return pairs
 
 
 def edit_distance(a: str, b: str) -> int:

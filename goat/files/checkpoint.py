@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from goat.cli import parser_for, run
 from goat.errors import UserError
-from goat.files.adapter import load_adapter, save_adapter
+from goat.files.adapter import CONFIG, load_adapter, save_adapter
 from goat.files.atomic import check_place, refuse_full, write_bytes
 from goat.files.bases import EMBEDDED, SMOLLM2, located
 from goat.files.gguf_llama import OF_DTYPE, OUT_TYPES, few_bits, open_gguf, save_gguf
@@ -34,8 +34,8 @@ from goat.llama.lora import LoRALinear, merge
 from goat.llama.model import Llama, LlamaConfig
 from goat.llama.tokenizer import GROUPED, Tokenizer
 
-__all__ = ["EMBEDDED", "check_tokenizer", "load_adapted", "load_adapter", "load_model",
-           "read_config", "save_adapter", "save_model"]
+__all__ = ["EMBEDDED", "load_adapted", "load_adapter", "load_model", "read_config", "save_adapter",
+           "save_model", "tokenizer_of"]
 
 # In this order of preference; an index names the files of a sharded model.
 HF_FILES = ("model.safetensors", "model.safetensors.index.json",
@@ -133,7 +133,7 @@ def open_model(folder: Path) -> tuple[LlamaConfig, Readers]:
             return config, (sharded if name.endswith(".json") else weights)(folder / name)
     if any(folder.glob("consolidated.*.pth")):
         return open_meta(folder)
-    if (folder / "adapter_config.json").is_file():
+    if (folder / CONFIG).is_file():
         raise UserError(f"{folder}: this is a LoRA adapter, no model: give it as --adapter, and "
                         "the model that it was trained on as --base")
     shards = sorted(f.name for f in [*folder.glob("*.safetensors"), *folder.glob("*.bin")])
@@ -151,12 +151,13 @@ def read_config(path: str | Path) -> LlamaConfig:
     return open_model(folder)[0]
 
 
-def check_tokenizer(config: LlamaConfig, tokenizer) -> None:
-    """Refuse a tokenizer with more pieces than the model has embedding rows; note ids that differ,
-    and digits that share a token.
+def tokenizer_of(base: str | Path, config: LlamaConfig) -> Tokenizer:
+    """The tokenizer of a base with these settings; notes ids that differ, and digits that share a
+    token. Raises UserError for one with more pieces than the model has embedding rows.
 
     Early conversions came with wrong bos and eos ids in `config.json`, so the tokenizer's count.
     """
+    tokenizer = open_tokenizer(base)
     if tokenizer.vocab_size > config.vocab_size:
         raise UserError(f"{tokenizer.path}: {tokenizer.vocab_size} pieces, but the model embeds "
                         f"only {config.vocab_size}: it belongs to another model")
@@ -166,6 +167,7 @@ def check_tokenizer(config: LlamaConfig, tokenizer) -> None:
               "settings; the tokenizer's are used")
     if tokenizer.groups_digits:
         print(f"note: {GROUPED}")
+    return tokenizer
 
 
 def weights(file: Path) -> Readers:
@@ -255,7 +257,7 @@ def main(argv: list[str] | None = None) -> None:
     merge(load_adapter(model, args.adapter))
     tokenizer = None
     if base.is_file() or out.suffix == ".gguf":
-        check_tokenizer(model.config, tokenizer := open_tokenizer(base))
+        tokenizer = tokenizer_of(base, model.config)
     save_model(model, out, tokenizer, args.type)
     for name in COPIED if base.is_dir() and out.suffix != ".gguf" else ():
         if (base / name).is_file():

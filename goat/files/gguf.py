@@ -92,13 +92,12 @@ class GGUF:
         return self.data[self.at - size:self.at]
 
     def number(self, kind: int) -> Any:
-        code = NUMBERS[kind]
-        return struct.unpack(code, self.take(struct.calcsize(code)))[0]
+        return struct.unpack(NUMBERS[kind], self.take(LEAST[kind]))[0]
 
     def count(self, least: int) -> int:
         """How many things follow that take at least so many bytes each; checked before anything is
         made of it."""
-        count = self.number(10)
+        count = self.number(U64)
         if count * least > len(self.data) - self.at:
             raise self.damaged(f"is cut short or damaged in {self.reading}: {count} things of at "
                                f"least {least} bytes in {len(self.data) - self.at} bytes")
@@ -146,8 +145,8 @@ class GGUF:
             name, dims = self.text(), self.number(U32)
             if not 1 <= dims <= 4:
                 raise self.damaged(f"is damaged in {self.reading}: {dims} dimensions")
-            shape = tuple(self.number(10) for _ in range(dims))[::-1]
-            infos.append((name, shape, self.number(U32), self.number(10)))
+            shape = tuple(self.number(U64) for _ in range(dims))[::-1]
+            infos.append((name, shape, self.number(U32), self.number(U64)))
         alignment = self.get(ALIGNMENT, int, 32)
         if alignment < 8 or alignment % 8:
             raise self.damaged(f"is damaged: {ALIGNMENT} is {alignment!r}")
@@ -176,7 +175,8 @@ class GGUF:
         return np.frombuffer(self.data, np.uint8, place.size, place.start)
 
     def read(self, name: str) -> np.ndarray:
-        """The numbers of a tensor, in its shape: F16 as it is, everything else in fp32."""
+        """The numbers of a tensor, in its shape: F16 as it is, BF16's bits (int16), others in fp32.
+        """
         place = self.tensors[name]
         return place.type.read(self.raw(name)).reshape(place.shape)
 

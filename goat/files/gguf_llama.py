@@ -23,7 +23,7 @@ from torch import Tensor
 from goat.errors import UserError
 from goat.files.gguf import GGUF, Put, write_gguf
 from goat.files.gguf_types import NAMED, to_q8_0
-from goat.files.meta import half_split, neighbours
+from goat.files.meta import half_split, neighbours, turned
 from goat.files.tensors import Readers, positive, unsupported
 from goat.llama.attention import RopeScaling
 from goat.llama.model import LlamaConfig
@@ -47,15 +47,13 @@ def open_gguf(path: Path) -> tuple[LlamaConfig, Readers]:
     Raises UserError for a file that is damaged, and for what this project's model does not compute.
     """
     file = GGUF(path)
-    config = read_config(file)
+    config, pairs = read_config(file), NEIGHBOURS[file.metadata["general.architecture"]]
     readers: Readers = {}
     for name in file.tensors:
         if name == DIVISORS:
             continue
         hf_name = name_in_hf(name)
-        heads = None
-        if NEIGHBOURS[file.metadata["general.architecture"]]:
-            heads = turned(hf_name, config)
+        heads = turned(hf_name, config) if pairs else None
         readers[hf_name] = partial(read_tensor, file, name, heads)
     return config, readers
 
@@ -82,20 +80,12 @@ def name_in_gguf(name: str) -> str:
     return {hf: own for own, hf in HF_NAMES.items()}[stem] + f".{last}"
 
 
-def turned(name: str, config: LlamaConfig) -> int | None:
-    """The heads of a tensor whose rows turn in pairs, by its HF name; else None."""
-    of = {"q_proj": config.n_heads, "k_proj": config.n_kv_heads}
-    return of.get(name.split(".")[-2])
-
-
 def read_tensor(file: GGUF, name: str, heads: int | None) -> Tensor:
-    place = file.tensors[name]
     with warnings.catch_warnings():  # torch warns of memory that it may not write to; nobody does
         warnings.simplefilter("ignore")
-        if place.type.name == "BF16":
-            tensor = torch.from_numpy(file.raw(name)).view(torch.bfloat16).view(place.shape)
-        else:
-            tensor = torch.from_numpy(file.read(name))
+        tensor = torch.from_numpy(file.read(name))
+    if file.tensors[name].type.name == "BF16":
+        tensor = tensor.view(torch.bfloat16)
     return half_split(tensor, heads)
 
 
@@ -195,7 +185,7 @@ def save_gguf(path: Path, config: LlamaConfig, tensors: dict[str, Tensor], out_t
         as_type = NAMED["F32" if tensor.dim() == 1 else stored]
         if tensor.size(-1) % as_type.entries:
             as_type = NAMED["F16"]
-        heads = turned(name, config) if NEIGHBOURS[kind] and name != DIVISORS else None
+        heads = turned(name, config) if NEIGHBOURS[kind] else None
         puts.append(Put(name if name == DIVISORS else name_in_gguf(name), as_type,
                         tuple(tensor.shape), partial(bytes_of, tensor, heads, as_type.name)))
     write_gguf(path, metadata, puts)

@@ -32,7 +32,8 @@ class Type(NamedTuple):
     blocks: Callable[[np.ndarray], np.ndarray]
 
     def read(self, data: np.ndarray) -> np.ndarray:
-        """Numbers from bytes, uint8 (n,): fp32, or fp16 where they are stored so."""
+        """Numbers from bytes, uint8 (n,): fp32, or fp16 where they are stored so; of BF16 the bits,
+        as int16."""
         if self.entries == 1:
             return self.blocks(data)
         data = data.reshape(-1, self.bytes)
@@ -117,15 +118,10 @@ def q6_k(b: np.ndarray) -> np.ndarray:
     return (s[..., None] * q.reshape(N, 16, 16)).reshape(N, 256)
 
 
-def bf16(data: np.ndarray) -> np.ndarray:
-    """The upper half of an fp32 number each."""
-    return (data.view("<u2").astype(np.uint32) << 16).view(np.float32)
-
-
 TYPES = {t.id: t for t in (
     Type(0, "F32", 1, 4, lambda data: data.view("<f4")),
     Type(1, "F16", 1, 2, lambda data: data.view("<f2")),
-    Type(30, "BF16", 1, 2, bf16),
+    Type(30, "BF16", 1, 2, lambda data: data.view("<i2")),  # numpy has no such numbers: the bits
     Type(2, "Q4_0", 32, 18, q4_0), Type(3, "Q4_1", 32, 20, q4_1),
     Type(6, "Q5_0", 32, 22, q5_0), Type(7, "Q5_1", 32, 24, q5_1), Type(8, "Q8_0", 32, 34, q8_0),
     Type(12, "Q4_K", 256, 144, q4_k), Type(13, "Q5_K", 256, 176, q5_k),

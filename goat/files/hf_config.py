@@ -78,7 +78,7 @@ def rope(raw: dict, file: Path) -> tuple[float, RopeScaling | None]:
     scalings = set()
     for key in ("rope_scaling", "rope_parameters"):
         found = raw.get(key) or {}
-        kind = found.get("rope_type", found.get("type")) if isinstance(found, dict) else found
+        kind = found.get("rope_type", found.get("type")) if isinstance(found, dict) else repr(found)
         if kind == "llama3":
             scalings.add(RopeScaling(*(positive(found, file, name, kind=of)
                                        for name, of in zip(STRETCHED, (float, float, float, int)))))

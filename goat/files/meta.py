@@ -20,6 +20,7 @@ from torch import Tensor
 
 from goat.errors import UserError
 from goat.files.tensors import Readers, open_tensors, positive, read_json, same_names
+from goat.llama.kernels import round_up
 from goat.llama.model import LlamaConfig
 
 REPLICATED = None
@@ -73,8 +74,7 @@ def open_meta(folder: Path) -> tuple[LlamaConfig, Readers]:
         hf_name, dim = table[own]
         if name == "tok_embeddings.weight" and shards[0][name]().size(0) < rows:
             dim = 0  # Llama 3 cuts the vocabulary, LLaMA-1 and -2 cut the width
-        heads = {"q_proj": config.n_heads, "k_proj": config.n_kv_heads}.get(hf_name.split(".")[-2])
-        parts = [shard[name] for shard in shards]
+        parts, heads = [shard[name] for shard in shards], turned(hf_name, config)
         readers[start + hf_name] = partial(assembled, folder / name, parts, dim, heads)
     return config, readers
 
@@ -95,6 +95,12 @@ def assembled(name: Path, parts: list, dim: int | None, heads: int | None) -> Te
                             "one model?")
         whole = torch.cat(tensors, dim)
     return half_split(whole, heads)
+
+
+def turned(name: str, config: LlamaConfig) -> int | None:
+    """The heads of a tensor whose rows turn in pairs, by its HF name; else None."""
+    of = {"q_proj": config.n_heads, "k_proj": config.n_kv_heads}
+    return of.get(name.split(".")[-2])
 
 
 def half_split(weight: Tensor, heads: int | None) -> Tensor:
@@ -133,18 +139,15 @@ def meta_config(file: Path, vocab_size: int) -> LlamaConfig:
         raise UserError(f"{file}: dim {dim}, n_heads {heads}, n_kv_heads {kv_heads} do not divide")
     return LlamaConfig(
         vocab_size=vocab_size, dim=dim, n_layers=number("n_layers"), n_heads=heads,
-        hidden_dim=mlp_width(dim, number("multiple_of"), raw.get("ffn_dim_multiplier")),
+        hidden_dim=mlp_width(dim, number("multiple_of"), number("ffn_dim_multiplier", 1.0, float)),
         n_kv_heads=kv_heads, head_dim=dim // heads, norm_eps=number("norm_eps", 1e-5, float),
         rope_theta=number("rope_theta", 10000.0, float),
         max_positions=number("max_seq_len", 2048))
 
 
-def mlp_width(dim: int, multiple_of: int, multiplier: float | None) -> int:
+def mlp_width(dim: int, multiple_of: int, multiplier: float) -> int:
     """Meta's rule: 8/3 of dim, cut, times the multiplier, cut, rounded up to a multiple.
 
     4096 with multiple_of 256: 10922, then 11008 = 43 * 256.
     """
-    width = int(8 * dim / 3)
-    if multiplier is not None:
-        width = int(multiplier * width)
-    return -(-width // multiple_of) * multiple_of
+    return round_up(int(multiplier * int(8 * dim / 3)), multiple_of)

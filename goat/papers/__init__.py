@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from goat.errors import UserError
 from goat.files.rows import Report, Row
 
 if TYPE_CHECKING:
@@ -138,11 +137,6 @@ class Paper(ABC):
     def write(self, out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
         """Write the rows that the flags ask for, and say what they are."""
 
-    def write_default(self, path: str, mixture: str, rows: int | None) -> str:
-        """Write the rows that train.py takes when it is given none, unless they are there; the
-        line that tells so."""
-        raise UserError(f"{self.name} has no rows to begin with: give --data")
-
     # eval.py
 
     def add_evaluation_flags(self, parser: ArgumentParser) -> None:
@@ -214,12 +208,8 @@ class _Papers(Mapping[str, Any]):
     """The papers by their names, imported when they are first asked for. Each is a `Paper`, and
     may offer more (hence `Any`)."""
 
-    loaded: dict[str, Any] = {}
-
     def __getitem__(self, name: str) -> Any:
-        if name not in self.loaded:
-            self.loaded[name] = importlib.import_module(ROOMS[name]).PAPER
-        return self.loaded[name]
+        return importlib.import_module(ROOMS[name]).PAPER
 
     def __iter__(self) -> Iterator[str]:
         return iter(ROOMS)

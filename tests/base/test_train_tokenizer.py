@@ -43,7 +43,7 @@ def test_digits_are_grouped_only_when_asked(tmp_path):
 
 
 def test_a_broken_corpus_line_is_named(tmp_path):
-    for line in ("not json", "null"):
+    for line in ("not json", "null", '{"input": 1}', '{"input": "a \\ud800"}'):
         (tmp_path / "c.jsonl").write_text(f'{{"input": "a"}}\n{line}\n')
         with pytest.raises(UserError, match="c.jsonl, line 2"):
             main([str(tmp_path / "c.jsonl"), "--out", str(tmp_path / "t.model")])

@@ -51,5 +51,5 @@ def test_the_whole_benchmark_runs_as_a_toy(capsys):
 
 
 def test_a_number_that_makes_no_sense_is_refused():
-    with pytest.raises(UserError, match="--repeats must be above 0"):
+    with pytest.raises(UserError, match="--repeats 0: must be 1 or more"):
         scale.main(["--repeats", "0"])

@@ -34,5 +34,5 @@ def test_a_run_in_miniature(tiny_base, capsys):
 
 
 def test_numbers_below_one_are_refused():
-    with pytest.raises(UserError, match="--steps, --rounds"):
+    with pytest.raises(UserError, match="--rounds 0: must be 1 or more"):
         train.main(["--rounds", "0"])

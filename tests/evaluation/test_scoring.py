@@ -35,7 +35,8 @@ def test_matches_by_hand():
 
 
 def test_unequal_or_empty_lists_are_refused():
-    for said, true in ((["1"], []), (["1"], ["1", "2"]), ([], []), ([""], [""])):
+    for said, true in ((["1"], []), (["1"], ["1", "2"]), ([], []), ([""], [""]),
+                       ([" "], [" "])):
         with pytest.raises(UserError, match="predictions for"):
             exact_match(said, true)
 

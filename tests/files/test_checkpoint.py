@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from goat.errors import UserError
-from goat.files.checkpoint import (check_tokenizer, load_adapter, load_model, main, read_config,
-                                   save_adapter, save_model)
+from goat.files.checkpoint import (load_adapter, load_model, main, read_config, save_adapter,
+                                   save_model, tokenizer_of)
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import add_lora, lora_layers, merge
 from goat.llama.model import LlamaConfig
@@ -129,7 +129,8 @@ def test_heads_default_to_as_many_key_heads_and_llama_7b_is_the_default(folder):
                         "high_freq_factor": 4.0, "original_max_position_embeddings": 64}),
      "low_freq_factor must be below"),
     (dict(rope_scaling={"factor": 2.0}), "rope_scaling"),
-    (dict(rope_scaling="linear"), "rope_scaling"), (dict(rope_theta="x"), "rope_theta must be"),
+    (dict(rope_scaling="linear"), "rope_scaling"), (dict(rope_scaling="default"), "rope_scaling"),
+    (dict(rope_scaling="llama3"), "rope_scaling"), (dict(rope_theta="x"), "rope_theta must be"),
     (dict(rope_parameters={"rope_type": "yarn", "rope_theta": 1e4}), "rope_parameters"),
     (dict(rope_parameters={"rope_type": "default", "partial_rotary_factor": 0.5}), "partial"),
     (dict(rope_parameters={"rope_type": "default", "rope_theta": 5e5}), "differs"),
@@ -272,19 +273,20 @@ def test_merge_on_the_command_line(tmp_path, folder, capsys):
     assert failed.returncode == 2 and failed.stderr.startswith("error: --out")
 
 
-def test_tokenizers_of_another_model_are_refused_and_their_ids_win(capsys):
+def test_tokenizers_of_another_model_are_refused_and_their_ids_win(capsys, monkeypatch):
     tokenizer = types.SimpleNamespace(path="t.model", vocab_size=64, bos_id=1, eos_id=2,
                                       groups_digits=False)
-    check_tokenizer(GROUPED, tokenizer)
+    monkeypatch.setattr("goat.files.checkpoint.open_tokenizer", lambda base: tokenizer)
+    assert tokenizer_of("base", GROUPED) is tokenizer
     assert capsys.readouterr().out == ""
-    check_tokenizer(tiny_config(bos_id=0, eos_id=1), tokenizer)
+    tokenizer_of("base", tiny_config(bos_id=0, eos_id=1))
     assert "(1, 2) in t.model, (0, 1) in the model's settings" in capsys.readouterr().out
     tokenizer.groups_digits, tokenizer.bos_id = True, None  # puts no bos, which is no difference
-    check_tokenizer(GROUPED, tokenizer)
+    tokenizer_of("base", GROUPED)
     assert re.fullmatch("note: .* several digits into one token.*\n", capsys.readouterr().out)
     tokenizer.vocab_size = 65
     with pytest.raises(UserError, match="65 pieces, but the model embeds only 64"):
-        check_tokenizer(GROUPED, tokenizer)
+        tokenizer_of("base", GROUPED)
 
 
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])

@@ -53,8 +53,8 @@ def test_the_number_of_shards_and_the_cut_of_the_embedding_do_not_matter(tmp_pat
 
 
 @pytest.mark.parametrize("dim, multiple, multiplier, width", [
-    (4096, 256, None, 11008), (5120, 256, None, 13824), (6656, 256, None, 17920),
-    (8192, 256, None, 22016), (8192, 4096, 1.3, 28672), (4096, 1024, 1.3, 14336),
+    (4096, 256, 1.0, 11008), (5120, 256, 1.0, 13824), (6656, 256, 1.0, 17920),
+    (8192, 256, 1.0, 22016), (8192, 4096, 1.3, 28672), (4096, 1024, 1.3, 14336),
 ])
 def test_mlp_width_of_the_published_models(dim, multiple, multiplier, width):
     assert mlp_width(dim, multiple, multiplier) == width
@@ -93,6 +93,8 @@ def test_meta_folders_that_do_not_fit_are_refused(tmp_path):
     assert "use_scaled_rope" in broken(nothing, use_scaled_rope=True)
     assert "do not divide" in broken(nothing, n_heads=3)
     assert "n_layers" in broken(nothing, n_layers=None)
+    assert "ffn_dim_multiplier must be a positive float" in broken(
+        nothing, ffn_dim_multiplier="1.3")
     assert "18 missing" in broken(nothing, n_layers=4)
     assert "params.json: no such file" in broken(lambda p: (p / "params.json").unlink())
     for name in ("consolidated.00.pth", "consolidated.01.pth", "params.json"):

@@ -9,7 +9,6 @@ from goat.files.rows import Report, Row
 from goat.papers import PAPERS, Paper, Question, Verdict
 
 
-
 class Skills(Paper):
     name = "skills"
     suite_names = ("skills",)

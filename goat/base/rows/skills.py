@@ -89,7 +89,8 @@ def difference(rng: Random, top: int) -> tuple[int, int]:
 
 
 def product(rng: Random, top: int) -> tuple[int, int]:
-    """A factor of any size and one of one non-zero digit, in either order."""
+    """A factor of any size and one of one non-zero digit, or (a fifth of the time) 0, in either
+    order."""
     a, b = small_product(rng, top)
     pair = a, b if rng.random() < 0.8 else 0
     return pair if rng.random() < 0.6 else pair[::-1]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from goat.cli import spelt
+from goat.cli import refuse_below
 from goat.errors import UserError
 from goat.files.rows import BLOCK, Report, Row, block_report, write_blocks
 from goat.papers import Operands
@@ -46,9 +46,8 @@ class Recipe:
         if unknown := set(self.omit) - set(OMITTABLE):
             raise UserError(f"--omit: there is no stage {', '.join(sorted(unknown))}; "
                             f"there are {', '.join(OMITTABLE)}")
-        for name, least in (("rows", 1), ("seed", 0)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise UserError(f"{spelt(name)} {value}: must be {least} or more")
+        refuse_below(self, 1, "rows")
+        refuse_below(self, 0, "seed")
         if sum(map(bool, (self.omit, not self.steps, self.bare))) > 1:
             raise UserError("--omit, --no-steps and --bare exclude one another: choose one")
 

@@ -145,8 +145,6 @@ class WordProblems(Paper):
 
     def mask_row(self, row: Row, prompt: str, ids: list[int], encode: Callable,
                  learn_output: bool, valued: bool) -> "LossMask | None":
-        if not self.format.interpreter_spans(row["output"]) and row.get("label") is None:
-            return None
         return self.loss_mask.loss_mask(row, prompt, ids, encode, learn_output, valued)
 
     def suite(self, name: str, **options) -> Iterator[Question]:

@@ -109,8 +109,7 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
     write_beside(out, "left-out", [{"source": r.source, "reason": r.reason,
                                     "instruction": r.question} for r in source.rejections])
     if source.rejections:
-        notes.append(rejected(out, source.rejections, len(source.rows),
-                              *("MATH", "rows") if args.math else ("GSM8K", "traces")))
+        notes.append(rejected(out, source, "MATH" if args.math else "GSM8K"))
     if source.corrections:
         notes += source.corrections.told()
     if args.redraw:
@@ -149,10 +148,10 @@ def reasons(rejections: tuple[Rejection, ...]) -> list[tuple[str, int]]:
     return Counter(r.reason for r in rejections).most_common()
 
 
-def rejected(out: str, rejections: tuple[Rejection, ...], kept: int, name: str,
-             what: str) -> str:
+def rejected(out: str, source: Rows, name: str) -> str:
     """The lines that tell how many problems give no row, and why."""
-    lines = ["", f"{name}: {kept + len(rejections):,} problems, {kept:,} {what}; the other "
+    rejections, kept = source.rejections, len(source.rows)
+    lines = ["", f"{name}: {kept + len(rejections):,} problems, {kept:,} rows; the other "
                  f"{len(rejections):,} stand in {beside(out, 'left-out')}:"]
     lines += [f"{number:8,}  {reason}" for reason, number in reasons(rejections)]
     suspects = [r.source for r in rejections if r.reason == DISAGREE]

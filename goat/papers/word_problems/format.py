@@ -117,6 +117,8 @@ _OBSERVED = re.compile("|".join(f"(?<={m.ask}){m.before}.*?{m.after}" for m in M
 
 def interpreter_spans(text: str) -> list[tuple[int, int]]:
     """Where the interpreter's parts stand in a solution: text[start:end] of each."""
+    if not any(markup.ask in text for markup in MARKUPS.values()):
+        return []  # most rows of training: the search takes ten times as long
     return [match.span() for match in _OBSERVED.finditer(text)]
 
 

@@ -29,9 +29,8 @@ NUMERALS = ("number", "mixed", "scientific", "repeating")  # kinds of tokens
 MANY = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 
 Tree = tuple  # (kind, *parts)
-ONE: Tree
-MINUS: Tree
-ONE, MINUS = ("number", Fraction(1)), ("number", Fraction(-1))
+ONE: Tree = ("number", Fraction(1))
+MINUS: Tree = ("number", Fraction(-1))
 
 
 def read(text: str) -> list[Tree]:
@@ -164,7 +163,7 @@ class Parser:
             if self.take("^"):
                 tree = ("^", tree, self.script())
             elif self.take("!"):
-                tree = ("call", "factorial", tree)
+                tree = ("factorial", tree)
             elif self.take("°"):
                 tree = ("degrees", tree)
             elif self.take("'"):  # feet and minutes, or a name of its own

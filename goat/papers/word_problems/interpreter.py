@@ -20,7 +20,7 @@ from goat.llama.generate import ALL, decode, new_rows
 from goat.llama.model import Llama
 from goat.llama.sampling import Row, Sampling
 from goat.papers.word_problems import sandbox
-from goat.papers.word_problems.format import (BOTH, FINAL, MARKUPS, MAX_STEPS, NEITHER, TAGGED,
+from goat.papers.word_problems.format import (BOTH, FINAL, MARKUPS, MAX_STEPS, NEITHER,
                                               observation, observed, stated)
 
 ANSWERED = "answered"
@@ -56,18 +56,17 @@ class Solution:
         self.text += written
         self.turns += 1
         answer, why = stated(written)
-        markup = next((m for m in MARKUPS.values() if written.endswith(m.ask)), TAGGED)
-        _, opened, code = written.removesuffix(markup.ask).rpartition(markup.code)
+        markup = next((m for m in MARKUPS.values() if written.endswith(m.ask)), None)
         if answer and (ended or "\n" in written.rpartition(FINAL)[2]):
             self.outcome, self.answer = ANSWERED, answer
         elif why == BOTH:
             self.outcome = BOTH
         elif not ended:
             self.outcome = TOO_LONG
-        elif run is None or not opened or not written.endswith(ASK):
+        elif run is None or markup is None or markup.code not in written:
             self.outcome = NEITHER
         else:
-            code = code.strip("\n")
+            code = written.removesuffix(markup.ask).rpartition(markup.code)[2].strip("\n")
             result = run(code, history=self.history)
             self.text += observed(observation(result), markup)
             self.runs = (self.runs or 0) + 1

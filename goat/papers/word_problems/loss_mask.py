@@ -11,6 +11,7 @@ Where a model has written something else behind one, a token may reach over its 
 both: then the place is the one before that token.
 """
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -46,10 +47,7 @@ def loss_mask(row: Row, prompt: str, ids: list[int], encode: Callable[[str, str]
         raise UserError("the row is labelled wrong: only --value-head learns from such rows")
 
     def place(end: int) -> int:
-        start = encode(prompt, text[:end])
-        if ids[:len(start)] == start:
-            return len(start)
-        return next(i for i, (a, b) in enumerate(zip(start, ids)) if a != b)
+        return len(os.path.commonprefix((encode(prompt, text[:end]), ids)))
 
     masked = [] if learn_output else [(place(start), place(end))
                                       for start, end in interpreter_spans(text)]

@@ -9,8 +9,8 @@ A worked number: samples answer 24, 24, 18 with the values -0.8, -0.6, 0.9. The 
 against 1), the value 18, the value-vote 18 (0.95 against 0.1 + 0.2 = 0.3).
 
 Answers are the same if they are the same number, to six decimals; of MATH, if they are the same by
-its rule (math_answers.py). A sample without an answer has
-no vote. A tie goes to the answer that was sampled first.
+its rule (math_answers.py). A sample without an answer has no vote. A tie goes to the answer that
+was sampled first.
 """
 
 from collections import defaultdict

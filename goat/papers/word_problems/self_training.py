@@ -18,7 +18,6 @@ from goat import device
 from goat.distributed import Group
 from goat.files import checkpoint
 from goat.files.rows import Row
-from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
 from goat.papers.word_problems.format import interpreter_spans
 from goat.papers.word_problems.interpreter import Solution, solve
@@ -88,8 +87,7 @@ def sample(questions: Sequence[Row], args: argparse.Namespace, group: Group) -> 
     base = args.base or checkpoint.EMBEDDED
     model = checkpoint.load_adapted(base, args.from_model, dtype=dtype, device=where,
                                     int8=args.int8)
-    tokenizer = open_tokenizer(base)
-    checkpoint.check_tokenizer(model.config, tokenizer)
+    tokenizer = checkpoint.tokenizer_of(base, model.config)
     solutions = solve(model, tokenizer, [row_prompt(row) for row in questions],
                       batch_size=args.batch_size, samples=args.samples,
                       temperature=args.temperature, seed=args.seed, interpreter=not args.no_code,

@@ -8,10 +8,11 @@ powers, of angles. mpmath, which comes with torch, is loaded where something is 
 """
 
 import math
+import operator
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial, reduce
 from typing import Any
 
 from goat.papers.word_problems.grammar import Tree
@@ -84,13 +85,11 @@ def worth(tree: Tree, point: int = 0) -> Value:
         return parts[0]
     if kind in ("name", "words"):
         return _constant(parts[0]) if parts[0] in CONSTANTS else coordinate(parts[0], point)
-    if kind == "call" and parts[0] != "factorial":
+    if kind == "call":
         angle = worth(parts[1], point)
         if mentions(parts[1], "degrees"):
             angle = number(angle) * _mp().pi / 180
         return _checked(function(parts[0], angle))
-    if kind == "call":
-        kind, parts = "factorial", parts[1:]
     if kind not in OPERATIONS:
         raise Undefined(kind)
     return _checked(OPERATIONS[kind](*(worth(part, point) for part in parts)))
@@ -133,25 +132,9 @@ def _alike(values: Sequence[Value]) -> Sequence[Value]:
     return [number(value) for value in values]
 
 
-def _sum(*terms: Value) -> Value:
-    total: Value = Fraction(0)
-    for term in terms:
-        a, b = _alike((total, term))
-        total = _checked(a + b)
-    return total
-
-
-def _product(*factors: Value) -> Value:
-    total: Value = Fraction(1)
-    for factor in factors:
-        a, b = _alike((total, factor))
-        total = _checked(a * b)
-    return total
-
-
-def _quotient(a: Value, b: Value) -> Value:
-    a, b = _alike((a, b))
-    return a / b
+def _in_turn(operation: Callable[[Value, Value], Value], *values: Value) -> Value:
+    """The values put together from the left: a + b, then + c."""
+    return reduce(lambda total, value: _checked(operation(*_alike((total, value)))), values)
 
 
 def _power(base: Value, exponent: Value) -> Value:
@@ -176,7 +159,7 @@ def _root(degree: Value, x: Value) -> Value:
     odd = isinstance(degree, Fraction) and degree.denominator == 1 and degree % 2
     if odd and not number(x).imag and x < 0:
         return -number(_root(degree, -x))
-    return _power(x, _quotient(Fraction(1), degree))
+    return _power(x, 1 / degree)
 
 
 def _logarithm(base: Value, x: Value) -> Value:
@@ -192,7 +175,8 @@ def _whole(value: Value) -> int:
 
 
 OPERATIONS: dict[str, Callable[..., Value]] = {
-    "+": _sum, "*": _product, "/": _quotient, "^": _power, "root": _root, "log": _logarithm,
+    "+": partial(_in_turn, operator.add), "*": partial(_in_turn, operator.mul),
+    "/": partial(_in_turn, operator.truediv), "^": _power, "root": _root, "log": _logarithm,
     "degrees": lambda value: value,
     "factorial": lambda n: Fraction(math.factorial(_whole(n))),
     "binomial": lambda n, k: Fraction(math.comb(_whole(n), _whole(k)))}

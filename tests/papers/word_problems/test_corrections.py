@@ -37,8 +37,8 @@ CHOICES = {498, 4359}  # right, but nothing is calculated
 
 @pytest.mark.parametrize("line, expression, marked", [
     ("He bought 6 because 1.5 / .25 = <<6=6>>6", "1.5/.25",
-     "He bought 6 because 1.5 / .25<<1.5/.25=6>>"),
-    ("So x = 15 + 4 = $19.", "15+4", "So x = 15 + 4<<15+4=19>>."),
+     "He bought 6 because 1.5 / .25 = <<1.5/.25=6>>6"),
+    ("So x = 15 + 4 = $19.", "15+4", "So x = 15 + 4 = $<<15+4=19>>19."),
     ("Dividing by 9, we get m = 3.", "27/9", "Dividing by 9, we get m = 3: <<27/9=3>>"),
     ("The share", "1/3", "The share: <<1/3=1/3>>")])
 def test_a_line_says_what_it_calculates(line, expression, marked):
@@ -47,8 +47,8 @@ def test_a_line_says_what_it_calculates(line, expression, marked):
 
 @pytest.mark.parametrize("edits, lines", [
     ("", ["a", "b = 6", "c"]), ("2: 2*3", ["a", "b = 6: <<2*3=6>>", "c"]),
-    ("1= It is {2*3}, or {6/4}", ["It is <<2*3=6>>, or <<6/4=3/2>>", "b = 6", "c"]),
-    ("1-2= New; 3=", ["New"]), ("4= {1+1} more; 1=", ["b = 6", "c", "<<1+1=2>> more"]),
+    ("1= It is {2*3}, or {6/4}", ["It is <<2*3=6>>6, or <<6/4=3/2>>1.5", "b = 6", "c"]),
+    ("1-2= New; 3=", ["New"]), ("4= {1+1} more; 1=", ["b = 6", "c", "<<1+1=2>>2 more"]),
     ("2-3=; 1: 4*5", ["a: <<4*5=20>>"])])
 def test_edits(edits, lines):
     assert edited(" a\nb = 6\nc\n", edits) == "\n".join(lines)

@@ -73,7 +73,7 @@ def test_trees():
     assert read(r"\frac34x") == [("*", ("/", number(3), number(4)), ("name", "x"))]
     assert read("1, x = 2") == [number(1), ("relation", ("=",), ("name", "x"), number(2))]
     assert read("(0, 1]") == [("tuple", "(]", number(0), number(1))]
-    assert read("2^{n}!") == [("call", "factorial", ("^", number(2), ("name", "n")))]
+    assert read("2^{n}!") == [("factorial", ("^", number(2), ("name", "n")))]
     assert read(r"\pm 3") == [number(3), ("*", number(-1), number(3))]
     assert read("1,234 ft") == [number(1234)] and read("{1, 2}") == [("set", number(1), number(2))]
     for wrong in ("2 3", "(1", "1)", r"\frac1", "--5", "x^", r"\unknown", "", "|1", "\\pm" * 4):

@@ -14,6 +14,7 @@ import generate_data
 from goat.errors import UserError
 from goat.evaluation.questions import read_questions
 from goat.papers.word_problems import dataset, self_training
+from goat.papers.word_problems.corrections import edited
 from goat.papers.word_problems.format import observed
 from goat.papers.word_problems.gsm8k import evaluation_questions, in_prose
 from goat.papers.word_problems.interpreter import ANSWERED, NEITHER, Solution
@@ -75,7 +76,7 @@ def gsm8k(folder):
 def test_rows_of_gsm8k_and_what_is_left_out(make, tmp_path):
     rows, shown = make("--gsm8k", gsm8k(tmp_path))
     assert [row["instruction"] for row in rows] == ["Two and two?"]
-    assert "3 problems, 1 traces; the other 2" in shown
+    assert "3 problems, 1 rows; the other 2" in shown
     assert "suspected label errors: train 3" in shown
     left = map(json.loads, (tmp_path / "rows.left-out.jsonl").read_text().splitlines())
     assert [row["source"] for row in left] == ["train 2", "train 3"]
@@ -109,6 +110,8 @@ def test_a_worked_answer_in_prose():
     assert in_prose(worked, "3") == ("<step>\n<p>\nShe sold 48/2 = $24 in May.\nThat is 5.\n"
                                      "Dividing by 9, m = 3\n</p>\n</step>\n<step>\n<p>\n"
                                      "Final Answer: 3\n</p>\n</step>")
+    mended = edited("48/2 = $24 in May.\nSo m = 72.", "1: 48/2; 2= In all {48+24} clips")
+    assert "48/2 = $24 in May.\nIn all 72 clips\n" in in_prose(mended, "72")
 
 
 @pytest.mark.parametrize("form", ["{}\n\n", "\ufeff{}\r\n\r\n", "\n \n{}", "[{}]\n\n"])
