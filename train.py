@@ -30,7 +30,7 @@ from goat.llama.tokenizer import Tokenizer
 from goat.papers import paper_of
 from goat.training import memory
 from goat.training.batches import IGNORE, Batch
-from goat.training.flags import memory_advice, memory_choices, parse_args
+from goat.training.flags import memory_choices, parse_args
 from goat.training.memory_meter import MemoryMeter
 from goat.training.optim import Optimizer, schedule
 from goat.training.pace import Pace, foresee, told
@@ -158,12 +158,13 @@ def settle(argv: list[str] | None) -> tuple[argparse.Namespace, LlamaConfig, tor
     return args, config, where, dtype, workload
 
 
-@memory_advice()
+@device.out_of_memory("lower --micro-tokens or --cutoff, give --checkpointing on, hold the base in "
+                      "8 bits with --int8, or lower --lora-r")
 def main(argv: list[str] | None = None) -> int | None:
     # settings
     args, config, where, dtype, workload = settle(argv)
     if args.plan:
-        print(memory.plan(config, **vars(workload)).table(memory.room(where, args.card)))
+        print(memory.plan(config, workload).table(memory.room(where, args.card)))
         return None
     group = Group(where, "see its message, and go on from the last checkpoint with --resume")
     group.same({cli.spelt(flag): getattr(args, flag) for flag in ("int8", "micro_tokens")})

@@ -72,8 +72,8 @@ def keep_memory() -> None:
     """Let this process keep the memory that its tensors free (glibc alone; elsewhere nothing).
 
     As it is, glibc gives every block above 32 MB back at once, and the next tensor's pages are
-    mapped and cleared anew: with a vocabulary of 49,152 pieces a tenth to a third of a CPU's
-    training time (goat/bench/README.md). Of these three numbers none changes a result.
+    mapped and cleared anew: with a vocabulary of 49,152 pieces a tenth of a CPU's training time
+    (goat/bench/README.md). Of these three numbers none changes a result.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:

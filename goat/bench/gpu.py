@@ -24,7 +24,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
 
 import torch
 
@@ -141,14 +140,13 @@ def ours(bench: Bench) -> list[Contender]:
     args, contenders = bench.args, []
     for base, checkpointing in product(("plain base", "int8 weights", "int8 x int8"),
                                        (False, True)):
-        settings: dict[str, Any] = dict(int8=base.startswith("int8"), checkpointing=checkpointing,
-                        dtype=bench.dtype, fused=bench.where.type == "cuda")
-        rows = memory.largest(bench.config, int(args.cap * memory.GIB), length=CUTOFF, **settings)
+        workload = memory.Workload(length=CUTOFF, int8=base.startswith("int8"), dtype=bench.dtype,
+                                   checkpointing=checkpointing, fused=bench.where.type == "cuda")
+        rows = memory.largest(bench.config, workload, int(args.cap * memory.GIB))
         data = copy.copy(bench.data)
         data.budget = min(args.micro_tokens, max(1, rows) * CUTOFF)
-        predicted = max(
-            memory.plan(bench.config, **vars(memory.of_batch(memory.Workload(**settings), b))).total
-            for step in range(args.steps) for b in data.window(step))
+        predicted = max(memory.plan(bench.config, memory.of_batch(workload, b)).total
+                        for step in range(args.steps) for b in data.window(step))
         contenders.append(Contender(f"goat, {base}{', ckpt' * checkpointing}",
                                     partial(build_ours, bench, base, checkpointing),
                                     [data.window], checkpointing, predicted))

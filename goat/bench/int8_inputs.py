@@ -59,7 +59,7 @@ class Int8InputsLinear(Int8Linear):
     """An int8 layer that rounds its inputs to 8 bits. (..., in) -> (..., out)."""
 
     def __init__(self, layer: Int8Linear, threshold: float):
-        super().__init__(layer.in_features, layer.out_features, "meta")
+        super().__init__(layer.in_features, layer.out_features)
         self.weight, self.scale, self.threshold = layer.weight, layer.scale, threshold
 
     def forward(self, x: Tensor) -> Tensor:

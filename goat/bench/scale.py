@@ -103,7 +103,7 @@ def print_models(rank: int, models: list[str], tokens: int, lengths: tuple[int, 
     for name in models:
         held = "{:12.3f}{:9.3f}".format(*(n / memory.GB for n in memory_held(MODELS[name], rank)))
         parts = memory_kept(MODELS[name], rank, tokens // length, length)
-        fits = length * memory.largest(MODELS[name], rank=rank, length=length)
+        fits = length * memory.largest(MODELS[name], memory.Workload(rank, length=length))
         print(f"{name:9}{held}{sum(parts.values()) / tokens / 1e3:12,.1f}{percent(parts)}{fits:9,}")
 
 
@@ -135,14 +135,15 @@ def count(config: LlamaConfig, rank: int, rows: int, length: int) -> tuple[int, 
 
 def memory_held(config: LlamaConfig, rank: int) -> tuple[int, int]:
     """The bytes of the weights, and of LoRA with its gradients and moments, by the ledger."""
-    one, two = (sum(memory.plan(config, rank=r).state.values()) for r in (rank, 2 * rank))
+    one, two = (sum(memory.state(config, memory.Workload(r)).values()) for r in (rank, 2 * rank))
     return 2 * one - two, two - one
 
 
 def memory_kept(config: LlamaConfig, rank: int, rows: int, length: int) -> dict[str, int]:
     """The bytes that a forward pass keeps, by PARTS, by the ledger."""
     kept = dict.fromkeys(PARTS, 0)
-    for name, size in memory.plan(config, rank=rank, micro_batch=rows, length=length).saved.items():
+    workload = memory.Workload(rank, micro_batch=rows, length=length)
+    for name, size in memory.plan(config, workload).saved.items():
         kept[PART_OF.get(name.split()[1], "blocks")] += size
     return kept
 

@@ -68,6 +68,15 @@ def rotary_angles(positions: Tensor, config: "LlamaConfig",
     return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
 
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Each pair (j, j + D/2) of x turned by its angle: x_j cos - x_(j + D/2) sin, and
+    x_(j + D/2) cos + x_j sin; the minus sign is in the table. (N, heads, D) -> the same.
+
+    `cos` and `sin` (N, 1, D) are the tables of `rotary_angles`.
+    """
+    return x * cos + x.roll(x.size(-1) // 2, dims=-1) * sin
+
+
 def bias_of(seen: Tensor, dtype: torch.dtype) -> Tensor:
     """What is added to the scores: 0 where a query may look, -inf where not."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)

@@ -103,13 +103,6 @@ class ByteLevelBPE(Tokenizer):
         start = prompt.rstrip(" ")
         return self.encode_prompt(prompt) + self.encode(prompt[len(start):] + text, bos=False)
 
-    def decode_answer(self, prompt: str, ids: list[int]) -> str:
-        """Texts of tokens are simply put together, so the prompt's need not be looked at."""
-        text = self.decode(ids)
-        for _ in prompt[len(prompt.rstrip(" ")):]:
-            text = text.removeprefix(" ")
-        return text
-
     def decode(self, ids: list[int]) -> str:
         """A character may be split over several tokens, so all bytes are put together first."""
         return b"".join(map(self.bytes_of, ids)).decode(errors="replace")

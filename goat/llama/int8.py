@@ -41,7 +41,6 @@ from goat.errors import UserError
 from goat.llama.kernels import int8_linear
 
 FEW = 8  # tokens; for more of them a cast of Q is faster on a CPU (measured in fp32)
-CHUNK = 1 << 22  # weights rounded at a time: bounds the fp32 temporary to 16 MiB
 
 
 def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,36 +58,27 @@ class Int8Linear(nn.Module):
     """A frozen linear layer, its weight in int8, its bias, if any, as it was.
     (..., in) -> (..., out).
 
-    Its buffers are empty until `store`.
+    Its buffers are on the meta device until `store`.
     """
 
     weight: Tensor  # int8 (out, in)
     scale: Tensor  # fp32 (out,)
 
-    def __init__(self, in_features: int, out_features: int, device=None,
-                 bias: nn.Parameter | None = None):
+    def __init__(self, in_features: int, out_features: int, bias: nn.Parameter | None = None):
         super().__init__()
         self.bias = bias
         self.in_features, self.out_features = in_features, out_features
-        shape = (out_features, in_features)
-        self.register_buffer("weight", torch.empty(shape, dtype=torch.int8, device=device))
-        self.register_buffer("scale", torch.empty(out_features, dtype=torch.float32, device=device))
+        with torch.device("meta"):
+            self.register_buffer("weight", torch.empty(out_features, in_features, dtype=torch.int8))
+            self.register_buffer("scale", torch.empty(out_features))
 
     @torch.no_grad()
     def store(self, weight: Tensor) -> None:
-        """Round `weight` (out, in) into the buffers, on its device, a few rows at a time.
-
-        Raises UserError when a weight is not finite.
-        """
-        q = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
-        scale = torch.empty(weight.size(0), dtype=torch.float32, device=weight.device)
-        rows = max(1, CHUNK // weight.size(1))
-        for start in range(0, weight.size(0), rows):
-            part = slice(start, start + rows)
-            q[part], scale[part] = quantise(weight[part])
-        if not scale.isfinite().all():
+        """Round `weight` (out, in) into the buffers, on its device. Raises UserError when a weight
+        is not finite."""
+        self.weight, self.scale = quantise(weight)
+        if not self.scale.isfinite().all():
             raise UserError("a weight is NaN or infinite, so it cannot be rounded to 8 bits")
-        self.weight, self.scale = q, scale
 
     def dequantised(self) -> Tensor:
         """The weight that this layer stands for, s Q, fp32 (out, in)."""
@@ -127,19 +117,17 @@ def int8_linear_few(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     return (product * scale).to(x.dtype).view(*x.shape[:-1], -1)
 
 
-def to_int8(model: nn.Module, skip: tuple[str, ...] = ("lm_head",)) -> nn.Module:
-    """Replace every `nn.Linear` except those named in `skip` by an `Int8Linear`; return the model.
+def to_int8(model: nn.Module) -> nn.Module:
+    """Replace every `nn.Linear` but the head by an `Int8Linear`; return the model.
 
     The head keeps its 16 bits: it is small, and its errors go straight into the answer. On the
     meta device the new layers are left empty, to be filled by `store` while a file is read.
     """
     for name, linear in list(model.named_modules()):
-        if not isinstance(linear, nn.Linear) or name in skip:
-            continue
-        device = linear.weight.device
-        layer = Int8Linear(linear.in_features, linear.out_features, device, linear.bias)
-        layer.train(linear.training)
-        if device.type != "meta":
-            layer.store(linear.weight)
-        model.set_submodule(name, layer)
+        if isinstance(linear, nn.Linear) and name != "lm_head":
+            layer = Int8Linear(linear.in_features, linear.out_features, linear.bias)
+            layer.train(linear.training)
+            if not linear.weight.is_meta:
+                layer.store(linear.weight)
+            model.set_submodule(name, layer)
     return model

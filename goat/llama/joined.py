@@ -8,42 +8,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from goat.llama.attention import Seq
 from goat.llama.model import MLP, Attention, Llama
 
 
-class Joined(nn.Module):
+class Joined:
     """Several plain linear layers as one; their weights become views of it, so this takes no more
     memory. (N, in) -> (N, out) for each."""
 
     def __init__(self, *layers: nn.Linear):
-        super().__init__()
         self.sizes = [layer.out_features for layer in layers]
-        self.weight = torch.cat([layer.weight.detach() for layer in layers])  # no parameter
+        self.weight = torch.cat([layer.weight.detach() for layer in layers])
         self.bias = None
         if layers[0].bias is not None:
             self.bias = torch.cat([layer.bias.detach() for layer in layers])
         for layer, part in zip(layers, self.weight.split(self.sizes)):
             layer.weight.data = part
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         return F.linear(x, self.weight, self.bias).split(self.sizes, dim=-1)
-
-
-class JoinedAttention(Attention):
-    qkv: Joined
-
-    def forward(self, x: Tensor, seq: Seq) -> Tensor:
-        q, k, v = self.qkv(x)
-        return self.o_proj(self.look(q, k, v, seq))
-
-
-class JoinedMLP(MLP):
-    gate_up: Joined
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x)
-        return self.down_proj(F.silu(gate) * up)
 
 
 def join(model: Llama) -> Llama:
@@ -51,14 +33,15 @@ def join(model: Llama) -> Llama:
 
     It is the last thing to do with a model: to move or wrap it after would part them again.
     """
-    for module in list(model.modules()):
-        if type(module) is Attention and plain(qkv := [module.q_proj, module.k_proj,
-                                                       module.v_proj]):
-            module.__class__ = JoinedAttention
-            module.qkv = Joined(*qkv)
-        elif type(module) is MLP and plain(gate_up := [module.gate_proj, module.up_proj]):
-            module.__class__ = JoinedMLP
-            module.gate_up = Joined(*gate_up)
+    for module in model.modules():
+        if isinstance(module, Attention):
+            qkv = [module.q_proj, module.k_proj, module.v_proj]
+            if plain(qkv):
+                module.qkv = Joined(*qkv)  # type: ignore[method-assign]
+        elif isinstance(module, MLP):
+            gate_up = [module.gate_proj, module.up_proj]
+            if plain(gate_up):
+                module.gate_up = Joined(*gate_up)  # type: ignore[method-assign]
     return model
 
 

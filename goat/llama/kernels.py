@@ -6,7 +6,6 @@ memory, and less to keep. tests/llama/test_kernels.py holds each pair equal, val
 
     plain               by hand      what is saved
     rms_norm_plain      rms_norm     one tensor of x's size
-    rotate_plain        rotate       x
     low_rank_plain      low_rank     the dropped-out copy of x
     int8_linear_plain   int8_linear  a 16-bit copy of the weight
 """
@@ -61,31 +60,6 @@ class Norm(torch.autograd.Function):
         along = (h * n).mean(-1, keepdim=True)
         grad_x = h.addcmul_(n, along, value=-1).mul_(inverse)
         return grad_x.to(x.dtype), grad_weight, None
-
-
-# ---- rotary positions ----------------------------------------------------------------------------
-
-def rotate_plain(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Each pair (j, j + D/2) of x turned by its angle: x_j cos - x_(j + D/2) sin, and
-    x_(j + D/2) cos + x_j sin; the minus sign is in the table. (N, heads, D) -> the same.
-
-    `cos` and `sin` (N, 1, D) are the tables of `goat.llama.attention.rotary_angles`.
-    """
-    return x * cos + x.roll(x.size(-1) // 2, dims=-1) * sin
-
-
-class Rotate(torch.autograd.Function):
-    """The gradient of a rotation is turned back, by the negative angles. Kept are the tables."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return rotate_plain(x, cos, sin)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        cos, sin = ctx.saved_tensors
-        return rotate_plain(grad, cos, -sin), None, None
 
 
 # ---- LoRA ----------------------------------------------------------------------------------------
@@ -176,5 +150,4 @@ def int8_input_gradient(grad: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     return scaled @ weight.to(grad.dtype)
 
 
-rms_norm, rotate = Norm.apply, Rotate.apply
-low_rank, int8_linear = LowRank.apply, Int8Product.apply
+rms_norm, low_rank, int8_linear = Norm.apply, LowRank.apply, Int8Product.apply

@@ -76,8 +76,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Linear | Int8Linear]:
 
 
 def add_lora(model: nn.Module, rank: int = 64, alpha: float | None = None, dropout: float = 0.05,
-             targets: tuple[str, ...] = ATTENTION_TARGETS, seed: int = 0,
-             scaling: float | None = None) -> nn.Module:
+             targets: tuple[str, ...] = ATTENTION_TARGETS, seed: int = 0) -> nn.Module:
     """Freeze the model and wrap every linear layer whose last name part is in `targets`.
 
     `alpha` defaults to `rank` (scaling 1, as in Goat). A is drawn from a generator of its own
@@ -102,7 +101,7 @@ def add_lora(model: nn.Module, rank: int = 64, alpha: float | None = None, dropo
     alpha = rank if alpha is None else alpha
     for name, base in linear.items():
         if name.rpartition(".")[2] in targets:
-            layer = LoRALinear(base, rank, alpha, dropout, scaling, generator)
+            layer = LoRALinear(base, rank, alpha, dropout, generator=generator)
             model.set_submodule(name, layer.train(model.training))
     return model
 

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from goat.llama.attention import KVCache, RopeScaling, Rows, Seq
-from goat.llama.kernels import rms_norm, rotate
+from goat.llama.attention import KVCache, RopeScaling, Rows, Seq, rotate
+from goat.llama.kernels import rms_norm
 
 
 @dataclass
@@ -74,12 +74,16 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(queries, config.dim, bias=False)
 
     def forward(self, x: Tensor, seq: Seq) -> Tensor:
-        return self.o_proj(self.look(self.q_proj(x), self.k_proj(x), self.v_proj(x), seq))
+        return self.o_proj(self.heads(x, seq))  # q, k and v are gone by then
 
-    def look(self, q: Tensor, k: Tensor, v: Tensor, seq: Seq) -> Tensor:
-        """Queries (N, H * D), keys and values (N, K * D) -> (N, H * D)."""
-        q, k, v = (y.view(len(y), -1, self.head_dim) for y in (q, k, v))
+    def heads(self, x: Tensor, seq: Seq) -> Tensor:
+        """What each head brings, side by side. (N, C) -> (N, H * D)."""
+        q, k, v = (y.view(len(y), -1, self.head_dim) for y in self.qkv(x))
         return seq.attention(self.layer, rotate(q, *seq.rotary), rotate(k, *seq.rotary), v)
+
+    def qkv(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries (N, H * D), keys and values (N, K * D)."""
+        return self.q_proj(x), self.k_proj(x), self.v_proj(x)
 
 
 class MLP(nn.Module):
@@ -92,7 +96,11 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.hidden_dim, config.dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.gate_up(x)
+        return self.down_proj(F.silu(gate) * up)
+
+    def gate_up(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.gate_proj(x), self.up_proj(x)
 
 
 class Block(nn.Module):

@@ -25,7 +25,7 @@ from goat.training.optim import MUON_DECAY
 
 T4 = 16.0  # GiB of the commonest card without bf16
 PASS = 8192  # tokens of one
-LOGITS = 10 ** 8  # of a pass on a CPU: more take gigabytes, and no less time (goat/bench/README.md)
+LOGITS = 10 ** 8  # of a pass on a CPU: more take gigabytes
 ENOUGH = 1536  # tokens of a pass: faster than recomputing one of 8,192 (goat/bench/README.md)
 
 
@@ -278,12 +278,12 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
         blocks = next(iter(memory.state(config, workload).values()))
         int8 = gpu and not args.full and blocks > card / 2
     workload = replace(workload, int8=int8)
-    fits = memory.plan(config, **vars(workload)).fits(card)
+    fits = memory.plan(config, workload).fits(card)
     if args.checkpointing == "auto" and gpu and not fits:
-        rows = memory.largest(config, card, **vars(workload))
+        rows = memory.largest(config, workload, card)
         if rows * length < ENOUGH:
             workload = replace(workload, checkpointing=True)
-            rows = memory.largest(config, card, **vars(workload)) or 1
+            rows = memory.largest(config, workload, card) or 1
         if rows < workload.micro_batch:
             workload = replace(workload, micro_batch=rows)
             micro_tokens = rows * length * size
@@ -301,9 +301,3 @@ def block_targets(args: argparse.Namespace, config: LlamaConfig) -> tuple[str, .
         raise UserError("--lora-targets lm_head: in this model it shares its weight with the "
                         "embedding and cannot be adapted alone; leave it out")
     return tuple(t for t in targets if t in lora.ALL_TARGETS)
-
-
-def memory_advice():
-    """Running out of memory is answered by the flags that need less of it."""
-    return device.out_of_memory("lower --micro-tokens or --cutoff, give --checkpointing on, hold "
-                                "the base in 8 bits with --int8, or lower --lora-r")

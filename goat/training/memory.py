@@ -128,7 +128,7 @@ class Ledger:
                             f"headroom under {card / GIB:.1f} GiB": card - self.total}
         lines += [f"{name:<52}{n / GB:>9.3f} GB" for name, n in rows.items()]
         for on in (False, True):
-            rows_fit = largest(self.config, card, **vars(replace(s, checkpointing=on)))
+            rows_fit = largest(self.config, replace(s, checkpointing=on), card)
             lines.append(f"largest that fits, checkpointing {'on: ' if on else 'off:'}"
                          f" {rows_fit} x {s.length} tokens" if rows_fit else
                          f"not even one row of {s.length} tokens fits, checkpointing "
@@ -136,9 +136,8 @@ class Ledger:
         return "\n".join(lines)
 
 
-def plan(config: LlamaConfig, **settings) -> Ledger:
-    """The ledger of a training step; `settings` are the fields of `Workload`."""
-    s = Workload(**settings)
+def plan(config: LlamaConfig, s: Workload) -> Ledger:
+    """The ledger of a training step."""
     wide, heads = s.dtype.itemsize, config.n_heads
     if s.checkpointing:  # a block keeps its input only; the last one also what counts behind it
         inputs = config.n_layers * s.N * config.dim + s.W * config.dim
@@ -158,10 +157,10 @@ def plan(config: LlamaConfig, **settings) -> Ledger:
         "the matrix library's workspace (estimate)": LIBRARIES if s.fused else 0})
 
 
-def largest(config: LlamaConfig, card: int = CARD, **settings) -> int:
+def largest(config: LlamaConfig, s: Workload, card: int = CARD) -> int:
     """The largest micro-batch (rows) that fits under `card` bytes; 0 if not even one row does."""
     return bisect_left(range(1, 1 << 32), True, key=lambda rows: not plan(
-        config, **settings | {"micro_batch": rows}).fits(card))
+        config, replace(s, micro_batch=rows)).fits(card))
 
 
 def room(where: torch.device, card: float | None = None) -> int:
@@ -305,18 +304,14 @@ def worst_moment(config: LlamaConfig, s: Workload) -> int:
     gone += norm_saved(config, s, P, grad_in=True)
     inside = s.N * C * wide  # a block's input: saved before, not recomputed
     if s.checkpointing:
-        moments += [last + around_mlp(P) - gone - inside,
-                    before + around_mlp(s.N) - gone - 2 * inside]
-    else:
-        moments += [around_mlp(P) - gone, around_mlp(s.N) - gone - last]
-    if not s.checkpointing:
-        learns = [t for t in ("q_proj", "k_proj", "v_proj") if not s.rank or t in s.targets]
-        front = (attention_saved(config, s, True, True, True)
-                 + norm_saved(config, s, s.N, True)
-                 + inputs_saved(config, s, learns, s.N, True))
-        vectors = (config.n_heads + config.n_kv_heads) * config.head_dim
-        here = s.places * wide * (2 * config.n_heads * s.width + vectors)
-        if s.fused:
-            here = s.places * wide * 2 * vectors + inside
-        moments.append(here - gone - (last - front))
-    return max(moments)
+        return max(*moments, last + around_mlp(P) - gone - inside,
+                   before + around_mlp(s.N) - gone - 2 * inside)
+    learns = [t for t in ("q_proj", "k_proj", "v_proj") if not s.rank or t in s.targets]
+    front = (attention_saved(config, s, True, True, True) + norm_saved(config, s, s.N, True)
+             + inputs_saved(config, s, learns, s.N, True))
+    vectors = (config.n_heads + config.n_kv_heads) * config.head_dim
+    here = s.places * wide * (2 * config.n_heads * s.width + vectors)
+    if s.fused:
+        here = s.places * wide * 2 * vectors + inside
+    return max(*moments, around_mlp(P) - gone, around_mlp(s.N) - gone - last,
+               here - gone - (last - front))

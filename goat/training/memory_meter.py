@@ -70,7 +70,7 @@ class MemoryMeter:
 
     def predicted(self, config: LlamaConfig, workload: Workload) -> int:
         """The ledger's total for the largest batch."""
-        return plan(config, **vars(of_batch(workload, self.batch))).total
+        return plan(config, of_batch(workload, self.batch)).total
 
     def measured(self, optimizer: Optimizer) -> str:
         """What was measured, in GB = 1e9 bytes, at the end of the run."""

@@ -110,9 +110,8 @@ class Muon(torch.optim.Optimizer):
     sqrt(max(1, out / in)).
     """
 
-    def __init__(self, params, lr: float, momentum: float = 0.95,
-                 weight_decay: float = MUON_DECAY):
-        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+    def __init__(self, params, lr: float):
+        super().__init__(params, dict(lr=lr, momentum=0.95, weight_decay=MUON_DECAY))
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # no closure is ever given

@@ -17,17 +17,16 @@ GREEN, PLAIN = "\033[32m", "\033[0m"
 HEAD = f"{'position':>8}{'id':>8}  {'token':<16}{'to be guessed':<16}{'loss':>9}"
 
 
-def peek(model: Llama, tokenizer: Tokenizer, data, rows: int, where: torch.device,
-         colour: bool | None = None) -> Iterator[str]:
+def peek(model: Llama, tokenizer: Tokenizer, data, rows: int,
+         where: torch.device) -> Iterator[str]:
     """The first `rows` rows that are trained on, one text each: every token with its position in
     the row, its id and, where something is learnt, what must be guessed behind it and the loss of
-    the guess (marked *; in colour too, by default on a terminal).
+    the guess (marked *; on a terminal in colour too).
 
     `data` gives windows of batches, as `RowBatches` and `SkillStream` do; the shortest rows of a
     window come first. Dropout is off.
     """
-    if colour is None:
-        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     model.eval()
     shown = (text for step in count() for text in of_window(model, tokenizer, data, step, where,
                                                             colour))

@@ -29,7 +29,7 @@ from goat.training.pace import Pace
 # What may differ between a run and its continuation without changing how it learns. Of files
 # their contents count (`data_hash`, `base_hash`, …), wherever they lie.
 FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "before_after",
-                 "skip_bad_steps", "data", "rows", "base", "adapter", "val_data", "keep", "peek")
+                 "skip_bad_steps", "data", "rows", "base", "adapter", "val_data", "keep")
 
 
 class RunFolder:

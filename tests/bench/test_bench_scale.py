@@ -31,7 +31,7 @@ def test_the_products_are_those_of_the_formulas():
 
 
 def test_the_memory_is_all_that_the_ledger_has():
-    plan = memory.plan(CONFIG, rank=RANK, micro_batch=ROWS, length=LENGTH)
+    plan = memory.plan(CONFIG, memory.Workload(RANK, micro_batch=ROWS, length=LENGTH))
     kept = scale.memory_kept(CONFIG, RANK, ROWS, LENGTH)
     assert sum(kept.values()) == sum(plan.saved.values()) and min(kept.values()) > 0
     assert kept["LoRA"] == plan.saved["saved: LoRA"]

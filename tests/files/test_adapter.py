@@ -25,12 +25,13 @@ edit = partial(edit_config, name="adapter_config.json")
 Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
 
 
-def trained(rank=4, alpha=12.0, targets=("q_proj", "v_proj"), model=None, **options):
+def trained(rank=4, alpha=12.0, targets=("q_proj", "v_proj"), model=None, scaling=None):
     """A model whose LoRA matrices are all random."""
-    model = add_lora(model or tiny_model(), rank, alpha, 0.05, targets, **options)
+    model = add_lora(model or tiny_model(), rank, alpha, 0.05, targets)
     generator = torch.Generator().manual_seed(9)
     for layer in lora_layers(model).values():
         layer.lora_B.data = 0.2 * torch.randn(layer.lora_B.shape, generator=generator)
+        layer.scaling = scaling or layer.scaling
     return model
 
 

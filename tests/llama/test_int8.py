@@ -60,14 +60,6 @@ def test_weights_that_are_not_finite_are_refused(bad):
         layer_of(weight)
 
 
-def test_storing_in_chunks_changes_nothing(monkeypatch):
-    weight = random(37, 24).bfloat16()
-    whole = quantise(weight)
-    monkeypatch.setattr("goat.llama.int8.CHUNK", 5 * 24)
-    layer = layer_of(weight)
-    assert torch.equal(layer.weight, whole[0]) and torch.equal(layer.scale, whole[1])
-
-
 @pytest.mark.parametrize("shape", [(24,), (5, 24), (2, 3, 24)])
 def test_forward_and_backward_equal_float_on_the_dequantised_weight(shape):
     layer = layer_of(random(40, 24) * torch.arange(1, 41)[:, None])  # scales differ by row

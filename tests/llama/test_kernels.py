@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from goat.llama import kernels
-from goat.llama.attention import rotary_angles
 from goat.llama.int8 import quantise, to_int8
 from goat.llama.kernels import keep_mask, rms_norm
 from goat.llama.lora import LoRALinear, add_lora, lora_layers
-from support.tiny import tiny_config, tiny_model, tiny_tokens
+from support.tiny import tiny_model, tiny_tokens
 
 
 def random(*shape, seed=0, dtype=torch.float64):
@@ -26,14 +25,11 @@ def near(got, want, tolerance=1e-5):
 
 
 X = random(7, 8)
-ANGLES = rotary_angles(torch.arange(7), tiny_config(rope_theta=500.0), torch.float64)
 A, B = random(3, 8, seed=1), random(6, 3, seed=2)
 PAIRS = {  # (name, what is given): the inputs that learn come first
     "norm": ("rms_norm", (X, random(8, seed=1), 0.1), 2),
     "norm, frozen weight": ("rms_norm", (X, random(8, seed=1), 0.1), 1),
     "norm of a rectangle": ("rms_norm", (random(2, 3, 8), random(8, seed=1), 0.1), 2),
-    "rotation": ("rotate", (random(7, 4, 8), *ANGLES), 1),
-    "rotation of what is strided": ("rotate", (random(4, 7, 8).transpose(0, 1), *ANGLES), 1),
     "LoRA": ("low_rank", (X, A, B, 2.5, 0.0), 3),
     "LoRA with dropout": ("low_rank", (X, A, B, 2.5, 0.3), 3),
     "int8": ("int8_linear", (X, *quantise(random(6, 8, seed=4))), 1),

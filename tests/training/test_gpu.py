@@ -104,7 +104,7 @@ def test_the_ledger_foresees_the_peak(int8, checkpointing):
     labels = tokens.roll(-1, 1)
     train.answer_loss(model, Batch(tokens, labels, []), torch.device("cuda")).backward()
     measured = torch.cuda.max_memory_allocated() - before
-    ledger = memory.plan(config, micro_batch=rows, length=length, int8=int8,
-                         checkpointing=checkpointing)  # else its defaults, which are add_lora's
+    ledger = memory.plan(config, memory.Workload(  # else its defaults, which are add_lora's
+        micro_batch=rows, length=length, int8=int8, checkpointing=checkpointing))
     moments = ledger.state["optimizer moments, float32"]
     assert measured == pytest.approx(ledger.total - moments, rel=0.15)

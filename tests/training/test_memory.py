@@ -85,7 +85,7 @@ def saved_bytes(model, loss):
 def check_saved(config, s):
     model, batch = build(config, s), batch_of(s)
     kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch, CPU))
-    assert kept == sum(plan(config, **vars(of_batch(s, batch))).saved.values()), s
+    assert kept == sum(plan(config, of_batch(s, batch)).saved.values()), s
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["grouped", "plain", "tied"])
@@ -121,7 +121,7 @@ def test_the_saved_bytes_of_rows_of_unequal_length(config, rank, checkpointing):
 @pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
 def test_weights_gradients_and_moments_are_exact(config, int8):
     s = Workload(rank=4, targets=ALL_TARGETS, int8=int8, dropout=0.0, micro_batch=1, length=8)
-    model, state = build(config, s), plan(config, **vars(s)).state
+    model, state = build(config, s), plan(config, s).state
     learning = trainable(model)
     optimizer = torch.optim.AdamW(learning)
     train.answer_loss(model, batch_of(s), CPU).backward()
@@ -154,7 +154,7 @@ def step(optimizer):
 def test_muon_keeps_one_moment_for_the_matrices_of_the_blocks(rank):
     s = Workload(rank=rank, dropout=0.0, micro_batch=1, length=8, muon=True, dtype=torch.float32)
     model = build(GROUPED, s)
-    assert plan(GROUPED, **vars(s)).state["optimizer moments, float32"] == sum(
+    assert plan(GROUPED, s).state["optimizer moments, float32"] == sum(
         t.nbytes for t in optimizer_of(model, muon_lr=0.1).future_state())
 
 
@@ -174,8 +174,8 @@ def test_a_run_on_a_cpu_measures_what_was_predicted(changes, dtype):
     step(optimizer)
     said = meter.measured(optimizer)
     predicted = meter.predicted(config, s)
-    assert meter.batch is batch and predicted == plan(config, **vars(replace(
-        s, counting=256 / (8 * 48)))).total
+    assert meter.batch is batch and predicted == plan(config, replace(
+        s, counting=256 / (8 * 48))).total
     assert meter.total(optimizer) == pytest.approx(
         predicted, rel=0.15 if s.checkpointing else 0.05 if s.rank else 0.07)
     assert said.startswith(f"{meter.total(optimizer) / GB:.2f} GB of tensors")
@@ -221,7 +221,7 @@ def test_a_whole_step_at_7b_dimensions(monkeypatch, changes):
     monkeypatch.setattr(F, "scaled_dot_product_attention", fused_attention)
     config = replace(PRESETS["llama-7b"], n_layers=3)
     s = Workload(**{"micro_batch": 4, "length": 256, "counting": 0.5} | changes)
-    model, ledger = build(config, s, blank=True), plan(config, **vars(s))
+    model, ledger = build(config, s, blank=True), plan(config, s)
     at, labels = (torch.zeros(s.W, dtype=torch.long, device="meta") for _ in range(2))
     for p in trainable(model):
         p.grad = torch.zeros_like(p)
@@ -242,29 +242,29 @@ def test_a_whole_step_at_7b_dimensions(monkeypatch, changes):
 
 def test_llama_7b_in_the_papers_setting():
     """The figures of the memory arithmetic that can be checked by hand (GB = 1e9 bytes)."""
-    ledger = plan(PRESETS["llama-7b"], int8=True, checkpointing=True)
+    ledger = plan(PRESETS["llama-7b"], Workload(int8=True, checkpointing=True))
     assert ledger.state["weights of the blocks, int8"] == 32 * (4 * 4096 ** 2 + 3 * 4096 * 11008)
     assert ledger.state["weights of the blocks, int8"] / GB == pytest.approx(6.476, abs=1e-3)
     assert ledger.state["LoRA weights, float32"] == 4 * 67_108_864
     assert ledger.saved["saved: inputs of the blocks"] == (32 + 1) * 16 * 512 * 4096 * 2
     assert 13 < ledger.total / GB < 14.5  # 16 x 512 tokens, logits everywhere
-    assert ledger.fits() and not plan(PRESETS["llama-7b"], int8=True).fits()
-    assert not plan(PRESETS["llama-13b"], int8=False, micro_batch=1).fits()
-    assert plan(PRESETS["llama-13b"], int8=True, micro_batch=4, checkpointing=True).fits()
+    assert ledger.fits() and not plan(PRESETS["llama-7b"], Workload(int8=True)).fits()
+    assert not plan(PRESETS["llama-13b"], Workload(int8=False, micro_batch=1)).fits()
+    assert plan(PRESETS["llama-13b"], Workload(int8=True, micro_batch=4, checkpointing=True)).fits()
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_largest_micro_batch_fits_and_one_more_row_does_not(checkpointing):
-    settings = dict(int8=True, checkpointing=checkpointing, length=128)
-    rows = largest(PRESETS["llama-7b"], **settings)
+    s = Workload(int8=True, checkpointing=checkpointing, length=128)
+    rows = largest(PRESETS["llama-7b"], s)
     assert rows > 1
-    assert plan(PRESETS["llama-7b"], micro_batch=rows, **settings).fits()
-    assert not plan(PRESETS["llama-7b"], micro_batch=rows + 1, **settings).fits()
-    assert largest(PRESETS["llama-13b"], int8=False, length=128) == 0
+    assert plan(PRESETS["llama-7b"], replace(s, micro_batch=rows)).fits()
+    assert not plan(PRESETS["llama-7b"], replace(s, micro_batch=rows + 1)).fits()
+    assert largest(PRESETS["llama-13b"], Workload(length=128)) == 0
 
 
 def test_the_table_adds_up_and_names_its_units():
-    ledger = plan(PRESETS["llama-7b"], int8=True, micro_batch=8)
+    ledger = plan(PRESETS["llama-7b"], Workload(int8=True, micro_batch=8))
     lines = ledger.table().splitlines()
     figures = {line[:52].strip(): float(line[52:].split()[0]) for line in lines
                if line.endswith(" GB")}
@@ -277,6 +277,6 @@ def test_the_table_adds_up_and_names_its_units():
     keeps += 512 * 8 * (2 * 2 * 4096 + 4 * 4096)  # LoRA: the inputs of q, k, v and o, four masks
     keeps += 512 * 8 * 4 * 64 * 2 + 64 * 8192 * 4 * 2  # the inputs of B, and casts of A and B
     assert f"a block keeps {keeps / GB:.3f} GB" in lines[1]
-    assert f"{largest(PRESETS['llama-7b'], int8=True)} x 512 tokens" in lines[-2]
-    poor = plan(PRESETS["llama-13b"], int8=False).table()
+    assert f"{largest(PRESETS['llama-7b'], Workload(int8=True))} x 512 tokens" in lines[-2]
+    poor = plan(PRESETS["llama-13b"], Workload(int8=False)).table()
     assert "not even one row" in poor
