@@ -43,7 +43,7 @@ SEEN = [*range(33, 127), *range(161, 173), *range(174, 256)]
 CHARACTERS = {byte: chr(byte) for byte in SEEN} | {
     byte: chr(256 + n) for n, byte in enumerate(sorted({*range(256)} - {*SEEN}))}
 BYTES = {character: byte for byte, character in CHARACTERS.items()}
-REMEMBERED = 1 << 16  # words whose tokens are kept: a text repeats few words often
+REMEMBERED = 1 << 16  # words, and tokens, that are kept: a text repeats few of them often
 
 
 class ByteLevelBPE(Tokenizer):
@@ -73,6 +73,7 @@ class ByteLevelBPE(Tokenizer):
         longest_first = sorted(filter(None, added), key=len, reverse=True)
         self.cut = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
         self.word_ids = lru_cache(REMEMBERED)(self.word_ids)  # type: ignore[method-assign]
+        self.bytes_of = lru_cache(REMEMBERED)(self.bytes_of)  # type: ignore[method-assign]
 
     def text_ids(self, text: str) -> list[int]:
         ids: list[int] = []
