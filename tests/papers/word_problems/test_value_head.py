@@ -19,7 +19,7 @@ from goat.files.adapter import VALUE_HEAD
 from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
 from goat.papers.word_problems import value_head
-from goat.papers.word_problems.format import as_markdown
+from goat.papers.word_problems.format import as_markdown, interpreter_spans
 from goat.papers.word_problems.loss_mask import loss_mask
 from goat.papers.word_problems.templates import template_rows
 from goat.training import batches
@@ -104,16 +104,18 @@ def test_rows_without_outputs_are_as_before(tmp_path, tokenizer):
         assert text_of(labels.tolist(), tokenizer).strip() == row["output"]
 
 
-def test_labels_say_where_values_are_learnt(tmp_path, tokenizer):
+@pytest.mark.parametrize("marked, end", [(str, "</step>"), (as_markdown, "\n```")])
+def test_labels_say_where_values_are_learnt(tmp_path, tokenizer, marked, end):
     rows = labelled(6) + list(template_rows(3, 2))  # the last two are learnt, but not valued
+    rows = [{**row, "output": marked(row["output"])} for row in rows]
     batch = batch_of(write(tmp_path / "rows.jsonl", rows), tokenizer, 8, valued=True)
     for row, (tokens, labels, values) in zip(rows, batch.rows(), strict=True):
         at = values.nonzero()[:, 0].tolist()
         target = {"correct": 1, "wrong": -1, None: 0}[row.get("label")]
         assert set(values[at].tolist()) == ({target} if target else set())
         ends = [tokenizer.decode(tokens[: t + 1].tolist()) for t in at]
-        steps = row["output"].count("</step>") if target else 0
-        assert len(ends) == steps and all(end.endswith("</step>") for end in ends)
+        steps = len(interpreter_spans(row["output"])) + 1 if target else 0
+        assert len(ends) == steps and all(text.endswith(end) for text in ends[:-1])
         if target:
             assert ends[-1] == row_prompt(row) + row["output"]
         assert (labels == IGNORE).all() == (target == -1)
