@@ -36,7 +36,7 @@ class Group:
 
     def __init__(self, device: torch.device | None, advice: str = "see its message"):
         self.rank, self.size = 0, 1
-        self.advice = advice
+        self.device, self.advice = device, advice
         if device and processes() > 1:
             self.rank, self.size = int(os.environ["RANK"]), processes()
             if device.type == "cuda":
@@ -71,7 +71,12 @@ class Group:
 
     def total(self, value: float) -> float:
         """The sum of everybody's `value`."""
-        return sum(self.everybodys(value))
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.device)
+        with self.meeting():  # a number alone: several times a step, and pickling takes longer
+            dist.all_reduce(tensor)
+            return tensor.item()
 
     def agree(self, text: str) -> str:
         """The writer's `text`, on every process."""

@@ -206,22 +206,26 @@ def _equations(line: str) -> list[tuple[re.Match, str, Number]]:
     return found
 
 
+def mark(expression: str) -> str:
+    """The mark of a calculation, without the result behind it. ValueError where it is none."""
+    return f"<<{expression}={calculate(expression)[1]}>>"
+
+
 def annotation(expression: str) -> str:
     """A calculation as GSM8K writes it, the result behind its mark: "<<6/4=3/2>>1.5". ValueError
     where it is none."""
     value = calculate(expression)[1]
-    return f"<<{expression}={value}>>{value if isinstance(value, int) else f'{float(value):g}'}"
+    return f"{mark(expression)}{value if isinstance(value, int) else f'{float(value):g}'}"
 
 
 def annotate(line: str, expression: str) -> str:
     """The line with the mark of a calculation: before its result, where that stands behind "=",
     else at the end, as in "Dividing by 9, m = 3: <<27/9=3>>"."""
     line, value = _IDLE.sub("", line), calculate(expression)[1]
-    mark = f"<<{expression}={value}>>"
     for match in reversed(list(_RESULT.finditer(line))):
         if value == parse_number(match[1]) and _expression(line[:match.start()], value):
-            return line[:match.start(1)] + mark + line[match.start(1):]
-    return f"{line.rstrip(' .,')}: {mark}"
+            return line[:match.start(1)] + mark(expression) + line[match.start(1):]
+    return f"{line.rstrip(' .,')}: {mark(expression)}"
 
 
 _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "[": "(", "]": ")",
