@@ -212,8 +212,8 @@ def mark(expression: str) -> str:
 
 
 def annotation(expression: str) -> str:
-    """A calculation as GSM8K writes it, the result behind its mark: "<<6/4=3/2>>1.5". ValueError
-    where it is none."""
+    """A calculation as GSM8K writes it, the result, a fraction to six digits, behind its mark:
+    "<<6/4=3/2>>1.5". ValueError where it is none."""
     value = calculate(expression)[1]
     return f"{mark(expression)}{value if isinstance(value, int) else f'{float(value):g}'}"
 
