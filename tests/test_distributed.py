@@ -18,7 +18,8 @@ from support.runs import flags, log, run_script
 from support.slow import SLOW
 
 
-@pytest.mark.parametrize("victim", [0, 1], ids=["the writer dies", "the other dies"])
+@pytest.mark.parametrize("victim", [
+    pytest.param(0, id="the writer dies"), pytest.param(1, id="the other dies", marks=SLOW)])
 def test_when_one_process_dies_the_other_stops_clearly(tiny_base, rows, tmp_path, victim):
     out = tmp_path / "run"
     endless = flags(tiny_base, rows, out, "--save-every", "1", "--max-steps", "100000")

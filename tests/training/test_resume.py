@@ -28,7 +28,7 @@ from goat.training.batches import IGNORE
 from goat.distributed import Group
 from goat.training.run_folder import RunFolder, choose, fingerprint
 from support.runs import adapter, flags, log, run_script, stop_after_first
-from support.slow import slow
+from support.slow import SLOW, slow
 
 
 def state_of(out):
@@ -51,7 +51,7 @@ def test_kill_and_resume_gives_the_very_bytes(tiny_base, rows, straight, tmp_pat
     assert adapter(out) == adapter(straight)
 
 
-@pytest.mark.parametrize("attempt", range(30 if slow else 2))
+@pytest.mark.parametrize("attempt", range(30 if slow else 1))
 def test_kills_at_random_moments_lose_nothing(tiny_base, rows, straight, tmp_path, attempt):
     rng, out = random.Random(attempt), tmp_path / "run"
     process = run_script(flags(tiny_base, rows, out, "--save-every", "1"))
@@ -219,7 +219,8 @@ def test_resume_with_other_data_says_so(tiny_base, rows, straight, tmp_path):
         train.main(flags(tiny_base, other, straight, "--resume"))
 
 
-@pytest.mark.parametrize("which, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("which, code", [
+    (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=SLOW)])
 def test_signals_finish_the_step_and_save(tiny_base, rows, tmp_path, which, code):
     out = tmp_path / "run"
     process = run_script(flags(tiny_base, rows, out, "--max-steps", "100000"))
