@@ -29,7 +29,7 @@ from goat.evaluation.evaluate import Record, evaluate, solved_record
 from goat.evaluation.questions import fingerprint, load_suites, read_questions, suite_names
 from goat.files import checkpoint
 from goat.files.adapter import has_value_head
-from goat.files.atomic import check_place
+from goat.files.atomic import check_place, refuse_same
 from goat.files.bases import EMBEDDED, SMOLLM2
 from goat.llama import lora
 from goat.llama.joined import join
@@ -158,8 +158,8 @@ def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
         raise UserError("--top-p is for tokens chosen at random: add --temperature or --samples")
 
 
-# Flags that choose questions.
-ASKING = ("suite", "data", "gsm8k", "math", "limit", "cell", "leave_out", "html")
+# Flags that choose questions, or what is shown of their answers.
+ASKING = ("suite", "data", "gsm8k", "math", "limit", "cell", "leave_out", "html", "show")
 
 
 def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
@@ -195,7 +195,7 @@ def decoding(args: argparse.Namespace, questions: list[Question]) -> dict:
 def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace) -> None:
     """Print the model's working for a question and what a check of it finds."""
     found = None if args.interpreter else read_question(text)
-    if args.wording == "bare" and found is None:
+    if args.wording == "bare" and not (found and found[0].worded):
         raise UserError(f"--bare needs a question like 397 * 4429, not {text!r}")
     if found:
         paper, operands = found
@@ -298,6 +298,8 @@ def choose(model: Llama, tokenizer: Tokenizer, questions: list[Question],
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_args(argv)
     if args.compare:
+        if args.plot:
+            refuse_same(args.plot, *args.compare)
         logs = learning_curves.are_logs(args.compare)
         print((learning_curves.table if logs else report.compare)(args.compare))
         if args.plot:
@@ -309,6 +311,7 @@ def main(argv: list[str] | None = None) -> int | None:
         questions = gather(args)
         for place in filter(None, (args.out, args.html)):
             check_place(place)
+            refuse_same(place, args.data, args.leave_out, args.out if place is args.html else None)
     model, tokenizer = load(args)
     join(model)
     print(f"base {args.base}, adapter {args.adapter or 'none'}, {args.dtype} on {args.device}")

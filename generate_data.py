@@ -25,6 +25,7 @@ from tqdm import tqdm
 from goat.cli import (INTERRUPTED, given_flags, parser_for, processes, refuse_below, refuse_empty,
                       refuse_given, run)
 from goat.errors import UserError
+from goat.files.atomic import refuse_same
 from goat.files.rows import Report, Row
 from goat.papers import PAPERS, row_prompt
 
@@ -38,10 +39,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """
     argv = sys.argv[1:] if argv is None else argv
     first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--task", default="arithmetic")
+    first.add_argument("--task")
     first.add_argument("--mixture")
     asked = first.parse_known_args(argv)[0]
-    task = asked.mixture if asked.mixture in PAPERS else asked.task
+    task = asked.task or (asked.mixture if asked.mixture in PAPERS else "arithmetic")
     parser = parser_of(task if task in PAPERS else "arithmetic")
     args, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -110,6 +111,8 @@ def main(argv: list[str] | None = None) -> int:
 
         count_tokens = functools.partial(row_tokens, open_tokenizer(args.tokenizer))
     out = args.out or f"data/{PAPERS[args.task].file_name(args)}.jsonl"
+    if out != "-":
+        refuse_same(out, *(vars(args).get(name) for name in PATHS if name != "out"))
     started = time.perf_counter()
     report = PAPERS[args.task].write(out, args, count_tokens)
     rows = sum(summary.rows for summary in report.tasks.values())

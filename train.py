@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.peek:
         show(peek(model, tokenizer, data, args.peek, where), group)
         return None
-    held_out = load_held_out(args, tokenizer, data)
+    held_out = load_held_out(args, tokenizer, data, say)
     asked = args.max_steps or math.ceil(len(data) * args.epochs / args.batch)
 
     # optimizer, and the checkpoint to go on from

@@ -9,9 +9,9 @@ import string
 
 import sentencepiece
 
-from goat.cli import parser_for, run
+from goat.cli import parser_for, refuse_below, run
 from goat.errors import UserError
-from goat.files.atomic import check_place, write_bytes
+from goat.files.atomic import check_place, refuse_same, write_bytes
 from goat.files.rows import check_texts, open_text, read_rows
 from goat.papers.word_problems.format import TAGS
 
@@ -69,8 +69,13 @@ def main(argv: list[str] | None = None) -> None:
                         help="let runs of digits become one token, to show what that costs")
     parser.add_argument("--out", default="tokenizer.model", help="file to write")
     args = parser.parse_args(argv)
+    refuse_below(args, 1, "vocab_size")
     check_place(args.out)
+    refuse_same(args.out, *args.files)
     texts = [text for path in args.files for text in read_corpus(path)]
+    if not any(texts):
+        raise UserError(f"{', '.join(args.files)}: no text; of a .jsonl file the fields "
+                        f"{', '.join(TEXT_FIELDS)} are read")
     data = train_tokenizer(texts, args.vocab_size, args.group_digits)
     write_bytes(args.out, data)
     print(f"{args.out}: {args.vocab_size} pieces from {len(texts):,} texts")

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from goat.bench.peers import installed
 from goat.cli import parser_for, refuse_below
 from goat.files.bases import SMOLLM2, located
-from goat.files.checkpoint import load_model
+from goat.files.checkpoint import load_model, read_config
 from goat.files.vocabulary import open_tokenizer
 
 TEXT = ("The old lighthouse keeper climbed the stairs every evening to light the lamp. Ships far "
@@ -23,10 +23,11 @@ TEXT = ("The old lighthouse keeper climbed the stairs every evening to light the
         "stayed awake all night.")
 OURS = "import torch, goat\nfrom goat.files.checkpoint import read_config\n"
 THEIRS = "import torch\nfrom transformers import AutoModelForCausalLM\n"
-TIMED = """import resource, time
+TIMED = """import resource, sys, time
 began = time.perf_counter()
 {}
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"""
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+      * (1 if sys.platform == "darwin" else 1024))  # bytes there, KiB on Linux"""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     refuse_below(args, 1, "rounds")
     base = located(args.base)
+    read_config(base)  # refuses what is no model
     named = {"gguf_file": base.name} if base.is_file() else {}
     place = str(base.parent if named else base)
     path = repr(str(base))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from goat.errors import UserError
 from goat.evaluation import curves
-from goat.evaluation.report import percent
+from goat.evaluation.report import letters, percent
 from goat.files.atomic import is_special
 from goat.files.rows import open_text, read_rows
 
@@ -88,14 +88,14 @@ def read_log(path: str | os.PathLike, run: int = 0) -> list[Column]:
 
 
 def read_logs(paths: Sequence[str | os.PathLike]) -> tuple[list[str], list[str], list[Column]]:
-    """(the letters of the runs, letter and path of each, the columns of all)."""
-    letters = [chr(ord("A") + run) if run < 26 else str(run + 1) for run in range(len(paths))]
+    """(what the runs are called, that and the path of each, the columns of all)."""
+    called = letters(len(paths))
     logs = [read_log(path, run) for run, path in enumerate(paths)]
     if not any(logs):
         raise UserError(f"{', '.join(map(str, paths))}: no step is logged yet")
     names = [f"{letter}: {path}{'' if log else ' (no step is logged yet)'}"
-             for letter, path, log in zip(letters, paths, logs)]
-    return letters, names, [column for log in logs for column in log]
+             for letter, path, log in zip(called, paths, logs)]
+    return called, names, [column for log in logs for column in log]
 
 
 def chosen_steps(columns: Sequence[Column]) -> list[int]:
@@ -112,8 +112,8 @@ def chosen_steps(columns: Sequence[Column]) -> list[int]:
 
 def table(paths: Sequence[str | os.PathLike]) -> str:
     """The runs side by side at a few steps, then the first, last and best value of each column."""
-    letters, lines, columns = read_logs(paths)
-    heads = [f"{letters[c.run]} {TITLES[c.field]}{' %' * c.share}" for c in columns]
+    called, lines, columns = read_logs(paths)
+    heads = [f"{called[c.run]} {TITLES[c.field]}{' %' * c.share}" for c in columns]
     widths = [max(10, len(head) + 2) for head in heads]
     lines += ["", "    step" + "".join(map(str.rjust, heads, widths))]
     lines += [f"{step:8}" + "".join(c.shown(step).rjust(w) for c, w in zip(columns, widths))

@@ -159,7 +159,8 @@ def mistakes(records: Sequence[Record], count: int) -> str:
 
     Solutions of word problems show what training masks, and right ones follow the wrong ones.
     """
-    lines, right = [], [r for r in records if r.right and "<step>" in r.working]
+    lines, right = [], [r for r in records
+                        if r.right and ("<step>" in r.working or r.runs is not None)]
     for r in (wrong_by_turns(records) + right)[:count]:
         if "<step>" in r.working or r.runs is not None:
             verdict = "right" if r.right else f"{r.kind or 'wrong answer'}; right is {r.answer}"
@@ -210,12 +211,17 @@ def read_results(path: str | os.PathLike) -> list[Record]:
         raise UserError(f"{path}: this is no results file of eval.py (see its --out)")
 
 
+def letters(count: int) -> list[str]:
+    """A, B, … Z, 27, 28, …: what files that are put side by side are called."""
+    return [chr(ord("A") + i) if i < 26 else str(i + 1) for i in range(count)]
+
+
 def compare(paths: Sequence[str]) -> str:
     """Results files side by side: exact match by cell, and where two have questions in common,
     McNemar's test of the first against each other one on these."""
     files = [read_results(path) for path in paths]
     cells = [grouped(records) for records in files]
-    names = [chr(ord("A") + i) for i in range(len(files))]
+    names = letters(len(files))
     lines = [f"{name}: {path}" for name, path in zip(names, paths)]
     keys = list(dict.fromkeys(key for file in cells for key in file))
     width = max((len(" ".join(key)) for key in keys), default=0) + 2

@@ -81,6 +81,9 @@ def locate(text: str, first_error: str | None) -> tuple[int, int]:
         return 0, 0
     if (place := _PLACE.match(first_error)) is None:
         return 0, len(text)
+    if lead := len(text) - len(text.lstrip()):  # a check does not count what is empty there
+        start, end = locate(text[lead:], first_error)
+        return lead + start, lead + end
     what, number, copied = place.groups()
     separator = {"line": "\n", "step": "", "equation": " = "}[what]
     parts = text.split(separator) if separator else steps_of(text)

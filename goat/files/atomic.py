@@ -65,7 +65,18 @@ def check_place(path: str | os.PathLike) -> None:
         raise UserError(f"{path}: no file can be written there; give another place")
 
 
+def refuse_same(path: str | os.PathLike, *others: str | os.PathLike | None) -> None:
+    """Raise UserError where a file to be written is one of `others`, which a run reads or writes
+    too."""
+    place, kept = os.path.realpath(path), is_special(Path(path)) or os.path.isdir(path)
+    if not kept and place in [os.path.realpath(o) for o in others if o]:
+        raise UserError(f"{path}: it would be replaced, and is read or written under another flag "
+                        "too; give another place")
+
+
 def refuse_full(out: Path) -> None:
-    """Raise UserError for an --out folder that holds something already."""
-    if out.exists() and any(out.iterdir()):
+    """Raise UserError for an --out that is a file already, or a folder that is not empty."""
+    if out.is_file():
+        raise UserError(f"--out {out}: there is such a file; choose a new one")
+    if out.is_dir() and any(out.iterdir()):
         raise UserError(f"--out {out}: the folder is not empty; choose a new one")

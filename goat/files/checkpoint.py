@@ -247,12 +247,11 @@ def main(argv: list[str] | None = None) -> None:
                          "(default: the base's; bf16 where it stores few bits)")
     args = parser.parse_args(argv)
     base, out = located(args.base), Path(args.out)
+    if args.type and out.suffix != ".gguf":
+        raise UserError("--type is for GGUF files: give an --out that ends in .gguf")
+    refuse_full(out)
     if out.suffix == ".gguf":
         check_place(out)
-    elif args.type:
-        raise UserError("--type is for GGUF files: give an --out that ends in .gguf")
-    else:
-        refuse_full(out)
     model = load_model(base, dtype=torch.bfloat16 if few_bits(base) else None)
     merge(load_adapter(model, args.adapter))
     tokenizer = None

@@ -137,6 +137,9 @@ def write_tensors(tensors: dict[str, Tensor], file: Path) -> None:
     metadata = {"format": "pt"}
     with replacing(file) as place:
         if place.is_file():
-            save_file(contiguous, place, metadata)
+            try:
+                save_file(contiguous, place, metadata)
+            except SafetensorError as error:  # the disk is full, say
+                raise UserError(f"{file}: cannot write it ({error})")
         else:  # a device or a pipe, which save_file would replace
             place.write_bytes(save(contiguous, metadata))

@@ -62,7 +62,8 @@ class Question:
 
     def working(self, output: str) -> str:
         """The text that is judged: after a bare expression, `a + b = `, that is its beginning."""
-        return output if self.instruction or not self.operands else self.input + output
+        bare = self.operands and not self.instruction and self.input.endswith(" = ")
+        return self.input + output if bare else output
 
     @property
     def expression(self) -> str | None:

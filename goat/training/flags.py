@@ -223,7 +223,8 @@ BELOW_1 = ("beta2", "lora_dropout")  # shares too, but never all
 
 def check_ranges(args: argparse.Namespace) -> None:
     """Raises UserError naming the first flag whose number makes no sense."""
-    for names, fits, said in ((ABOVE_0, lambda x: x > 0, "above 0"),
+    for names, fits, said in ((("seed",), lambda x: x < 2**63, "below 2^63"),
+                              (ABOVE_0, lambda x: x > 0, "above 0"),
                               (AT_LEAST_0, lambda x: x >= 0, "0 or more"),
                               (SHARES, lambda x: 0 <= x <= 1, "between 0 and 1"),
                               (BELOW_1, lambda x: 0 <= x < 1,

@@ -179,7 +179,7 @@ def fingerprint(base: str | os.PathLike) -> str:
     """A hash of the files of a model or adapter: their names and sizes, and what they hold; of
     large ones a sample of 64 places, so that no gigabytes are read."""
     digest, place = hashlib.sha256(), located(base)
-    for file in sorted(place.iterdir()) if place.is_dir() else [place]:
+    for file in sorted(filter(Path.is_file, place.iterdir())) if place.is_dir() else [place]:
         if file.suffix in (".safetensors", ".bin", ".pth", ".model", ".gguf") or file.stem in (
                 "config", "adapter_config", "params", "tokenizer"):
             size = file.stat().st_size

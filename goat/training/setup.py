@@ -66,21 +66,23 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer, share: slice = ALL
     if args.data is None:
         mixture = "paper" if args.base else "demo"
         say(PAPERS["arithmetic"].write_default(path, mixture, args.rows))
-    data = read_rows(args, path, tokenizer, share, args.val_rows or 0)
+    return read_rows(args, path, tokenizer, say, share, args.val_rows or 0)
+
+
+def read_rows(args: argparse.Namespace, path: str, tokenizer: Tokenizer, say: Callable,
+              share: slice = ALL, held_out: int = 0) -> RowBatches:
+    """The rows of a file; says which are left out."""
+    data = RowBatches(path, tokenizer, args.batch, args.micro_tokens or PASS, args.cutoff,
+                      args.seed, args.learn_output, args.value_head, share, held_out)
     if data.left_out:
         numbers = ", ".join(map(str, data.left_out[:10])) + ", …" * (len(data.left_out) > 10)
-        say(f"{len(data.left_out):,} rows of more than {args.cutoff} tokens are left out "
+        say(f"{path}: {len(data.left_out):,} rows of more than {args.cutoff} tokens are left out "
             f"(--cutoff): rows {numbers}")
     return data
 
 
-def read_rows(args: argparse.Namespace, path: str, tokenizer: Tokenizer, share: slice = ALL,
-              held_out: int = 0) -> RowBatches:
-    return RowBatches(path, tokenizer, args.batch, args.micro_tokens or PASS, args.cutoff,
-                      args.seed, args.learn_output, args.value_head, share, held_out)
-
-
-def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data) -> "Validation | None":
+def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data,
+                  say: Callable = print) -> "Validation | None":
     """The rows that are never learnt, if any. Raises UserError where --eval-every has none, and
     those that are learnt are not of the kind that it asks then."""
     if not (args.val_rows or args.val_data):
@@ -92,7 +94,7 @@ def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data) -> "Vali
 
     if args.val_rows:
         return Validation(data, data.held_out)
-    other = read_rows(args, args.val_data, tokenizer)
+    other = read_rows(args, args.val_data, tokenizer, say)
     return Validation(other, range(len(other)))
 
 

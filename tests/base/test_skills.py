@@ -10,7 +10,9 @@ from random import Random
 
 import pytest
 
+import generate_data
 from goat.base.rows import mixes, naming, skills
+from goat.errors import UserError
 from goat.papers.arithmetic import suites, wordings
 from goat.papers.word_problems import templates
 
@@ -354,3 +356,12 @@ def test_reserved_questions_never_occur():
     for row in (mixes.sample(rng, 2, reserved) for _ in range(3000)):
         for a, op, b in mixes.STEP.findall(row["input"] + "\n" + row["output"]):
             assert (int(a), op, int(b)) not in small
+
+
+def test_numbers_may_not_be_too_long_to_check(tmp_path):
+    flags = ["--task", "skills", "--rows", "20", "--out", str(tmp_path / "rows.jsonl"), "--workers",
+             "1", "--max-digits"]
+    with pytest.raises(UserError, match="--max-digits 1001 must be at most 1,000"):
+        generate_data.main([*flags, "1001"])
+    assert generate_data.main([*flags, "1000"]) == 0
+    assert generate_data.main(["--check", str(tmp_path / "rows.jsonl"), "--workers", "1"]) == 0

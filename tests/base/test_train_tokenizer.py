@@ -50,5 +50,12 @@ def test_a_broken_corpus_line_is_named(tmp_path):
     (tmp_path / "c.txt").write_bytes(b"a\ncaf\xe9\n")
     with pytest.raises(UserError, match="c.txt, line 2: this is not text in UTF-8"):
         main([str(tmp_path / "c.txt"), "--out", str(tmp_path / "t.model")])
+    (tmp_path / "empty.jsonl").write_text('{"text": "of another field"}\n')
+    with pytest.raises(UserError, match="empty.jsonl: no text; of a .jsonl file the fields"):
+        main([str(tmp_path / "empty.jsonl"), "--out", str(tmp_path / "t.model")])
+    with pytest.raises(UserError, match="--vocab-size 0: must be 1 or more"):
+        main([str(tmp_path / "c.txt"), "--vocab-size", "0"])
+    with pytest.raises(UserError, match="it would be replaced"):
+        main([str(tmp_path / "c.txt"), "--out", str(tmp_path / "c.txt")])
     with pytest.raises(UserError, match="no file can be written there"):  # said at once
         main([str(tmp_path / "none.jsonl"), "--out", str(tmp_path)])

@@ -148,6 +148,9 @@ def test_bare_questions_are_judged_with_their_beginning():
     asked = Question("t", "t", "", "12 + 30 = ", "42", operands=(12, "+", 30))
     assert judge(asked, "42") == ("42", True, None, None)
     assert judge(asked, "43")[:3] == ("43", False, "sum")
+    for prompt in ("12 + 30", "What is 12 + 30?\nAnswer: "):  # the user's own prompt
+        asked = Question("t", "t", "", prompt, "42", operands=(12, "+", 30))
+        assert judge(asked, "42") == ("42", True, None, None)
 
 
 def test_questions_without_arithmetic_have_no_steps():
@@ -180,3 +183,4 @@ def test_locate_falls_back_to_everything_or_nothing():
     assert locate("a = b", None) == (0, 0)
     assert locate("a = b", "no place at all") == (0, 5)
     assert locate("a = b", "equation 7: beyond the end") == (0, 5)
+    assert locate(" \na\nb", "line 2: is wrong") == (4, 5)  # counted as a check does

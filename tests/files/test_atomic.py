@@ -14,7 +14,7 @@ from safetensors.torch import load
 
 import generate_data
 from goat.errors import UserError
-from goat.files.atomic import check_place, replacing, write_text
+from goat.files.atomic import check_place, refuse_same, replacing, write_text
 from goat.files.rows import write_lines
 from goat.files.tensors import write_tensors
 
@@ -94,6 +94,17 @@ def test_a_name_may_have_as_many_bytes_as_the_system_allows(tmp_path, name):
     assert len(os.listdir(tmp_path)) == 1
     with pytest.raises(OSError, match="too long"):
         check_place(tmp_path / ("a" * 256))
+
+
+def test_what_is_read_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_text("a", "1")
+    os.symlink("a", "b")
+    for other in ("a", tmp_path / "a", "b", "./c/../a"):
+        with pytest.raises(UserError, match="it would be replaced"):
+            refuse_same("a", None, other)
+    refuse_same("a", None, "c")
+    refuse_same("/dev/null", "/dev/null")
 
 
 def test_what_fails_leaves_the_older_file_and_nothing_else(tmp_path):

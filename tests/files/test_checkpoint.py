@@ -268,6 +268,9 @@ def test_merge_on_the_command_line(tmp_path, folder, capsys):
     assert (tmp_path / "merged" / "tokenizer.model").read_bytes() == b"pieces"
     with pytest.raises(UserError, match="not empty"):
         main(arguments)
+    (tmp_path / "merged.gguf").write_bytes(b"a base")
+    with pytest.raises(UserError, match="merged.gguf: there is such a file"):
+        main([*arguments[:-1], str(tmp_path / "merged.gguf")])
     failed = subprocess.run([sys.executable, "-m", "goat.files.checkpoint", *arguments],
                             capture_output=True, text=True)
     assert failed.returncode == 2 and failed.stderr.startswith("error: --out")

@@ -4,6 +4,8 @@ Run: python -m pytest tests/files/test_damaged_files.py
 """
 
 import json
+import resource
+import signal
 
 import pytest
 import torch
@@ -84,3 +86,17 @@ def test_a_save_that_breaks_off_leaves_the_old_file(folder, monkeypatch):
         write_tensors({"a": torch.ones(1)}, folder / "model.safetensors")
     assert (folder / "model.safetensors").read_bytes() == before
     assert len(list(folder.iterdir())) == 2
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path):
+    """A limit on the size of files stands for it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        with pytest.raises(UserError, match="w.safetensors: cannot write it .*File too large"):
+            write_tensors({"w": torch.zeros(100_000)}, tmp_path / "w.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())

@@ -138,6 +138,7 @@ def test_recomputation_changes_no_gradient(tiny_base, rows, straight, tmp_path):
 
 @pytest.mark.parametrize("more, message", [
     (["--lora-r", "0"], "--lora-r 0: must be above 0"),
+    (["--seed", "18446744073709551616"], "--seed 18446744073709551616: must be below"),
     (["--lora-targets", "q_proj,query"], "there is no layer query"),
     (["--lora-dropout", "1.5"], "--lora-dropout 1.5: must be between 0 and 1"),
     (["--lora-dropout", "1"], "must be below 1"), (["--batch", "0"], "--batch 0: must be above"),

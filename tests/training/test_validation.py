@@ -86,12 +86,16 @@ def test_solutions_with_code_are_run(tiny_base, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["--val-rows", "--val-data"])
-def test_the_log_tells_of_them(tiny_base, rows, tmp_path, how):
+def test_the_log_tells_of_them(tiny_base, rows, tmp_path, how, capsys):
     other = tmp_path / "val.jsonl"
-    other.write_text("".join(rows.read_text().splitlines(keepends=True)[:5]))
+    lines = rows.read_text().splitlines(keepends=True)[:5]
+    long = json.dumps({"instruction": "1 2 " * 500, "input": "", "output": "3", "answer": "3"})
+    other.write_text("".join(lines) + long)
     value = {"--val-rows": "5", "--val-data": str(other)}[how]
     train.main(flags(tiny_base, rows, tmp_path / "run", how, value, "--eval-every", "4"))
     found = looks(tmp_path / "run")
+    left_out = "val.jsonl: 1 rows of more than" in capsys.readouterr().out
+    assert left_out == (how == "--val-data")
     assert [line["step"] for line in found] == [4, 6]  # and at the end
     assert all(line["val_rows"] == line["val_asked"] == 5 for line in found)
     assert found[1]["val_loss"] < found[0]["val_loss"]

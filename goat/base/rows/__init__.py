@@ -5,8 +5,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 
 from goat.cli import refuse_below
+from goat.errors import UserError
 from goat.files.rows import Report, Row
-from goat.papers import PAPERS, Paper, Question, Verdict
+from goat.papers import MAX_DIGITS, PAPERS, Paper, Question, Verdict
 
 
 class Skills(Paper):
@@ -26,6 +27,8 @@ class Skills(Paper):
     def check_flags(self, args: Namespace, given: Namespace) -> None:
         refuse_below(args, 1, "rows", "max_digits")
         refuse_below(args, 0, "seed")
+        if args.max_digits > MAX_DIGITS // 2:
+            raise UserError(f"--max-digits {args.max_digits} must be at most {MAX_DIGITS // 2:,}")
 
     def write(self, out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
         return self.dataset.write(out, args.rows, args.seed, args.max_digits, args.workers,

@@ -135,7 +135,7 @@ class WordProblems(Paper):
     def audit(self, row: Row) -> str | None:
         """Its code is not run: an output that the interpreter did not give is not found here."""
         given, failure = self.format.stated(row["output"])
-        right = self.math_answers.rule(row.get("task"))(given, row["answer"])
+        right = bool(given) and self.math_answers.rule(row.get("task"))(given, row["answer"])
         label = row.get("label", "correct")
         if label not in ("correct", "wrong"):
             return f"label {label!r} is neither 'correct' nor 'wrong'"

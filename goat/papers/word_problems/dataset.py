@@ -105,9 +105,6 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
                 kept = f"its {len(wrong):,} wrong solutions are in {beside(out, 'wrong')}"
             raise UserError(f"{args.from_model}: solves none of {len(found.first_right):,} "
                             f"questions; {kept}")
-    write_beside(out, "wrong", wrong)
-    write_beside(out, "left-out", [{"source": r.source, "reason": r.reason,
-                                    "instruction": r.question} for r in source.rejections])
     if source.rejections:
         notes.append(rejected(out, source, "MATH" if args.math else "GSM8K"))
     if source.corrections:
@@ -120,6 +117,9 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
     if args.markup == "markdown":
         rows = [{**row, "output": as_markdown(row["output"])} for row in rows]
     report = write_rows(out, rows, count_tokens)
+    write_beside(out, "wrong", wrong)
+    write_beside(out, "left-out", [{"source": r.source, "reason": r.reason,
+                                    "instruction": r.question} for r in source.rejections])
     report.left_out, report.notes, report.complete = source.drawn_again, notes, complete
     return report
 

@@ -168,7 +168,8 @@ _DRESS = [(re.compile(pattern), plain) for pattern, plain in (
     (r"\\[()\[\]]", "  "), (r"\\(?=[%$])", ""),
     (r"[$€£¥₹] *", ""), (r"−", "-"),
     (r"(?<![a-zA-Z])([cdkm]?m|in|ft|yd|mi|inches|feet|meters|units)(?:[²³]|\^\{?[23]\}?)", r"\1"))]
-_FACTOR = re.compile(r"(k|dozen|hundred|thousand|million|billion)s?\b", re.IGNORECASE)
+_FACTOR = re.compile(r"(k|dozen|(hundred|thousand|million|billion|trillion)(th)?|half|halve|third|"
+                     r"tenth)s?\b", re.IGNORECASE)
 LONGEST_NUMBER = 100  # characters; longer texts are no answers, and costly to convert
 
 

@@ -26,7 +26,10 @@ from goat.papers.word_problems.latex import (CLOCK, FUNCTIONS, LETTERS, RELATION
 DEEPEST = 25  # brackets in brackets
 MOST_SIGNS = 3  # ± in one answer: each doubles what has to be read
 NUMERALS = ("number", "mixed", "scientific", "repeating")  # kinds of tokens
-MANY = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+MANY = {word: Fraction(worth) for word, worth in {
+    "dozen": "12", "hundred": "100", "thousand": "1e3", "million": "1e6", "billion": "1e9",
+    "trillion": "1e12", "half": "1/2", "halve": "1/2", "third": "1/3", "tenth": "1/10",
+    "hundredth": "1/100", "thousandth": "1/1000"}.items()}
 
 Tree = tuple  # (kind, *parts)
 ONE: Tree = ("number", Fraction(1))
@@ -150,7 +153,7 @@ class Parser:
         if factors[-1][0] == "words":
             factors[-1] = ("words", f"{factors[-1][1]} {word}")
         elif word.rstrip("s") in MANY:
-            factors.append(("number", Fraction(MANY[word.rstrip("s")])))
+            factors.append(("number", MANY[word.rstrip("s")]))
         elif CLOCK.fullmatch(word):
             factors.append(("words", word[0] + "m"))
 

@@ -75,11 +75,12 @@ def unsolved_rows(path: str | os.PathLike,
 
 def evaluation_questions(folder: str | os.PathLike, limit: int | None = None) -> list[Question]:
     """The first `limit` problems of GSM8K's test.jsonl in `folder`. Raises UserError for a missing
-    file and, naming the line, for one that is no problem with a number behind `####`."""
+    file and, counting problems, for one that is no problem with a number behind `####`."""
     questions = []
     for count, (row, _) in enumerate(islice(problems(folder, "test.jsonl"), limit), 1):
         if parse_number(row["answer"]) is None:
-            raise UserError(f"{folder}: test.jsonl, line {count}: no number stands behind '####'")
+            raise UserError(f"{folder}: test.jsonl, problem {count}: no number stands behind "
+                            "'####'")
         questions.append(Question(TASK, "GSM8K test", row["instruction"], "", row["answer"],
                                   paper=TASK))
     if not questions:

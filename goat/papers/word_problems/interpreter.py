@@ -57,7 +57,9 @@ class Solution:
         self.turns += 1
         answer, why = stated(written)
         markup = next((m for m in MARKUPS.values() if written.endswith(m.ask)), None)
-        if answer and (ended or "\n" in written.rpartition(FINAL)[2]):
+        if run is None and any(m.code in written for m in MARKUPS.values()):
+            self.outcome = NEITHER  # an output that it has invented is no working
+        elif answer and (ended or "\n" in written.rpartition(FINAL)[2]):
             self.outcome, self.answer = ANSWERED, answer
         elif why == BOTH:
             self.outcome = BOTH

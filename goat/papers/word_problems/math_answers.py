@@ -16,7 +16,7 @@ from fractions import Fraction
 from goat.papers.word_problems.format import MATH, parse_number
 from goat.papers.word_problems.format import same_answer as same_number
 from goat.papers.word_problems.grammar import MINUS, Tree, read
-from goat.papers.word_problems.latex import FUNCTIONS, UNITS, Unreadable
+from goat.papers.word_problems.latex import CLOCK, FUNCTIONS, UNITS, Unreadable
 from goat.papers.word_problems.worth import AGREE, SMALLEST, Value, names, number, points
 
 LONGEST_LIST = 50  # what has no order is compared each with each
@@ -91,8 +91,9 @@ def plain(text: str) -> bool:
     """Whether a text is a number of GSM8K's kind, with a unit or without: "18 eggs", "18 m" and
     "18cm", but not "18x", "2 ab" or "5 sin x", where letters are names."""
     def unit(before: str, word: str) -> bool:
-        return word not in FUNCTIONS and (len(word) > 3 or word in UNITS or bool(before) and (
-            len(word) == 3 or word in tuple("mgshCFL")))
+        return word not in FUNCTIONS and not CLOCK.fullmatch(word) and (
+            len(word) > 3 or word in UNITS
+            or bool(before) and (len(word) == 3 or word in tuple("mgshCFL")))
 
     return parse_number(text) is not None and all(
         unit(*found) for found in _NAMES.findall(_DRESS.sub(" ", text)))

@@ -105,7 +105,8 @@ def retold(row: Row, story: Story, table: Table, results: list[Fraction],
         return None
     steps = [Step(rewrite(step.prose, table), *parts)
              for step, *parts in zip(story.steps, codes, printed)]
-    gold = exact(row["answer"])
+    gold = parse_number(row["answer"])  # which may be written as $180
+    assert gold is not None  # else it has no trace
     answer = written(results[-1] if story.worth[-1][-1] == gold else table[gold], "")
     return {**row, "output": render(steps, answer, rewrite(story.closing, table)), "answer": answer}
 
@@ -185,7 +186,7 @@ def parts(step: ast.expr, table: Table | None = None) -> list[Fraction]:
                 number = exact(str(node.value))
                 return table[number] if table else number
             case ast.UnaryOp():
-                return -value(node.operand)
+                return value(node.operand) * (-1 if isinstance(node.op, ast.USub) else 1)
         found.append(_OPERATIONS[type(node.op)](value(node.left), value(node.right)))
         return found[-1]
 

@@ -8,9 +8,8 @@ values, each moved to 0 … 1. pass@n says whether any sample is right: no choic
 A worked number: samples answer 24, 24, 18 with the values -0.8, -0.6, 0.9. The vote says 24 (2
 against 1), the value 18, the value-vote 18 (0.95 against 0.1 + 0.2 = 0.3).
 
-Answers are the same if they are the same number, to six decimals; of MATH, if they are the same by
-its rule (math_answers.py). A sample without an answer has no vote. A tie goes to the answer that
-was sampled first.
+Answers are the same by the rule of their problem (math_answers.py). A sample without an answer has
+no vote. A tie goes to the answer that was sampled first.
 """
 
 from collections import defaultdict
@@ -21,7 +20,6 @@ from typing import Protocol
 
 from goat.distributed import ALONE, Group
 from goat.papers import Question
-from goat.papers.word_problems.format import MATH, parse_number
 from goat.papers.word_problems.interpreter import Solution, solve
 from goat.papers.word_problems.math_answers import rule
 from goat.stats import mcnemar, wilson
@@ -59,22 +57,17 @@ class Candidates:
             return self.samples[0]
         if how == "value":
             return self.samples[max(answered, key=values.__getitem__)]
-        weights: dict[object, float] = defaultdict(float)
+        weights: dict[int, float] = defaultdict(float)
         keys = {i: self.key(i) for i in answered}
         for i, key in keys.items():
             weights[key] += 1.0 if how == "vote" else (1 + values[i]) / 2
         best = max(weights, key=weights.__getitem__)
         return next(self.samples[i] for i in answered if keys[i] == best)
 
-    def key(self, i: int) -> object:
-        """What two samples share if they give the same answer: its number, to six decimals (which
-        forgives binary floats), else its text; of MATH, the first sample that gives it."""
-        given = self.samples[i].given
-        if self.task == MATH:
-            same = rule(self.task)
-            return next(j for j, one in enumerate(self.samples) if same(given, one.given))
-        value = parse_number(given)
-        return given if value is None else round(value, 6)
+    def key(self, i: int) -> int:
+        """What samples share that give the same answer: the first of them."""
+        same, given = rule(self.task), self.samples[i].given
+        return next(j for j, one in enumerate(self.samples) if same(given, one.given))
 
     def right(self, how: str) -> bool:
         if how == "pass":

@@ -93,6 +93,12 @@ def test_code_is_run_with_its_history_and_the_output_goes_back(scripted):
                              "Q: " + turns[0] + observed("42") + turns[1] + observed("43")]
 
 
+def test_an_output_that_the_model_invents_is_no_working(scripted):
+    """Where no code is run, a whole solution in one turn does not count, right or wrong."""
+    [s] = scripted({"Q: ": [turn("print(6 * 7)") + observed("42") + NEXT + final("42")]}, run=None)
+    assert (s.outcome, s.answer) == (NEITHER, "")
+
+
 @pytest.mark.parametrize("marked", [str, as_markdown])
 def test_a_trace_is_reproduced_to_the_letter(scripted, marked):
     """Our own traces, cut into the model's turns, come back whole from sandbox and loop."""
@@ -317,7 +323,7 @@ def test_evaluation_questions(tmp_path):
                         ('{"question": "a", "answer": "5"}', "no number stands behind '####'"),
                         ('{"question": "a", "answer": "#### five"}', "no number stands")):
         (tmp_path / "test.jsonl").write_text(f"{good}\n{broken}\n")
-        with pytest.raises(UserError, match=f"test.jsonl, line 2: {why}"):
+        with pytest.raises(UserError, match=f"test.jsonl, (line|problem) 2: {why}"):
             evaluation_questions(tmp_path)
 
 

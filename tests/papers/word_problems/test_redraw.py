@@ -104,6 +104,16 @@ def test_every_number_is_followed_through_the_working():
         assert (note, age) == ("50", "8") and re.fullmatch(r"\d\.\d\d", price)
 
 
+def test_a_plus_and_a_written_out_label_do_no_harm():
+    asked, worked = "Bo has 48 clips and loses 13. How many are left?", "48-13 = <<+48-13=35>>35.\n"
+    for label in ("35", "$35"):
+        found, why = versions(asked, f"{worked}#### {label}", 4)
+        assert found and not why
+        for row in found:
+            first, second = map(int, DIGITS.findall(row["instruction"]))
+            assert int(row["answer"]) == first - second
+
+
 def test_a_number_of_no_part_keeps_a_problem_from_being_redrawn():
     assert versions("3 men eat 4 of 9 pies. How many are left?",
                     "9-4 = <<9-4=5>>5 are left.\n#### 5") == ([], redraw.UNUSED)

@@ -55,13 +55,14 @@ def test_the_check_finds_a_wrong_answer(tmp_path, capsys):
     first, second = template_rows(0, 2)
     wrong = {**second, "answer": "1"}
     lines = [first, wrong, {**wrong, "label": "wrong"}, {**first, "label": "wrong"},
-             {**first, "output": "No idea."}]
+             {**first, "output": "No idea."}, {**first, "output": "No idea.", "answer": ""}]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in lines))
     assert generate_data.main(["--check", str(path), "--workers", "1"]) == 1
     shown = capsys.readouterr().out
-    assert "5 rows, 3 bad" in shown and "line 2: the output answers" in shown
+    assert "6 rows, 4 bad" in shown and "line 2: the output answers" in shown
     assert "line 4: labelled wrong" in shown and "line 5: neither code nor answer" in shown
+    assert "line 6: neither" in shown
 
 
 def gsm8k(folder):
@@ -174,6 +175,7 @@ def test_flags_of_another_task_are_refused(flags, tmp_path):
     (["--gsm8k", ".", "--seed", "3"], "--skip N"), (["--gsm8k", ".", "--skip", "-1"], "0 or more"),
     (["--gsm8k", ".", "--held-out"], "--held-out"), (["--math", ".", "--no-code"], "--no-code"),
     (["--gsm8k", ".", "--no-code", "--redraw", "2"], "--redraw"),
+    (["--mixture", "skills"], "--mixture goes with --task arithmetic"),
     (["--from-model", "x", "--markup", "markdown"], "--markup: a model marks")])
 def test_flags_that_do_not_fit(make, flags, why):
     with pytest.raises(UserError, match=why):
