@@ -8,8 +8,9 @@ would have to become different ones, nothing tells which is meant, and the draw 
 
 A problem is left alone unless every number of its working is explained: by the question, by an
 earlier result, or by a word ("twice", "dozen", "week"), whose number then stays. A draw is kept
-where every value, parts of expressions included, keeps its kind and its place in the order of all,
-and where the interpreter prints what was calculated. amounts.py tells which numbers may change.
+where every value, parts of expressions included, keeps its kind, where the question's numbers and
+the results keep their order, and where the interpreter prints what was calculated. amounts.py tells
+which numbers may change.
 """
 
 import ast
