@@ -14,19 +14,18 @@ The mean of adapters that went on from each other:
 """
 
 import math
-import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from goat.cli import parser_for, run
 from goat.errors import UserError
 from goat.files.atomic import refuse_full
 from goat.files.tensors import (checked, open_tensors, positive, read_json, same_names, write_json,
                                 write_tensors)
-from goat.llama.int8 import Int8Linear
 from goat.llama.lora import LoRALinear, linear_layers, lora_layers
 from goat.llama.model import Llama
 
@@ -48,8 +47,8 @@ PLAIN: dict[str, tuple] = {
     # the other ways to start (pissa, olora, corda, loftq …) change the base's weights as well
     "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),
 }
-READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "exclude_modules",
-        "layers_to_transform", "layers_pattern"}
+CHOOSING = ("exclude_modules", "layers_to_transform", "layers_pattern")  # among the targets
+READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", *CHOOSING}
 BOOKKEEPING = {"task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
                "inference_mode", "megatron_config", "megatron_core",
                "loftq_config", "eva_config", "corda_config", "lora_ga_config",
@@ -87,7 +86,7 @@ def config_of(model: Llama, layers: dict[str, LoRALinear], base: str) -> dict:
         raise UserError("a PEFT folder holds one rank, one alpha and a scaling of alpha / rank or "
                         f"alpha / sqrt(rank); the layers have (rank, alpha, scaling) {settings}")
     targets = sorted({name.rpartition(".")[2] for name in layers})
-    if matching(model, targets, {}).keys() != layers.keys():
+    if named(model, targets) != sorted(layers):
         targets = sorted(layers)  # not every layer of these kinds: give the full names
     return {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base,
@@ -109,8 +108,7 @@ def load_adapter(model: Llama, path: str | Path) -> Llama:
         raise UserError(f"{folder}: the model carries an adapter already; load it on the bare base")
     config = read_adapter_config(folder / CONFIG)
     weights = weights_file(folder)
-    linear = matching(model, config["target_modules"], config)
-    factors = read_factors(linear, config["r"], weights)
+    factors, linear = read_factors(model, config, weights), linear_layers(model)
     rank, alpha, dropout = config["r"], config["lora_alpha"], config.get("lora_dropout") or 0.0
     scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     model.requires_grad_(False)
@@ -136,19 +134,26 @@ def weights_file(folder: Path) -> Path:
     raise UserError(f"{folder}: neither {WEIGHTS[0]} nor {WEIGHTS[1]} is there")
 
 
-def read_factors(linear: dict[str, nn.Linear | Int8Linear], rank: int,
-                 weights: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """The checked fp32 matrices (A, B) of each layer; the file may hold nothing else."""
+def read_factors(model: Llama, config: dict, weights: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """The checked fp32 matrices (A, B) of each adapted layer; the file may hold nothing else.
+
+    A plain list of `target_modules` says which layers these must be. Where they are chosen by an
+    expression, exclusions or numbers of blocks, the names in the file say what peft has chosen.
+    """
     readers = open_tensors(weights)
     if not readers:
         raise UserError(f"{weights}: the adapter is empty; it was not saved properly")
+    linear, rank, targets = linear_layers(model), config["r"], config["target_modules"]
     for name, layer in linear.items():
         # peft stores a copy of an adapted `lm_head` beside the adapter; it must be the base's own
         copy = readers.pop(f"{PREFIX}{name}.base_layer.weight", None)
         if copy and not torch.equal(copy().to(layer.weight), layer.weight):
             raise UserError(f"{weights}: holds other base weights for {name} than this model's: it "
                             "was trained on another base, or trained the base too")
-    keys = {name: [f"{PREFIX}{name}.lora_{side}.weight" for side in "AB"] for name in linear}
+    if isinstance(targets, str) or any(map(config.get, CHOOSING)):
+        targets = sorted({key.removeprefix(PREFIX).rpartition(".lora_")[0] for key in readers})
+    keys = {name: [f"{PREFIX}{name}.lora_{side}.weight" for side in "AB"]
+            for name in named(model, targets)}
     same_names(readers, sum(keys.values(), []), str(weights),
                f"target_modules in {CONFIG} against the file")
     factors = {}
@@ -172,76 +177,32 @@ def read_adapter_config(file: Path) -> dict:
     dropout = config.get("lora_dropout") or 0.0
     if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise UserError(f"{file}: lora_dropout must be in [0, 1), not {dropout!r}")
-    for key in ("target_modules", "exclude_modules", "layers_pattern"):
-        names = config.get(key) or []
-        listed = isinstance(names, (str, list)) and all(isinstance(name, str) for name in names)
-        if not listed or not names and key == "target_modules":
-            raise UserError(f"{file}: {key} must be a list of names or a regular expression, "
-                            f"not {config.get(key)!r}")
-        for expression in [names] if isinstance(names, str) else names * (key == "layers_pattern"):
-            try:
-                re.compile(expression)
-            except re.error as error:
-                raise UserError(f"{file}: {key}: {expression!r} is no regular expression ({error})")
-    blocks = config.get("layers_to_transform")
-    if blocks is not None and not isinstance(blocks, int) and not (
-            isinstance(blocks, list) and all(isinstance(n, int) for n in blocks)):
-        raise UserError(f"{file}: layers_to_transform must be a list of numbers, not {blocks!r}")
-    if blocks is not None and isinstance(config["target_modules"], str):
-        raise UserError(f"{file}: layers_to_transform goes with a list of target_modules, not with "
-                        "a regular expression: remove it and name the blocks in that")
+    targets = config.get("target_modules")
+    listed = isinstance(targets, (str, list)) and all(isinstance(name, str) for name in targets)
+    if not listed or not targets:
+        raise UserError(f"{file}: target_modules must be a list of names or a regular expression, "
+                        f"not {targets!r}")
     unknown = sorted(set(config) - set(PLAIN) - READ - BOOKKEEPING)
     if unknown:
         print(f"note: {file}: unknown keys are ignored: {', '.join(unknown)}")
     return config
 
 
-def matching(model: Llama, targets: str | list[str],
-             config: dict) -> dict[str, nn.Linear | Int8Linear]:
-    """The linear layers that `target_modules` means, by PEFT's rules, in the order of their names.
-
-    A list names whole last parts of module names (`q_proj`, `self_attn.q_proj`); a string is a
-    regular expression for the full name, or `all-linear`: all but the head. `exclude_modules`
-    takes away by the same rules, and `layers_to_transform` keeps some block numbers only. Raises
-    UserError for a listed target that is no linear layer of the model.
-    """
-    linear, absent = linear_layers(model), []
-    if isinstance(targets, str) and targets.lower() == "all-linear":
-        targets = [name for name in linear if name != "lm_head"]
-    if not isinstance(targets, str):
-        absent = [t for t in targets if not any(named(name, [t]) for name in linear)]
-    chosen = {name for name in linear if named(name, targets) and in_blocks(name, targets, config)}
-    if excluded := config.get("exclude_modules"):
-        chosen = {name for name in chosen if not named(name, excluded)}
-    if absent or not chosen:
+def named(model: Llama, targets: Sequence[str]) -> list[str]:
+    """The linear layers that these targets name by whole last parts (`q_proj`, `self_attn.q_proj`),
+    sorted. Raises UserError for a target that names none, or a head that is the embedding too."""
+    linear = linear_layers(model)
+    found = {target: [name for name in linear if f".{name}".endswith(f".{target}")]
+             for target in targets}
+    if absent := [target for target, names in found.items() if not names]:
         known = sorted({name.rpartition(".")[2] for name in linear})
-        raise UserError(f"target_modules: {', '.join(absent) or targets} is no linear layer of "
-                        f"this model, which has {', '.join(known)}")
+        raise UserError(f"target_modules: {', '.join(absent)} is no linear layer of this model, "
+                        f"which has {', '.join(known)}")
+    chosen = sorted(set(chain(*found.values())))
     if "lm_head" in chosen and model.config.tie_embeddings:
         raise UserError("target_modules: lm_head shares its weight with the embedding in this "
                         "model, so it cannot be adapted alone")
-    return {name: linear[name] for name in sorted(chosen)}
-
-
-def in_blocks(name: str, targets: str | list[str], config: dict) -> bool:
-    """Whether `layers_to_transform` has the module's block. It restricts nothing where it is empty,
-    nor a module that is named in full. The number of a block is the first in a name or, with
-    `layers_pattern`, the one behind that."""
-    numbers, patterns = config.get("layers_to_transform"), config.get("layers_pattern") or "[^.]*"
-    numbers = [numbers] if isinstance(numbers, int) else numbers
-    if not numbers or name in targets:
-        return True
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        if block := re.match(rf"(?:^|.*?\.){pattern}\.(?P<number>\d+)\.", name):
-            return int(block["number"]) in numbers
-    return False
-
-
-def named(name: str, targets: str | list[str]) -> bool:
-    """Whether the module name is meant by a regular expression or by one of several suffixes."""
-    if isinstance(targets, str):
-        return re.fullmatch(targets, name) is not None
-    return any(name == target or name.endswith(f".{target}") for target in targets)
+    return chosen
 
 
 def refuse_useless(factors: dict[str, tuple[Tensor, Tensor]], where: str) -> None:

@@ -174,19 +174,12 @@ def test_excluded_modules_are_left_out(folder):
     (dict(r=0), "r must be a positive"), (dict(r="4"), "r must be"), (dict(lora_alpha=None),
                                                                      "lora_alpha must be"),
     (dict(lora_dropout=1.5), "lora_dropout"), (dict(target_modules=[]), "target_modules"),
-    (dict(target_modules=[3]), "target_modules"), (dict(target_modules="(q"), "regular expression"),
+    (dict(target_modules=[3]), "target_modules"), (dict(target_modules=""), "regular expression"),
     (dict(target_modules=["q_proj", "query"]), "query is no linear layer of this model, which has"),
-    (dict(target_modules=r"model\.layers\.0\.self_attn\.q"), "is no linear layer"),
     (dict(target_modules=["proj"]), "proj is no linear layer"),
     (dict(target_modules=["q_proj"]), "4 unexpected: base_model.model.model.layers.0.self_attn.v"),
     (dict(target_modules=["q_proj", "v_proj", "o_proj"]), "4 missing"),
-    (dict(layers_to_transform=[7]), "no linear layer"),
-    (dict(target_modules=5), "target_modules must be"),
-    (dict(exclude_modules=5), "exclude_modules"),
-    (dict(layers_to_transform="1"), "layers_to_transform must be"),
-    (dict(layers_to_transform=[0], layers_pattern="(x"), "layers_pattern: '(x' is no regular exp"),
-    (dict(layers_to_transform=[0], target_modules=".*q_proj"), "goes with a list of target_modul"),
-])
+    (dict(target_modules=5), "target_modules must be")])
 def test_settings_outside_plain_lora_are_refused_by_name(folder, changes, part):
     edit(folder, **changes)
     assert part in refusal(folder)
@@ -204,6 +197,16 @@ def test_settings_outside_plain_lora_are_refused_by_name(folder, changes, part):
 def test_tensors_that_do_not_fit_are_refused(folder, change, part):
     rewrite(folder, change)
     assert part in refusal(folder)
+
+
+def test_what_an_expression_chose_must_be_there_too(folder):
+    edit(folder, target_modules=".*")
+    load_adapter(tiny_model(), folder)
+    rewrite(folder, lambda t: t.update({f"{Q0.replace('layers.0', 'layers.9')}.lora_A.weight": 0 *
+                                        t[f"{Q0}.lora_A.weight"]}))
+    assert "model.layers.9.self_attn.q_proj is no linear layer" in refusal(folder)
+    rewrite(folder, lambda t: t.update({"lora_A": torch.ones(1)}))
+    assert "no linear layer" in refusal(folder)
 
 
 def test_other_folders_and_models_are_refused(folder, tmp_path):
@@ -289,6 +292,7 @@ def test_peft_computes_what_we_save(peft, tmp_path, targets, rslora, config, dty
     dict(), dict(use_rslora=True), dict(target_modules=list(ALL_TARGETS)),
     dict(target_modules="all-linear"), dict(target_modules=r".*layers\.1.*\.(up|gate)_proj"),
     dict(layers_to_transform=[1]), dict(exclude_modules=["layers.0.self_attn.v_proj"]),
+    dict(layers_to_transform=1, layers_pattern="lay..s"), dict(exclude_modules=".*1.*"),
     dict(target_modules=["lm_head", "k_proj"]), dict(init_lora_weights="gaussian"),
 ], ids=str)
 @pytest.mark.parametrize("old_file", [False, True], ids=["safetensors", "bin"])
@@ -311,37 +315,18 @@ def test_we_compute_what_peft_saves(peft, tmp_path, options, old_file):
         assert (model(tiny_tokens()) - tiny_model()(tiny_tokens())).abs().max() > 0.01
 
 
-TARGETS = [["q_proj"], ["self_attn.q_proj", "lm_head"], ["model.layers.0.mlp.up_proj", "k_proj"],
-           "^(?!.*lm_head).*proj$", r"model\.layers\.1\..*proj", ".*(lm_head|k_proj)", "proj",
-           ["proj"], ["eq_proj"], ".*no.*"]
-BLOCKS = [{}, *({"layers_to_transform": some, **more} for some in ([], [1], 1, [0, 1], [7])
-                for more in ({}, {"layers_pattern": "layers"}, {"layers_pattern": ["h", "lay..s"]},
-                             {"layers_pattern": "h"}, {"layers_pattern": []}))]
-EXCLUDED = [{}, {"exclude_modules": ["lm_head", "layers.0.self_attn.k_proj"]},
-            {"exclude_modules": ".*1.*"}, {"exclude_modules": []}]
-
-
-@pytest.mark.parametrize("targets", TARGETS, ids=str)
-def test_the_layers_are_those_that_peft_adapts(peft, tmp_path, targets):
-    """Over a grid of settings; where peft refuses, so do we, and nowhere else."""
+@pytest.mark.parametrize("targets", [
+    ["q_proj"], ["self_attn.q_proj", "lm_head"], ["model.layers.0.mlp.up_proj", "k_proj"], ["proj"],
+    ["eq_proj"]], ids=str)
+def test_a_list_names_the_layers_that_peft_adapts(peft, targets):
+    """Where peft finds none, we refuse, and nowhere else."""
     from peft.tuners.tuners_utils import check_target_module_exists
-    model, adapted = tiny_model(), 0
-    for settings in (blocks | excluded for blocks in BLOCKS for excluded in EXCLUDED):
-        whole = {"r": 2, "lora_alpha": 3, "target_modules": targets, **settings}
-        (tmp_path / "adapter_config.json").write_text(json.dumps(whole))
-        theirs = ours = set()  # nothing: refused
-        with contextlib.suppress(ValueError):
-            config = peft.LoraConfig(**whole)
-            theirs = {name for name in linear_layers(model)
-                      if check_target_module_exists(config, name)}
-        with contextlib.suppress(UserError):
-            config = adapter.read_adapter_config(tmp_path / "adapter_config.json")
-            ours = set(adapter.matching(model, config["target_modules"], config))
-        assert ours == theirs, settings
-        adapted += bool(ours)
-    assert bool(adapted) == (targets in TARGETS[:6])
-    every = adapter.matching(model, "all-linear", {}).keys()  # which peft itself writes as a list
-    assert every == linear_layers(model).keys() - {"lm_head"}
+    model, ours = tiny_model(), []
+    config = peft.LoraConfig(r=2, target_modules=targets)
+    theirs = [name for name in linear_layers(model) if check_target_module_exists(config, name)]
+    with contextlib.suppress(UserError):
+        ours = adapter.named(model, targets)
+    assert ours == sorted(theirs) and bool(ours) == (targets not in (["proj"], ["eq_proj"]))
 
 
 def test_the_mean_of_adapters(tmp_path, folder, capsys):
