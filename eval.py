@@ -309,9 +309,11 @@ def main(argv: list[str] | None = None) -> int | None:
     group, questions = sharing(), []
     if args.ask is None:  # before the model is loaded, so that bad input shows at once
         questions = gather(args)
+        taken = [args.data, args.leave_out]
         for place in filter(None, (args.out, args.html)):
             check_place(place)
-            refuse_same(place, args.data, args.leave_out, args.out if place is args.html else None)
+            refuse_same(place, *taken)
+            taken.append(place)
     model, tokenizer = load(args)
     join(model)
     print(f"base {args.base}, adapter {args.adapter or 'none'}, {args.dtype} on {args.device}")

@@ -57,7 +57,7 @@ def gsm8k_rows(path: str | os.PathLike, run: Callable,
     `run(code, history=[...])` is `sandbox.run_code`, or returns something with the fields `output`
     and `error` as that does. `corrections` are made before. Raises UserError for a missing file and
     for a line that is no problem."""
-    for row, worked in problems(path, corrections=corrections):
+    for _, row, worked in problems(path, corrections=corrections):
         output, reason = trace(row["instruction"], worked, row["answer"], run)
         if reason:
             yield Rejection(row["source"], reason, row["instruction"])
@@ -69,18 +69,17 @@ def unsolved_rows(path: str | os.PathLike,
                   corrections: "Corrections | None" = None) -> Iterator[Row]:
     """Rows without a solution: every problem of `path` whose label is a number, if need be a
     corrected one."""
-    return (row for row, _ in problems(path, corrections=corrections)
+    return (row for _, row, _ in problems(path, corrections=corrections)
             if parse_number(row["answer"]) is not None)
 
 
 def evaluation_questions(folder: str | os.PathLike, limit: int | None = None) -> list[Question]:
     """The first `limit` problems of GSM8K's test.jsonl in `folder`. Raises UserError for a missing
-    file and, counting problems, for one that is no problem with a number behind `####`."""
+    file and, naming the line, for one that is no problem with a number behind `####`."""
     questions = []
-    for count, (row, _) in enumerate(islice(problems(folder, "test.jsonl"), limit), 1):
+    for where, row, _ in islice(problems(folder, "test.jsonl"), limit):
         if parse_number(row["answer"]) is None:
-            raise UserError(f"{folder}: test.jsonl, problem {count}: no number stands behind "
-                            "'####'")
+            raise UserError(f"{where}: no number stands behind '####'")
         questions.append(Question(TASK, "GSM8K test", row["instruction"], "", row["answer"],
                                   paper=TASK))
     if not questions:
@@ -89,9 +88,9 @@ def evaluation_questions(folder: str | os.PathLike, limit: int | None = None) ->
 
 
 def problems(path: str | os.PathLike, name: str = "train.jsonl",
-             corrections: "Corrections | None" = None) -> Iterator[tuple[Row, str]]:
-    """(a row without a solution, the worked answer) of each line of `path`, or of the file `name`
-    in it; errors as of `gsm8k_rows`."""
+             corrections: "Corrections | None" = None) -> Iterator[tuple[str, Row, str]]:
+    """(where it stands, a row without a solution, the worked answer) of each line of `path`, or of
+    the file `name` in it; errors as of `gsm8k_rows`."""
     path = Path(path)
     if path.is_file() and path.name in SPLITS and path.name != name:
         raise UserError(f"{path}: here the problems of {name} are meant; give that file, or the "
@@ -105,9 +104,9 @@ def problems(path: str | os.PathLike, name: str = "train.jsonl",
         if corrections:
             answer = corrections.apply(count, question, answer)
         worked, _, gold = answer.partition("####")
-        yield {"instruction": question, "input": "", "output": "",
-               "answer": gold.strip().replace(",", ""), "task": TASK,
-               "source": f"{path.stem} {count}"}, worked.strip()
+        yield where, {"instruction": question, "input": "", "output": "",
+                      "answer": gold.strip().replace(",", ""), "task": TASK,
+                      "source": f"{path.stem} {count}"}, worked.strip()
 
 
 def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, str]:

@@ -23,7 +23,6 @@ from goat.papers import prompt
 from goat.papers.arithmetic import mixtures, suites
 from goat.papers.arithmetic.dataset import BLOCK, Recipe, write_mixture
 from support.runs import ROOT
-from support.slow import slow
 
 
 def make(path, reserved=(), workers=1, **recipe):
@@ -66,14 +65,13 @@ def assert_solved(row):
 
 @pytest.mark.parametrize("mixture", list(mixtures.MIXTURES))
 def test_rows_are_solved_independently_checked(mixture, tmp_path):
-    """2,000 rows of every task of `paper` (10,000 with GOAT_SLOW=1), fewer of the others."""
-    size, least = (106_000, 10_000) if slow else (21_200, 2_000)
-    size = size if mixture == "paper" else 6_000
+    """10,000 rows of every task of `paper`, fewer of the others."""
+    size = 106_000 if mixture == "paper" else 6_000
     rows, report = make(tmp_path / "rows.jsonl", mixture=mixture, rows=size, workers=2)
     assert len(rows) == size
     found = Counter(row["task"] for row in rows)
     assert found == {task: summary.rows for task, summary in report.tasks.items()}
-    assert mixture != "paper" or min(found.values()) >= least
+    assert mixture != "paper" or min(found.values()) >= 10_000
     for row in rows:
         assert_solved(row)
         assert mixtures.OPERATORS[row["task"]] == row["input"].split(" ")[1]

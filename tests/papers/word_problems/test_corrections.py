@@ -143,7 +143,7 @@ def execute(code, history=()):
 def test_every_correction_gives_a_trace_that_was_not_there_before():
     corrections = Corrections()
     pairs = zip(gsm8k.problems(GSM8K), gsm8k.problems(GSM8K, corrections=corrections))
-    for number, ((before, working), (after, mended)) in enumerate(pairs, 1):
+    for number, ((_, before, working), (_, after, mended)) in enumerate(pairs, 1):
         if number not in corrections.table:
             assert (before, working) == (after, mended)
             continue

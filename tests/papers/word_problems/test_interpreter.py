@@ -323,8 +323,11 @@ def test_evaluation_questions(tmp_path):
                         ('{"question": "a", "answer": "5"}', "no number stands behind '####'"),
                         ('{"question": "a", "answer": "#### five"}', "no number stands")):
         (tmp_path / "test.jsonl").write_text(f"{good}\n{broken}\n")
-        with pytest.raises(UserError, match=f"test.jsonl, (line|problem) 2: {why}"):
+        with pytest.raises(UserError, match=f"test.jsonl, line 2: {why}"):
             evaluation_questions(tmp_path)
+    (tmp_path / "test.jsonl").write_text(f"\n{broken}\n")  # an empty line is a line too
+    with pytest.raises(UserError, match="test.jsonl, line 2: no number stands"):
+        evaluation_questions(tmp_path)
 
 
 def test_rows_of_word_problems_are_judged_as_such(tmp_path):
