@@ -154,15 +154,19 @@ def interpreter_lines(records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
+def shows_mask(record: Record) -> bool:
+    """Whether it solves a word problem by steps, in tags or by an interpreter."""
+    return "<step>" in record.working or record.runs is not None
+
+
 def mistakes(records: Sequence[Record], count: int) -> str:
     """Some wrong workings, with the first false step between >>> and <<<.
 
     Solutions of word problems show what training masks, and right ones follow the wrong ones.
     """
-    lines, right = [], [r for r in records
-                        if r.right and ("<step>" in r.working or r.runs is not None)]
+    lines, right = [], [r for r in records if r.right and shows_mask(r)]
     for r in (wrong_by_turns(records) + right)[:count]:
-        if "<step>" in r.working or r.runs is not None:
+        if shows_mask(r):
             verdict = "right" if r.right else f"{r.kind or 'wrong answer'}; right is {r.answer}"
             lines += [f"--- {r.suite}, {r.cell} (# masked in training): {verdict}",
                       with_mask(r.prompt, r.working)]
