@@ -42,19 +42,16 @@ def multiply(a: int, b: int, steps: bool, omit: Collection[str]) -> Worked:
         return f"{a} * {b} = {answer}", answer
     big, small = (a, b) if a >= b else (b, a)
     parts = place_values(small)
-    times = f"{big} * "
-    split = "" if "split" in omit else f" = {times}({' + '.join(parts)})"
-    expand = "" if "expand" in omit else f" = {times}{f' + {times}'.join(parts)}"
-    # The sums from the last to the first: each is the one after it with a term split off. (A loop
-    # forward would say the same, but cuts the terms off again, and takes half as long again.)
-    total, terms, sums = a * b, "", ""
-    for part in parts[:0:-1]:
-        if not sums or "accumulate" not in omit:
-            sums = f" = {total}{terms}{sums}"
-        product = big * int(part)
-        total -= product
-        terms = f" + {product}{terms}"
-    return f"{a} * {b}{split}{expand} = {total}{terms}{sums}", answer
+    chain = [f"{a} * {b}"]
+    if "split" not in omit:
+        chain.append(f"{big} * ({' + '.join(parts)})")
+    if "expand" not in omit:
+        chain.append(" + ".join(f"{big} * {part}" for part in parts))
+    terms = [big * int(part) for part in parts]
+    while len(terms) > 1:
+        chain.append(" + ".join(map(str, terms)))
+        terms = [a * b] if "accumulate" in omit else [terms[0] + terms[1], *terms[2:]]
+    return " = ".join([*chain, answer]), answer
 
 
 def divide(a: int, b: int, steps: bool, omit: Collection[str]) -> Worked:
@@ -65,15 +62,12 @@ def divide(a: int, b: int, steps: bool, omit: Collection[str]) -> Worked:
     answer = f"{quotient} R {rest}" if rest else str(quotient)
     if not steps or not a > b > 10:  # up to 10 the quotient is learnt directly
         return f"{a} / {b} = {answer}", answer
-    text, rest, left = "", a, str(a)
-    minus = f" - {b} * "
-    for part in place_values(quotient):
-        product = b * int(part)
-        rest -= product
+    text, left = "", a
+    for part in map(int, place_values(quotient)):
+        product = b * part
         middle = "" if "product" in omit else f"{left} - {product} = "
-        right = str(rest)
-        text += f"{left}{minus}{part} = {middle}{right}\n"
-        left = right
+        text += f"{left} - {b} * {part} = {middle}{left - product}\n"
+        left -= product
     return f"{text}Therefore, {a} / {b} = {answer}", answer
 
 
@@ -85,13 +79,5 @@ def single_nonzero_digit(n: int) -> bool:
 
 def place_values(n: int) -> list[str]:
     """3062 -> ["3000", "60", "2"]; zero digits are skipped."""
-    return _THOUSANDS[n // 1000] + _UNITS[n % 1000] if n < 1_000_000 else _places(str(n))
-
-
-def _places(digits: str) -> list[str]:
-    length = len(digits)
-    return [digit.ljust(length - i, "0") for i, digit in enumerate(digits) if digit != "0"]
-
-
-_UNITS = [_places(str(n)) for n in range(1000)]  # tables, for millions of rows
-_THOUSANDS = [_places(f"{n}000") for n in range(1000)]
+    digits = str(n)
+    return [digit.ljust(len(digits) - i, "0") for i, digit in enumerate(digits) if digit != "0"]
