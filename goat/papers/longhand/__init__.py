@@ -1,18 +1,14 @@
 """Recchia 2021 (arXiv 2109.02102): remainders of long divisions from 200 demonstrations."""
 
-import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from goat.cli import refuse_below, refuse_given
 from goat.errors import UserError
 from goat.files.rows import Report, Row, write_rows
-from goat.papers import PAPERS, Operands, Paper, Question, Verdict
+from goat.papers import Operands, Paper, Question, Verdict
 
 ROWS = 200  # demonstrations, if the user does not say
-_DIVISION = re.compile(r"^\s*(\d+ - \d+ \* |(Therefore, )?\d+ / \d+ = )")  # as Goat writes it
-_QUOTIENT = re.compile(r"\d+ / \d+ = \d+(?: R (\d+))?\s*$")
 
 
 class Longhand(Paper):
@@ -71,19 +67,12 @@ class Longhand(Paper):
         return self.questions.suite(name, **options)
 
     def judge(self, question: Question, output: str) -> Verdict:
-        """The working may have any form of this paper, or be a long division as Goat writes it,
-        whose quotient says the remainder too."""
+        """The working may have any form of this paper."""
         assert question.operands  # a suite gives them, and a file is read for them
         x, _, y = question.operands
-        text = question.working(output)
-        if _DIVISION.search(text):
-            found = PAPERS["arithmetic"].judge(replace(question, operands=(x, "/", y)), output)
-            stated = _QUOTIENT.search(text)
-            given = (stated[1] or "0") if stated else ""
-        else:
-            found = self.questions.check_any(x, y, text)
-            given = found.answer
-        return Verdict(given, given == question.answer.strip(), found.kind, found.first_error)
+        found = self.questions.check_any(x, y, output)
+        return Verdict(found.answer, found.answer == question.answer.strip(), found.kind,
+                       found.first_error)
 
 
 PAPER = Longhand()

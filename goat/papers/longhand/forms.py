@@ -4,22 +4,17 @@ For 25736 and 144 (lines in the middle left out):
 
     answer      104
 
-    table       25736 % 144                              the question, restated
-                144: 144 288 432 … 1296                  the multiples of the divisor
+    climb       25736 % 144                              the question, restated
+                144: 144 288 432 … 1440                  the multiples of the divisor
+                up to 2: 144 > 2                         through them to the first too large
                 2 , 5736 -> 25 , 736                     bring a digit down: what is left, the
-                25 , 736 -> 257 , 36                     digits to come -> both one digit further
+                up to 25: 144 > 25                       digits to come -> both one digit further
+                25 , 736 -> 257 , 36
+                up to 257: 144 288 > 257
                 257 - 144 = 113                          the largest multiple that fits
                 113 , 36 -> 1133 , 6
                 …
                 104                                      no digit is left: the remainder
-
-    climb       the same, with a line before each difference that goes through the multiples up to
-                the first that is too large: many small decisions instead of a large one
-                up to 1133: 144 288 432 576 720 864 1008 1152 > 1133
-
-    subtract    no table; the divisor again and again, until it no longer goes in
-                257 - 144 = 113
-                113 < 144
 
     columns     no sum of whole numbers: the divisor is taken away digit by digit, again and again,
                 until a borrow is left over, which tells that it did not go in
@@ -36,12 +31,12 @@ For 25736 and 144 (lines in the middle left out):
 
     grid        Recchia's own trace, see grid.py; grid-quiet leaves out its narration
 
-The first three lean forms are made of steps that the embedded base learns on lists of no divisor's
-multiples (goat/base/rows/sheets.py), in the same or nearly the same notation, and of no word that
-the base never writes: what stands in front of the numbers would have to be learnt from the
-demonstrations alone. `columns` takes nothing from the base but copying: 200 demonstrations hold
-9,400 differences of two digits, each of the 200 that there can be among them: Recchia's idea.
-Every form ends in the remainder, the last number of the text.
+`climb` is made of steps that the embedded base learns on lists of no divisor's multiples
+(goat/base/rows/sheets.py), in the same or nearly the same notation, and of no word that the base
+never writes: what stands in front of the numbers would have to be learnt from the demonstrations
+alone. `columns` takes nothing from the base but copying: 200 demonstrations hold 9,400 differences
+of two digits, each of the 200 that there can be among them: Recchia's idea. Every form ends in the
+remainder, the last number of the text.
 
 A working is a function of its question, each step following from those before it. So the first
 step that differs from the true working is the first false one: this is what `check` reports.
@@ -62,7 +57,7 @@ KINDS = {  # what the first error of a working can be
     "copying": "a number was not carried over unchanged",
     "multiple": "a multiple of the divisor is wrong",
     "comparison": "the divisor goes in and was not taken, or was taken and does not go in",
-    "choice": "not the largest multiple that fits was taken",
+    "choice": "the list does not end at the first multiple that is too large",
     "subtraction": "a difference is wrong",
     "digit": "the wrong digit was brought down, or the digits to come are wrong",
     "remainder": "the remainder is not what was left",
@@ -105,14 +100,17 @@ def _grid(x: int, y: int, narrate: bool) -> Iterator[Step]:
     yield Step(f"\nremainder = {x % y}", ("remainder",))
 
 
-def _divide(x: int, y: int, reduce: Steps, multiples: int = 0) -> Iterator[Step]:
-    """Long division in lines; `reduce(left, y)` writes how `left` becomes `left % y`."""
+def _climb(x: int, y: int) -> Iterator[Step]:
+    """Long division in lines, each quotient digit found by going through the multiples."""
     yield Step(f"{x} % {y}", ("copying",))
-    if multiples:
-        yield Step(f"\n{y}: {_multiples(y, multiples)}", ("copying", "multiple"))
+    yield Step(f"\n{y}: {_multiples(y, 10)}", ("copying", "multiple"))
     left, rest = int(str(x)[0]), str(x)[1:]
     while True:
-        yield from reduce(left, y)
+        yield Step(f"\nup to {left}: {_multiples(y, left // y + 1)} > {left}", ("copying",),
+                   "choice")
+        if left >= y:
+            yield Step(f"\n{left} - {left - left % y} = {left % y}",
+                       ("copying", "copying", "subtraction"), "comparison")
         left %= y
         if not rest:
             yield Step(f"\n{left}", ("remainder",))
@@ -125,25 +123,6 @@ def _divide(x: int, y: int, reduce: Steps, multiples: int = 0) -> Iterator[Step]
 
 def _multiples(y: int, times: int) -> str:
     return " ".join(str(y * k) for k in range(1, times + 1))
-
-
-def _take(left: int, y: int, multiple: str = "choice") -> Iterator[Step]:
-    if left >= y:
-        yield Step(f"\n{left} - {left - left % y} = {left % y}",
-                   ("copying", multiple, "subtraction"), "comparison")
-
-
-def _climb(left: int, y: int) -> Iterator[Step]:
-    yield Step(f"\nup to {left}: {_multiples(y, left // y + 1)} > {left}", ("copying",), "choice")
-    yield from _take(left, y, "copying")
-
-
-def _subtract(left: int, y: int) -> Iterator[Step]:
-    while left >= y:
-        yield Step(f"\n{left} - {y} = {left - y}", ("copying", "copying", "subtraction"),
-                   "comparison")
-        left -= y
-    yield Step(f"\n{left} < {y}", ("copying",), "comparison")
 
 
 def _columns(x: int, y: int) -> Iterator[Step]:
@@ -257,9 +236,7 @@ class Form(NamedTuple):
 
 FORMS = {
     "answer": Form(_answer),
-    "table": Form(partial(_divide, reduce=_take, multiples=9)),
-    "climb": Form(partial(_divide, reduce=_climb, multiples=10)),
-    "subtract": Form(partial(_divide, reduce=_subtract)),
+    "climb": Form(_climb),
     "columns": Form(_columns, "step"),
     "grid": Form(partial(_grid, narrate=True), "step"),
     "grid-quiet": Form(partial(_grid, narrate=False), "step"),

@@ -15,8 +15,6 @@ import pytest
 import generate_data
 from goat.errors import UserError
 from goat.evaluation.questions import load_suites, read_questions
-from goat.papers import Question
-from goat.papers.arithmetic import solutions
 from goat.papers.longhand import questions as longhand
 from goat.papers.longhand.questions import (check, demonstrations, draw, from_questions,
                                             parse_question, questions, row)
@@ -134,25 +132,25 @@ def test_rows_and_demonstrations():
     text = "What is the remainder when 93 is divided by 59?"
     assert row(text, 93, 59, "answer") == {"instruction": text, "input": "93 % 59", "output": "34",
                                            "answer": "34", "task": "longhand answer"}
-    rows = list(demonstrations(400, "table", seed=3))
+    rows = list(demonstrations(400, "climb", seed=3))
     assert len({r["input"] for r in rows}) == len(rows) == 400
     for r in rows:
         x, y = parse_question(r["instruction"])
         assert r["input"] == f"{x} % {y}" and r["answer"] == str(x % y)
-        assert check(r["instruction"], "table", r["output"]).ok
-    assert list(demonstrations(50, "table", 3)) == rows[:50]
+        assert check(r["instruction"], "climb", r["output"]).ok
+    assert list(demonstrations(50, "climb", 3)) == rows[:50]
     assert [r["input"] for r in demonstrations(50, "grid", 3)] == [r["input"] for r in rows[:50]]
     assert len(set(pairs("easy", 2000))) < 2000  # what the sampler repeats is drawn again
     easy = [r["input"] for r in demonstrations(2000, "answer", 0, "easy")]
     assert len(set(easy)) == len(easy) == 2000
     reserved = {parse_question(r["input"]) for r in rows[::2]}
     others = {parse_question(r["input"])
-              for r in demonstrations(400, "table", 3, reserved=reserved)}
+              for r in demonstrations(400, "climb", 3, reserved=reserved)}
     assert len(others) == 400 and not others & reserved
-    with pytest.raises(UserError, match="no longhand form 'tabel'; there are answer, table"):
-        next(demonstrations(1, "tabel"))
+    with pytest.raises(UserError, match="no longhand form 'climbs'; there are answer, climb"):
+        next(demonstrations(1, "climbs"))
     with pytest.raises(UserError, match="no longhand split 'extrapolate'; there are train, easy"):
-        next(demonstrations(1, "table", split="extrapolate"))
+        next(demonstrations(1, "climb", split="extrapolate"))
 
 
 def test_question_files(tmp_path):
@@ -178,25 +176,25 @@ def test_bad_question_files_are_named(tmp_path, text, message):
     file = tmp_path / "longhand.txt"
     file.write_text(text)
     with pytest.raises(UserError, match=f"longhand.txt(: |, ){message}"):
-        list(from_questions(file, "table"))
+        list(from_questions(file, "climb"))
 
 
 def test_a_file_that_is_no_text(tmp_path):
     file = tmp_path / "longhand.txt"
     file.write_bytes(b"\xff\xfe9 % 4|1")
     with pytest.raises(UserError, match="not a text file in UTF-8"):
-        list(from_questions(file, "table"))
+        list(from_questions(file, "climb"))
 
 
 @pytest.mark.skipif(not RELEASED.exists(), reason="the released questions are not here")
 def test_the_released_questions():
-    train = list(from_questions(RELEASED / "train_200_q_pipe_a.txt", "table"))
-    validation = list(from_questions(RELEASED / "validation_100_q_pipe_a.txt", "table"))
+    train = list(from_questions(RELEASED / "train_200_q_pipe_a.txt", "climb"))
+    validation = list(from_questions(RELEASED / "validation_100_q_pipe_a.txt", "climb"))
     assert (len(train), len(validation)) == (200, 100)
     assert sum(r["answer"] == "0" for r in train) == 5
     assert sum(r["instruction"].startswith("Calculate") for r in train) == 103
     for r in train + validation:
-        assert check(r["instruction"], "table", r["output"]).ok
+        assert check(r["instruction"], "climb", r["output"]).ok
 
 
 # ---- reached from the scripts --------------------------------------------------------------------
@@ -230,22 +228,6 @@ def test_a_working_is_judged_in_whatever_form_it_has():
     assert judge(question, "no number")[:3] == ("", False, "format")
 
 
-def test_goats_own_division_states_the_remainder_too():
-    for a, b in ((8653, 38), (150, 15), (48, 5), (7, 9)):
-        asked = f"What is the remainder when {a} is divided by {b}?"
-        question = Question("s", "c", asked, "", str(a % b), operands=(a, "%", b), paper="longhand")
-        working = solutions.solve(f"{a} / {b}").solution
-        assert judge(question, working) == (str(a % b), True, None, None)
-    wrong = solutions.solve("8653 / 38").solution.replace("1053 - 760 = 293", "1053 - 760 = 283")
-    verdict = judge(Question("s", "c", "?", "", "27", operands=(8653, "%", 38),
-                             paper="longhand"), wrong)
-    assert verdict.right and verdict.kind == "subtraction"
-    even = Question("s", "c", "?", "", "0", operands=(44, "%", 22), paper="longhand")
-    assert judge(even, solutions.solve("44 / 22").solution).right
-    for unfinished in ("44 - 22 * 1 = 22", "Therefore, 44 / 22 = ", "44 / 22 = banana"):
-        assert judge(even, unfinished)[:2] == ("", False)
-
-
 def test_script_writes_and_checks_demonstrations(tmp_path, capsys):
     rows = tmp_path / "rows.jsonl"
     assert generate_data.main(["--task", "longhand", "--out", str(rows)]) == 0
@@ -263,10 +245,10 @@ def test_script_works_given_questions(tmp_path):
     asked.write_text("What is the remainder when 67 is divided by 45?|22\n25736 % 144|104\n")
     out = str(tmp_path / "rows.json")
     argv = ["--task", "longhand", "--questions", str(asked), "--out", out]
-    generate_data.main([*argv, "--form", "table"])
+    generate_data.main([*argv, "--form", "climb"])
     assert [row["answer"] for row in json.loads(Path(out).read_text())] == ["22", "104"]
     assert [q.operands for q in read_questions(asked)] == [(67, "%", 45), (25736, "%", 144)]
-    for more, message in ((["--rows", "5"], "exclude"), (["--form", "tables"], "no longhand form")):
+    for more, message in ((["--rows", "5"], "exclude"), (["--form", "climbs"], "no longhand form")):
         with pytest.raises(UserError, match=message):
             generate_data.main([*argv, *more])
     with pytest.raises(UserError, match="--rows 0"):

@@ -19,7 +19,6 @@ from goat.papers.longhand.questions import (check, check_any, from_questions, pa
 from support.runs import ROOT, SHARED
 
 RELEASED = SHARED / "longhand"
-LEAN = ("table", "climb", "subtract")
 GRID = ("grid", "grid-quiet")
 EDGES = [(0, 7), (7, 7), (8, 1), (9, 3), (5, 12), (4, 1000), (1427, 1427), (148, 4), (15193, 15),
          (14025, 499), (999999, 1), (100000, 100), (90909, 9), (1000001, 999), (45, 50)]
@@ -32,20 +31,19 @@ def pairs(split: str, n: int, seed: int = 0) -> list[tuple[int, int]]:
 # --------------------------------------------------------------------- the forms are all right
 
 NUMBER = r"(\d+)"
-RULES = [  # every line of a lean form, and what makes it true
+RULES = [  # every line of the form climb, and what makes it true
     (rf"{NUMBER} - {NUMBER} = {NUMBER}", lambda a, b, c: int(a) - int(b) == int(c)),
-    (rf"{NUMBER} < {NUMBER}", lambda a, b: int(a) < int(b)),
     (rf"{NUMBER} , {NUMBER} -> {NUMBER}(?: , {NUMBER})?",
      lambda a, b, c, d: int(a + b[0]) == int(c) and b[1:] == (d or "")),
-    (rf"{NUMBER}: ([\d ]+)", lambda y, listed: listed.split()
-     == [str(int(y) * k) for k in range(1, 10 + (listed.count(" ") > 8))]),
+    (rf"{NUMBER}: ([\d ]+)",
+     lambda y, listed: listed.split() == [str(int(y) * k) for k in range(1, 11)]),
     (rf"up to {NUMBER}: ([\d ]+) > {NUMBER}",
      lambda a, listed, b: a == b and [int(k) > int(a) for k in listed.split()]
      == [False] * listed.count(" ") + [True]),
 ]
 
 
-def assert_lean(text: str, x: int, y: int) -> None:
+def assert_climb(text: str, x: int, y: int) -> None:
     """Every line is true, takes its numbers from earlier ones, and all digits are used up."""
     lines = text.split("\n")
     assert lines[0] == f"{x} % {y}"
@@ -64,8 +62,6 @@ def assert_lean(text: str, x: int, y: int) -> None:
             assert match[1] == left
             listed = [int(k) for k in re.findall(r"\d+", line)]
             assert all(y * k in listed for k in range(1, int(left) // y + 1))
-        elif " < " in line:
-            assert match.groups() == (left, str(y))
     assert rest == "" and int(left) < y
     assert lines[-1] == f"{left}"
 
@@ -106,13 +102,9 @@ def named(names: list[str], value: int) -> str:
 
 WORKINGS = {  # of 150 % 12, line by line
     "answer": ["6"],
-    "table": ["150 % 12", "12: 12 24 36 48 60 72 84 96 108", "1 , 50 -> 15 , 0",
-              "15 - 12 = 3", "3 , 0 -> 30", "30 - 24 = 6", "6"],
     "climb": ["150 % 12", "12: 12 24 36 48 60 72 84 96 108 120",
               "up to 1: 12 > 1", "1 , 50 -> 15 , 0", "up to 15: 12 24 > 15", "15 - 12 = 3",
               "3 , 0 -> 30", "up to 30: 12 24 36 > 30", "30 - 24 = 6", "6"],
-    "subtract": ["150 % 12", "1 < 12", "1 , 50 -> 15 , 0", "15 - 12 = 3", "3 < 12", "3 , 0 -> 30",
-                 "30 - 12 = 18", "18 - 12 = 6", "6 < 12", "6"],
     "columns": ["12 A1 2 B2 Z0", "z0 a0 b0 0 , 150", "z0 a0 b1 1 , 50", "z0 a1 b5 15 , 0",
                 "- b5230 a1100 z0000", "- b3210 a0191 z0091", "z0 a3 b0 30 ,",
                 "- b0281 a3110 z0000", "- b8260 a1100 z0000", "- b6240 a0191 z0091", "= a0 b6 6"],
@@ -124,11 +116,11 @@ def test_the_workings_of_150_by_12(form):
     assert FORMS[form].write(150, 12).split("\n") == WORKINGS[form]
 
 
-@pytest.mark.parametrize("form", [*LEAN, "columns"])
+@pytest.mark.parametrize("form", ["climb", "columns"])
 def test_lean_forms_are_true_line_by_line(form):
     for x, y in pairs("train", 90) + pairs("interpolate", 90) + pairs("longer", 20) + EDGES:
         text = FORMS[form].write(x, y)
-        (assert_columns if form == "columns" else assert_lean)(text, x, y)
+        (assert_columns if form == "columns" else assert_climb)(text, x, y)
         assert int(re.findall(r"\d+", text)[-1]) == x - y * (x // y)
         found = check(f"{x} % {y}", form, text + "\n")
         assert found == (True, str(x % y), None, None)
@@ -221,7 +213,8 @@ def test_columns_refuse_divisors_of_more_digits_than_there_are_names():
 
 def test_a_question_that_some_forms_cannot_work_out_is_judged_in_the_others():
     assert check_any(5, 12, "5") == (True, "5", None, None)
-    assert check_any(5, 12, "5 % 12\n5 < 12\n6").kind == "remainder"
+    worked = FORMS["columns"].write(5, 12)
+    assert check_any(5, 12, worked[:-1] + "6").kind == "remainder"
     assert check_any(10**40, 10**39 + 1, "7").kind == "remainder"
 
 
@@ -241,11 +234,10 @@ def test_the_grid_traces_are_as_long_as_the_released_ones():
     assert totals == [2_043_893, 1_388_755, 504_272]
 
 
-@pytest.mark.parametrize("form", LEAN)
-def test_lean_demonstrations_fit_the_context(form):
+def test_climbing_demonstrations_fit_the_context():
     """1,024 tokens, the question's 30 included; at the median less than 400."""
     tokenizer = open_tokenizer(ROOT / "goat/base")
-    sizes = sorted(len(tokenizer.encode(FORMS[form].write(x, y), eos=True))
+    sizes = sorted(len(tokenizer.encode(FORMS["climb"].write(x, y), eos=True))
                    for x, y in pairs("train", 200) + pairs("interpolate", 200))
     assert sizes[-1] <= 1024 - 30 and sizes[len(sizes) // 2] < 400
 
@@ -294,25 +286,21 @@ def test_missing_and_added_text_is_found(form):
 
 KIND_CASES = [  # (form, right, wrong, kind, line) in the working of 25736 % 144
     ("answer", "104", "103", "remainder", 1),
-    ("table", "25736 %", "25726 %", "copying", 1),
-    ("table", "720 864", "720 874", "multiple", 2),
-    ("table", "25 , 736", "25 , 76", "digit", 3),
-    ("table", "\n113 , 36", "\n113 , 6", "copying", 6),
-    ("table", "\n257 - 144 = 113\n113 , 36 ->", "\n257 , 36 -> 2573 , 6", "comparison", 5),
-    ("table", "1133 - 1008 = 125", "1133 - 864 = 269", "choice", 7),
-    ("table", "1133 - 1008 = 125", "1133 - 1008 = 135", "subtraction", 7),
-    ("table", "-> 1133 , 6", "-> 1136 , 6", "digit", 6),
-    ("table", "\n1256 - 1152 = 104\n104", "\n1256 , 1", "comparison", 9),
-    ("table", "\n104", "\n14", "remainder", 10),
-    ("table", "\n104", "\n10", "remainder", 10),
-    ("table", "144: 144", "144 times 144", "format", 2),
+    ("climb", "25736 %", "25726 %", "copying", 1),
+    ("climb", "720 864", "720 874", "multiple", 2),
+    ("climb", "25 , 736", "25 , 76", "digit", 4),
+    ("climb", "\n113 , 36", "\n113 , 6", "copying", 9),
+    ("climb", "\n257 - 144 = 113\n113 , 36 ->", "\n257 , 36 -> 2573 , 6", "comparison", 8),
+    ("climb", "1133 - 1008 = 125", "1133 - 864 = 269", "copying", 11),
+    ("climb", "1133 - 1008 = 125", "1133 - 1008 = 135", "subtraction", 11),
+    ("climb", "-> 1133 , 6", "-> 1136 , 6", "digit", 9),
+    ("climb", "\n1256 - 1152 = 104\n104", "\n1256 , 1", "comparison", 14),
+    ("climb", "\n104", "\n14", "remainder", 15),
+    ("climb", "\n104", "\n10", "remainder", 15),
+    ("climb", "144: 144", "144 times 144", "format", 2),
     ("climb", "1008 1152 > 1133", "1008 > 1133", "choice", 10),
     ("climb", "1152 1296 > 1256", "1152 1296 1440 > 1256", "choice", 13),
     ("climb", "720 864 1008 1152 > ", "720 846 1008 1152 > ", "copying", 10),
-    ("subtract", "845 - 144 = 701", "845 - 144 = 711", "subtraction", 11),
-    ("subtract", "\n125 < 144", "", "comparison", 16),
-    ("subtract", "\n413 - 144 = 269", "\n413 < 144", "comparison", 14),
-    ("subtract", "845 - 144", "845 - 143", "copying", 11),
     ("columns", "b1461", "b1361", "copying", 29),
     ("columns", "b1461", "b0461", "copying", 29),
     ("columns", "b1461", "b1451", "subtraction", 29),
