@@ -9,8 +9,8 @@ The tensors of one adapted layer are named
 where the first `base_model.model.` stands for PEFT's wrapper and the second `model.` is the
 LLaMA's own. The scaling is lora_alpha / r, or lora_alpha / sqrt(r) with `use_rslora`.
 
-The mean of adapters that went on from each other:
-`python -m goat.files.adapter average A B --out DIR`
+The mean of adapters that went on from each other, or one of them in a file of half the size:
+`python -m goat.files.adapter average A B --out DIR`, `… average A --dtype bf16 --out DIR`
 """
 
 import math
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from goat.cli import parser_for, run
+from goat.device import DTYPES
 from goat.errors import UserError
 from goat.files.atomic import refuse_full
 from goat.files.tensors import (checked, open_tensors, positive, read_json, same_names, write_json,
@@ -218,9 +219,9 @@ def refuse_useless(factors: dict[str, tuple[Tensor, Tensor]], where: str) -> Non
                         "has it been trained?")
 
 
-def average(folders: Sequence[Path], out: Path) -> None:
+def average(folders: Sequence[Path], out: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write the mean of the LoRA matrices of several adapters as a new PEFT folder, and of their
-    value heads where all have one.
+    value heads where all have one, in numbers of `dtype`.
 
     It often answers better what none of them was taught ("model soups", Wortsman et al. 2022,
     arXiv 2203.05482). Means of A and of B belong together only where the adapters lie close to
@@ -245,7 +246,7 @@ def average(folders: Sequence[Path], out: Path) -> None:
                             "mean; average adapters that all have one, or none")
         means[VALUE_HEAD] = mean(heads)
     for name, tensors in means.items():
-        write_tensors(tensors, out / name)
+        write_tensors({key: tensor.to(dtype) for key, tensor in tensors.items()}, out / name)
     write_json(configs[0], out / CONFIG)
 
 
@@ -268,8 +269,10 @@ def main(argv: list[str] | None = None) -> None:
         "average", help="the mean of adapters that went on from each other")
     averaging.add_argument("adapters", nargs="+", help="PEFT folders; twice named counts twice")
     averaging.add_argument("--out", required=True, help="new folder for the mean")
+    averaging.add_argument("--dtype", choices=DTYPES, default="fp32",
+                           help="of the numbers in the file (default fp32; bf16 halves it)")
     args = parser.parse_args(argv)
-    average([Path(adapter) for adapter in args.adapters], Path(args.out))
+    average([Path(adapter) for adapter in args.adapters], Path(args.out), DTYPES[args.dtype])
     print(f"{args.out}: the mean of {', '.join(args.adapters)}")
 
 

@@ -347,6 +347,11 @@ def test_the_mean_of_adapters(tmp_path, folder, capsys):
     assert json.loads((tmp_path / "mean" / "adapter_config.json").read_text()) == json.loads(
         (folder / "adapter_config.json").read_text())
     load_adapter(tiny_model(), tmp_path / "mean")
+    adapter.main(["average", str(tmp_path / "mean"), "--dtype", "bf16",
+                  "--out", str(tmp_path / "half")])
+    for name, half in load_file(tmp_path / "half" / "adapter_model.safetensors").items():
+        assert torch.equal(half, mean[name].bfloat16()) and half.dtype == torch.bfloat16
+    load_adapter(tiny_model(), tmp_path / "half")
 
 
 def test_the_mean_of_value_heads(tmp_path, folder):
