@@ -1,6 +1,6 @@
 """The base's tokenizer: a vocabulary with LLaMA's settings, counted on texts of one's own.
 
-    python -m goat.base.train_tokenizer TEXT_OR_JSONL … --out goat/base/tokenizer.model
+    python -m goat.base.train_tokenizer TEXT_OR_JSONL … --out out/tokenizer.model
 """
 
 import io

@@ -42,7 +42,7 @@ class Recipe:
     def __post_init__(self):
         if self.mixture not in mixtures.MIXTURES:
             raise UserError(f"--mixture: there is no {self.mixture!r}; choose "
-                            f"{', '.join(mixtures.MIXTURES)}, skills")
+                            f"{', '.join(mixtures.MIXTURES)} (skills: --task skills)")
         if unknown := set(self.omit) - set(OMITTABLE):
             raise UserError(f"--omit: there is no stage {', '.join(sorted(unknown))}; "
                             f"there are {', '.join(OMITTABLE)}")

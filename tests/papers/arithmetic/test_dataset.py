@@ -200,7 +200,9 @@ def test_token_counts(tmp_path, capsys):
 
 
 BAD_ARGUMENTS = [
-    (["--mixture", "nope"], "nope"), (["--rows", "0"], "--rows 0"), (["--rows", "-3"], "--rows"),
+    (["--mixture", "nope"], "nope"),
+    (["--task", "arithmetic", "--mixture", "skills"], "(skills: --task skills)"),
+    (["--rows", "0"], "--rows 0"), (["--rows", "-3"], "--rows"),
     (["--omit", "nope"], "nope"), (["--seed", "-1"], "--seed"), (["--workers", "0"], "--workers"),
     (["--bare", "--no-steps"], "choose one"),
     (["--mixture", "skills", "--bare"], "--bare goes with --task arithmetic"),
