@@ -24,7 +24,7 @@ from goat.errors import UserError
 from goat.files.rows import Row, check_texts, read_rows
 from goat.papers import Question
 from goat.papers.word_problems.format import (MAX_STEPS, TASK, Number, Step, calculate,
-                                              observation, parse_number, render, same_answer)
+                                              parse_number, render, same_answer)
 
 if TYPE_CHECKING:
     from goat.papers.word_problems.corrections import Corrections
@@ -54,8 +54,8 @@ def gsm8k_rows(path: str | os.PathLike, run: Callable,
                code: bool = True) -> Iterator[Row | Rejection]:
     """A row for each problem of `path` (train.jsonl or its folder), or why there is none. Without
     `code` the same problems are solved in the prose of their workings, results in it.
-    `run(code, history=[...])` is `sandbox.run_code`, or returns something with the fields `output`
-    and `error` as that does. `corrections` are made before. Raises UserError for a missing file and
+    `run(code)` is `sandbox.run_code`, or returns something with the fields `output` and `error` as
+    that does. `corrections` are made before. Raises UserError for a missing file and
     for a line that is no problem."""
     for _, row, worked in problems(path, corrections=corrections):
         output, reason = trace(row["instruction"], worked, row["answer"], run)
@@ -127,11 +127,12 @@ def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, st
         steps, values = [*steps, extra], [*values, target]
     if len(steps) >= MAX_STEPS:
         return "", TOO_LONG
-    for i, (step, value) in enumerate(zip(steps, values)):
-        result = run(step.code, history=[earlier.code for earlier in steps[:i]])
-        if result.error or not same_answer(observation(result), str(value)):
-            return "", WRONG_OUTPUT
-        steps[i] = step._replace(output=observation(result))
+    ran = run("\n".join(step.code for step in steps))
+    printed = ran.output.splitlines()
+    if ran.error or len(printed) != len(steps) or not all(
+            map(same_answer, printed, map(str, values))):
+        return "", WRONG_OUTPUT
+    steps = [step._replace(output=line) for step, line in zip(steps, printed)]
     return render(steps, gold, closing), ""
 
 

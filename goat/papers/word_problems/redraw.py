@@ -86,7 +86,9 @@ def versions(row: Row, count: int, seed: int, run: Callable) -> tuple[list[Row],
     random, tries = Random(f"{seed} {row['source']}"), TRIES * count
     found: dict[str, Row | None] = {}
     for i in range(tries):  # at first all numbers are drawn, later on ever fewer
-        if len(found) < count and (drawn := draw(story, random, staying=i / tries)):
+        if len(found) == count:
+            break
+        if drawn := draw(story, random, staying=i / tries):
             text = rewrite(row["instruction"], drawn[0])
             if text not in found:
                 source = f"{row['source']}, redrawn {len(found) + 1}"

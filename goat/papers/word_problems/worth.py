@@ -180,8 +180,6 @@ OPERATIONS: dict[str, Callable[..., Value]] = {
     "degrees": lambda value: value,
     "factorial": lambda n: Fraction(math.factorial(_whole(n))),
     "binomial": lambda n, k: Fraction(math.comb(_whole(n), _whole(k)))}
-_OF_MPMATH = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot",
-              "arcsec": "asec", "arccsc": "acsc"}
 
 
 def function(name: str, x: Value) -> Value:
@@ -196,7 +194,7 @@ def function(name: str, x: Value) -> Value:
         return _power(_constant("e"), x)
     if x and mp.mag(x) > LARGEST_ANGLE:
         raise Undefined("a large angle")
-    value = getattr(mp, _OF_MPMATH.get(name, name), None)
+    value = getattr(mp, name.replace("arc", "a"), None)
     if value is None:
         raise Undefined(name)
     return value(x)

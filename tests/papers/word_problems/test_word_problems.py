@@ -182,7 +182,7 @@ def test_a_trace_needs_the_interpreters_agreement():
     worked = "48/2 = <<48/2=24>>24\n#### 24"
     for output, error in (("25", None), ("", "TimeoutError: stopped"), ("24", "E: too late")):
         lie = SimpleNamespace(output=output, error=error)
-        assert solved(worked, run=lambda code, history, lie=lie: lie) == ("", gsm8k.WRONG_OUTPUT)
+        assert solved(worked, run=lambda code, lie=lie: lie) == ("", gsm8k.WRONG_OUTPUT)
 
 
 def test_bad_files_are_refused_by_line(tmp_path):
