@@ -60,21 +60,23 @@ def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: i
              **decoding) -> tuple[list[Record], bool]:
     """Records in the order of the questions, and whether all were answered.
 
-    `decoding` goes to `generate.stream`, with `beams` > 1 to `beam_search`, with `interpreter` to
-    `interpreter.solve`. Ctrl-C ends the work early: the records so far are returned, with False.
-    The processes of `group` share the questions, and each returns all records.
+    `decoding` goes to `generate.stream`, with `beams` > 1 to `beam_search`, and where all questions
+    are word problems to `interpreter.solve`. Ctrl-C ends the work early: the records so far are
+    returned, with False. The processes of `group` share the questions, and each returns all
+    records.
     """
     prompts = [question.prompt for question in questions]
     decoding["share"] = group.share
+    solving = beams == 1 and all(PAPERS[question.paper].interpreter for question in questions)
     rows: Iterator[Row] | Iterator[Solution]
     if beams > 1:
         rows = beam_search(model, tokenizer, prompts, beams=beams, **decoding)
-    elif interpreter:
-        rows = solve(model, tokenizer, prompts, **decoding)
+    elif solving:
+        rows = solve(model, tokenizer, prompts, interpreter=interpreter, **decoding)
     else:
         rows = stream(model, tokenizer, prompts, **decoding)
     judge: Callable[[Question, Any], Record] = (
-        solved_record if interpreter else lambda question, row: record(question, row.text))
+        solved_record if solving else lambda question, row: record(question, row.text))
     found, _ = group.gather(((row.problem, judge(questions[row.problem], row)) for row in rows),
                             len(prompts), "problem", progress)
     records = dict(found)

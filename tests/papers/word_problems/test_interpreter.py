@@ -281,6 +281,18 @@ def test_records_tell_the_outcome():
         "\n1 solutions hold code that nobody has run: add --interpreter")
 
 
+def test_without_an_interpreter_an_invented_output_makes_no_answer_right(monkeypatch):
+    def solve(model, tokenizer, prompts, interpreter, share):
+        solution = Solution(0, 0, prompts[0])
+        solution.take(turn("print(1)") + observed("1") + NEXT + final("1"), True, None)
+        assert not interpreter
+        yield solution
+    monkeypatch.setattr(evaluate, "solve", solve)
+    question = Question(TASK, "c", "How much?", "", "1", paper=TASK)
+    [record], complete = evaluate.evaluate(None, None, [question])
+    assert (record.given, record.right, record.kind, complete) == ("", False, NEITHER, True)
+
+
 def test_what_is_shown_marks_what_is_masked():
     text = turn("print(1)") + observed("1\n2") + NEXT + final("1")
     shown = with_mask("Why?\nAnswer: ", text)
