@@ -163,8 +163,8 @@ ASKING = ("suite", "data", "gsm8k", "math", "limit", "cell", "leave_out", "html"
 
 
 def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
-    """The base, with the adapter if there is one; sets args.base and args.adapter to what is used.
-    """
+    """The base, with the adapter if there is one; sets base, adapter, device and dtype in `args` to
+    what is used."""
     if args.adapter is None and args.base is None and (EMBEDDED / "adapter").is_dir():
         args.adapter = str(EMBEDDED / "adapter")
     args.base = args.base or str(EMBEDDED)
@@ -309,7 +309,8 @@ def main(argv: list[str] | None = None) -> int | None:
     group, questions = sharing(), []
     if args.ask is None:  # before the model is loaded, so that bad input shows at once
         questions = gather(args)
-        taken = [args.data, args.leave_out]
+        taken = [args.data, args.leave_out, args.gsm8k, args.math,
+                 *(Path(folder, "test.jsonl") for folder in (args.gsm8k, args.math) if folder)]
         for place in filter(None, (args.out, args.html)):
             check_place(place)
             refuse_same(place, *taken)

@@ -133,7 +133,7 @@ class WordProblems(Paper):
         return task in (self.name, self.format.MATH)
 
     def audit(self, row: Row) -> str | None:
-        """Its code is not run: an output that the interpreter did not give is not found here."""
+        """Does not run the code: an invented output goes unnoticed."""
         given, failure = self.format.stated(row["output"])
         right = bool(given) and self.math_answers.rule(row.get("task"))(given, row["answer"])
         label = row.get("label", "correct")

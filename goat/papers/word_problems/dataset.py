@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from goat.errors import UserError
-from goat.files.atomic import check_place, is_special
+from goat.files.atomic import check_place, is_special, refuse_same
 from goat.files.rows import Report, Row, write_lines, write_rows
 from goat.papers.word_problems import math_problems, redraw, sandbox, templates
 from goat.papers.word_problems.corrections import Corrections
@@ -81,12 +81,15 @@ def source_rows(args: Namespace) -> Rows:
 
 
 def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) -> Report:
-    """Write worked problems of the templates or of GSM8K, or what a model makes of them. What does
-    not go into the file itself stands beside it; files that an earlier run has left there go, so
-    that all are of one run. Only where a model solves nothing do they stay."""
+    """Write worked problems of the templates, GSM8K or MATH, or what a model makes of them.
+
+    What does not go into the file itself stands beside it; files that an earlier run has left there
+    go, so that all are of one run. Only where a model solves nothing do they stay."""
     if out != "-":
+        folder = args.gsm8k or args.math
         for place in (out, beside(out, "wrong"), beside(out, "left-out")):
             check_place(place)  # sampling may take hours
+            refuse_same(place, folder and Path(folder) / "train.jsonl")
     source = source_rows(args)
     rows, notes, complete, wrong = source.rows, [], True, []
     if args.from_model:
@@ -162,6 +165,6 @@ def redrawn(source: Rows) -> str:
     """The lines that tell how many problems were given other numbers, and why others were not."""
     left = sum(source.unchanged.values())
     lines = ["", f"redrawn: {len(source.redrawn):,} versions of {len(source.rows) - left:,} "
-                 f"traces; the other {left:,} have none:"]
+                 f"traces{f'; the other {left:,} have none:' if left else ''}"]
     return "\n".join(lines + [f"{number:8,}  {reason}"
                               for reason, number in source.unchanged.most_common()])
