@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,6 @@ from goat.files import checkpoint
 from goat.files.bases import EMBEDDED
 from goat.llama import lora
 from goat.llama.model import Llama, LlamaConfig
-from goat.llama.tokenizer import Tokenizer
 from goat.papers import paper_of
 from goat.training import memory
 from goat.training.batches import IGNORE, Batch
@@ -38,21 +37,6 @@ from goat.training.peek import peek
 from goat.training.run_folder import Best, RunFolder, StopSignal, snapshot
 from goat.training.setup import (identity, learning, load_data, load_held_out, load_model,
                                  save_result, stopped)
-
-if TYPE_CHECKING:
-    from goat.training.validation import Validation
-
-
-def validate(model: Llama, tokenizer: Tokenizer, held_out: "Validation | None",
-         where: torch.device) -> dict:
-    """How well the model knows what it has not learnt: held-out rows or, without any, a few
-    questions of the suite demo."""
-    if held_out:
-        return held_out.measure(model, tokenizer, partial(answer_loss, where=where))
-    from goat.evaluation import before_after
-
-    score = before_after.held_out_score(model, tokenizer)
-    return {"exact_match": score.exact, "questions": score.n}
 
 
 def answer_loss(model: Llama, batch: Batch, where: torch.device,
@@ -198,7 +182,7 @@ def main(argv: list[str] | None = None) -> int | None:
     best = Best(state)
     if ask := args.before_after and group.writer and pace.first < pace.steps:
         from goat.evaluation import before_after
-        before = before_after.demo_scores(model, tokenizer)
+        before = before_after.demo_records(model, tokenizer)
     if state:
         optimizer.load_state_dict(state)
 
@@ -230,8 +214,8 @@ def main(argv: list[str] | None = None) -> int | None:
                        answer_tokens=answers, tokens_per_s=round(speed),
                        seconds=round(pace.seconds, 1))
             progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{speed:,.0f}")
-        if args.eval_every and group.writer and (done % args.eval_every == 0 or last):
-            found = validate(model, tokenizer, held_out, where)
+        if held_out and group.writer and (done % args.eval_every == 0 or last):
+            found = held_out.measure(model, tokenizer, partial(answer_loss, where=where))
             folder.log(step=done, **found)
             progress.write(f"step {done}: " + ", ".join(f"{k} {v:g}" for k, v in found.items()))
             if args.keep == "best":
@@ -255,7 +239,7 @@ def main(argv: list[str] | None = None) -> int | None:
         say(f"ask it:       python eval.py {result} --ask\nevaluate it:  python eval.py {result} "
             + paper_of(data.task).evaluation_flags(data.task))
         if ask:
-            say(before_after.comparison(before, before_after.demo_scores(model, tokenizer)))
+            say(before_after.comparison(before, before_after.demo_records(model, tokenizer)))
     group.close()
     return None
 

@@ -18,12 +18,11 @@ from goat.evaluation.report import letters, percent
 from goat.files.atomic import is_special
 from goat.files.rows import open_text, read_rows
 
-TITLES = {"loss": "loss", "val_loss": "held-out", "val_exact": "exact", "exact_match": "demo exact"}
+TITLES = {"loss": "loss", "val_loss": "held-out", "val_exact": "exact"}
 STYLES: dict[str, dict] = {  # dots on the thin line too: a run may have logged only once
     "loss": {"linewidth": 0.8, "alpha": 0.6, "marker": ".", "markersize": 2},
     "val_loss": {"marker": "o", "markersize": 4},
-    "val_exact": {"linestyle": "--", "marker": "^", "markersize": 4},
-    "exact_match": {"linestyle": ":", "marker": "s", "markersize": 3}}
+    "val_exact": {"linestyle": "--", "marker": "^", "markersize": 4}}
 
 
 class Column(NamedTuple):

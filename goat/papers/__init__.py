@@ -190,10 +190,6 @@ class Paper(ABC):
     def judge(self, question: Question, output: str) -> Verdict:
         """Compare an output's answer with the true one and find the first false step."""
 
-    def in_demo(self, task: str) -> bool:
-        """Whether the suite demo says how well rows with this `task` are learnt."""
-        return False
-
     def evaluation_flags(self, task: str) -> str:
         """The flags of eval.py for questions like those of rows with this `task`."""
         return f"--suite {self.suite_names[0]}"

@@ -23,7 +23,6 @@ from goat.training import memory
 from goat.training.batches import rounded
 from goat.training.optim import MUON_DECAY
 
-T4 = 16.0  # GiB of the commonest card without bf16
 PASS = 8192  # tokens of one
 LOGITS = 10 ** 8  # of a pass on a CPU: more take gigabytes
 ENOUGH = 1536  # tokens of a pass: faster than recomputing one of 8,192 (goat/bench/README.md)
@@ -80,8 +79,9 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     add("--int8", action=argparse.BooleanOptionalAction, default=None,
         help="hold the frozen base in 8 bits (default: when it would fill half of the GPU)")
     add("--checkpointing", default="auto", choices=("auto", "on", "off"),
-        help="recompute each block in the backward pass (default auto: no, and where a GPU has no "
-             "room for that, fewer --micro-tokens; yes only where these would be very few)")
+        help="recompute each block in the backward pass (default auto: off; a GPU without the room "
+             "takes smaller passes first, and recomputes only where these would be below "
+             f"{ENOUGH:,} tokens)")
     device.add_flags(add)
     add = parser.add_argument_group("LoRA").add_argument
     add("--adapter", help="LoRA folder in PEFT's format to train further, with its rank, alpha, "
@@ -104,7 +104,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     add("--data", help="rows file (default: data/demo.jsonl for the embedded base, else "
                        "data/arithmetic.jsonl; written first if missing)")
     add("--rows", type=int, help="size of the rows file that is written, without --data (default: "
-                                 "%(default)s; None is the mixture's)")
+                                 "%(default)s; None: as many as the mixture has)")
     add("--skills", type=int, metavar="DIGITS",
         help="no file, but an endless stream of `skills` rows that grow to so many digits")
     add("--skills-mix", default="growing", choices=PAPERS["skills"].mix_names,
@@ -161,8 +161,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add("--save-every", type=int, default=200, help="steps per checkpoint (default %(default)s)")
     add("--log-every", type=int, default=10, help="steps per log line (default %(default)s)")
     add("--eval-every", type=int, default=0,
-        help="steps between looks at held-out rows (see --val-rows) or, without such, at a few "
-             "questions of the suite demo; 0 = never (default %(default)s)")
+        help="steps between looks at held-out rows (see --val-rows); 0 = never (default "
+             "%(default)s)")
     add("--keep", default="last", choices=("last", "best"),
         help="the weights that are saved at the end: the last, or those with the lowest loss of "
              "held-out rows (default %(default)s)")
@@ -175,8 +175,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="train nothing: print what each byte of a step is for; MODEL needs no weights and is "
              f"one of {', '.join(memory.PRESETS)} (default: the one of --base)")
     add("--card", type=float, metavar="GIB",
-        help="with --plan: for a GPU of so many GiB (default: the one that is here, else 24); 16 "
-             "is taken for a T4, which has no bf16")
+        help="with --plan: for a GPU of so many GiB (default: the one that is here, else 24)")
 
 
 def check_given(given: argparse.Namespace) -> None:
@@ -195,12 +194,14 @@ def check_given(given: argparse.Namespace) -> None:
     if given.val_rows and given.val_data:
         raise UserError("--val-rows holds out rows of --data, and --val-data names a file of them: "
                         "leave one of them out")
-    if given.keep == "best" and not (given.val_rows or given.val_data):
-        raise UserError("--keep best goes by the loss of held-out rows: add --val-rows N or "
+    if given.val_rows or given.val_data:
+        if given.eval_every == 0:
+            raise UserError("--eval-every 0 never looks at the held-out rows: give it another "
+                            "number, or leave --val-rows and --val-data out")
+    elif given.keep == "best" or given.eval_every:
+        flag = "--keep best" if given.keep == "best" else "--eval-every"
+        raise UserError(f"{flag} goes by the loss of held-out rows: add --val-rows N or "
                         "--val-data FILE")
-    if given.eval_every == 0 and (given.val_rows or given.val_data):
-        raise UserError("--eval-every 0 never looks at the held-out rows: give it another number, "
-                        "or leave --val-rows and --val-data out")
     if not given.plan:
         refuse_given(given, "{flag} goes with --plan", "card")
     if not given.value_head:
@@ -264,8 +265,7 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
     card, length = memory.room(where, args.card), rounded(cutoff)
     gpu = where.type == "cuda" or args.plan is not None
     if args.plan and (where.type == "cpu" or args.card):
-        common = torch.float16 if args.card == T4 else torch.bfloat16
-        dtype = device.DTYPES.get(args.dtype, common)
+        dtype = device.DTYPES.get(args.dtype, torch.bfloat16)
     size = processes()
     usual = PASS if gpu else min(PASS, max(length, LOGITS // config.vocab_size))
     micro_tokens = args.micro_tokens or usual

@@ -3,19 +3,19 @@
 import argparse
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from goat.distributed import Group
-from goat.errors import UserError
 from goat.files import adapter, checkpoint
 from goat.files.bases import EMBEDDED
 from goat.llama import lora
 from goat.llama.model import Llama
 from goat.llama.tokenizer import Tokenizer
-from goat.papers import PAPERS, paper_of
+from goat.papers import PAPERS
 from goat.training.batches import ALL, RowBatches
 from goat.training.flags import PASS, lora_targets
 from goat.training.run_folder import RunFolder, StopSignal, fingerprint
@@ -83,12 +83,8 @@ def read_rows(args: argparse.Namespace, path: str, tokenizer: Tokenizer, say: Ca
 
 def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data,
                   say: Callable = print) -> "Validation | None":
-    """The rows that are never learnt, if any. Raises UserError where --eval-every has none, and
-    those that are learnt are not of the kind that it asks then."""
+    """The rows that are never learnt, if any."""
     if not (args.val_rows or args.val_data):
-        if args.eval_every and not paper_of(data.task).in_demo(data.task):
-            raise UserError("--eval-every asks the suite demo, and the rows are of another kind: "
-                            "hold some out with --val-rows N or --val-data FILE")
         return None
     from goat.training.validation import Validation  # only here: it loads all of evaluation
 
@@ -104,7 +100,7 @@ def identity(args: argparse.Namespace, steps: int, data, held_out: "Validation |
     return {**vars(args), "steps": steps, "data_hash": data.fingerprint,
             "val_hash": held_out and held_out.fingerprint,
             "base_hash": fingerprint(args.base or EMBEDDED), "dtype": str(dtype)[6:],
-            "adapter_hash": args.adapter and fingerprint(args.adapter),
+            "adapter_hash": args.adapter and fingerprint(Path(args.adapter)),
             "device": where.type, "processes": group.size}
 
 

@@ -14,6 +14,7 @@ from goat.training import pace
 from goat.training.batches import Batch
 from goat.training.optim import schedule
 from goat.training.pace import Pace, foresee, told
+from goat.training.validation import Validation
 from support.runs import adapter, flags, log
 
 
@@ -121,11 +122,11 @@ def test_a_run_within_a_time_is_the_run_of_so_many_steps(tiny_base, rows, tmp_pa
                                                          capsys, clock):
     """The same bytes as with --max-steps, also when it is cut off and goes on. Every look at the
     held-out rows, one after each step, takes ten seconds here."""
-    def validate(*_):
+    def measure(*_):
         clock.now += 10.0
         return {"val_loss": 1.0}
 
-    monkeypatch.setattr(train, "validate", validate)
+    monkeypatch.setattr(Validation, "measure", measure)
     monkeypatch.setattr(train, "foresee", lambda window, one_pass: 20.0)
     more = ["--val-rows", "1", "--eval-every", "1", "--save-every", "3"]
     rates = ["--warmup", "1", "--hold", "0.5"]

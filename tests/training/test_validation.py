@@ -109,7 +109,8 @@ def test_the_best_weights_are_kept_and_survive_a_cut(tiny_base, rows, tmp_path, 
         return adapter(tmp_path / name)
 
     three = run("three", "--max-steps", "3", "--warmup", "0", "--hold", "1")
-    monkeypatch.setattr(train, "validate", lambda *_: {"val_loss": next(losses), "val_rows": 1})
+    monkeypatch.setattr(Validation, "measure",
+                        lambda *_: {"val_loss": next(losses), "val_rows": 1})
     other = tmp_path / "val.jsonl"
     other.write_text(rows.read_text().splitlines(keepends=True)[0])
     best = ["--warmup", "0", "--hold", "1", "--val-data", str(other), "--eval-every", "1",
@@ -134,6 +135,7 @@ def test_the_best_weights_are_kept_and_survive_a_cut(tiny_base, rows, tmp_path, 
 @pytest.mark.parametrize("words, said", [
     (["--val-rows", "5", "--val-data", "x.jsonl"], "--val-rows holds out rows of --data"),
     (["--keep", "best"], "--keep best goes by the loss of held-out rows: add --val-rows N"),
+    (["--eval-every", "2"], "--eval-every goes by the loss of held-out rows: add --val-rows N"),
     (["--val-rows", "5", "--eval-every", "0"], "--eval-every 0 never looks at the held-out rows"),
     (["--val-rows", "0"], "--val-rows 0: must be above 0"),
     (["--val-rows", "500"], "none is left to learn"),
@@ -141,13 +143,6 @@ def test_the_best_weights_are_kept_and_survive_a_cut(tiny_base, rows, tmp_path, 
 def test_flags_that_make_no_sense_are_refused(tiny_base, rows, tmp_path, words, said):
     with pytest.raises(UserError, match=said):
         train.main(flags(tiny_base, rows, tmp_path / "run", *words))
-
-
-def test_without_held_out_rows_only_arithmetic_is_asked(tiny_base, tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in template_rows(0, 8)))
-    with pytest.raises(UserError, match="--eval-every asks the suite demo, and the rows"):
-        train.main(flags(tiny_base, path, tmp_path / "run", "--eval-every", "2"))
 
 
 @pytest.mark.parametrize("paper", ["arithmetic", "longhand", "word_problems", "skills"])

@@ -34,9 +34,6 @@ class Skills(Paper):
         return self.dataset.write(out, args.rows, args.seed, args.max_digits, args.workers,
                                   count_tokens)
 
-    def in_demo(self, task: str) -> bool:
-        return True
-
     def owns(self, task: str) -> bool:
         return task == self.name or task in self.mixes.KINDS
 

@@ -80,9 +80,6 @@ class Arithmetic(Paper):
         return Verdict(found.answer, found.answer == question.answer.strip(), found.kind,
                        found.first_error)
 
-    def in_demo(self, task: str) -> bool:
-        return suite_of(task) == "demo"
-
     def evaluation_flags(self, task: str) -> str:
         return f"--suite {suite_of(task)}"
 
