@@ -35,25 +35,17 @@ CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")  # in this order of preference
 VALUE_HEAD = "value_head.safetensors"  # beside them where there is a value model; ours, not PEFT's
 
-# Settings that change the adapted model's function in ways this project does not compute:
-# key -> the values under which it computes exactly what peft would.
+# What must have one of these values. A setting that stands neither here nor below may change the
+# adapted model in ways that are not computed here: it must be null, false, 0 or empty.
 PLAIN: dict[str, tuple] = {
-    "peft_type": ("LORA",), "bias": ("none", None), "fan_in_fan_out": (False, None),
-    "use_dora": (False, None), "use_qalora": (False, None), "use_bdlora": (False, None),
-    "lora_bias": (False, None), "modules_to_save": (None, []), "rank_pattern": (None, {}),
-    "alpha_pattern": (None, {}), "layer_replication": (None, []), "target_parameters": (None, []),
-    "trainable_token_indices": (None, [], {}), "alora_invocation_tokens": (None, []),
-    "arrow_config": (None,), "kasa_config": (None,), "velora_config": (None,),
-    "monteclora_config": (None,),
+    "peft_type": ("LORA",), "bias": ("none", None),
     # the other ways to start (pissa, olora, corda, loftq …) change the base's weights as well
-    "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva"),
-}
+    "init_lora_weights": (True, False, None, "gaussian", "orthogonal", "eva")}
 CHOOSING = ("exclude_modules", "layers_to_transform", "layers_pattern")  # among the targets
 READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", *CHOOSING}
 BOOKKEEPING = {"task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
                "inference_mode", "megatron_config", "megatron_core",
-               "loftq_config", "eva_config", "corda_config", "lora_ga_config",
-               "qalora_group_size", "runtime_config", "ensure_weight_tying"}
+               "eva_config", "qalora_group_size", "runtime_config", "ensure_weight_tying"}
 
 
 def save_adapter(model: Llama, path: str | Path, base: str | Path) -> None:
@@ -102,7 +94,7 @@ def load_adapter(model: Llama, path: str | Path) -> Llama:
 
     The result computes what peft computes, or UserError says why it cannot: a setting outside
     plain LoRA, a target that is not in the model, names or shapes that do not fit, an adapter
-    that is empty, all zero or not finite. Keys that mean nothing here are named in a note.
+    that is empty, all zero or not finite.
     """
     folder = Path(path)
     if lora_layers(model):
@@ -169,10 +161,11 @@ def read_factors(model: Llama, config: dict, weights: Path) -> dict[str, tuple[T
 def read_adapter_config(file: Path) -> dict:
     """The checked content of an `adapter_config.json`."""
     config = read_json(file)
-    for key, plain in PLAIN.items():
-        if key in config and config[key] not in plain:
-            raise UserError(f"{file}: {key} is {config[key]!r}; only plain LoRA is supported "
-                            f"({key} = {plain[0]!r})")
+    for key, value in config.items():
+        known = key in READ or key in BOOKKEEPING or not value
+        if not (value in PLAIN[key] if key in PLAIN else known):
+            raise UserError(f"{file}: {key} is {value!r}; only plain LoRA is supported, "
+                            f"{key} = {PLAIN.get(key, (None,))[0]!r}")
     positive(config, file, "r")
     positive(config, file, "lora_alpha", kind=float)
     dropout = config.get("lora_dropout") or 0.0
@@ -183,9 +176,6 @@ def read_adapter_config(file: Path) -> dict:
     if not listed or not targets:
         raise UserError(f"{file}: target_modules must be a list of names or a regular expression, "
                         f"not {targets!r}")
-    unknown = sorted(set(config) - set(PLAIN) - READ - BOOKKEEPING)
-    if unknown:
-        print(f"note: {file}: unknown keys are ignored: {', '.join(unknown)}")
     return config
 
 
