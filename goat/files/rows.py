@@ -118,7 +118,7 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
             row = _whole_object(path) if (unit, number) == ("line", 1) else {}
             if not row:
                 raise UserError(f"{path}, {unit} {number}: {error}")
-        if isinstance(row.get("examples"), list):  # a BIG-bench task, on one line or on many
+        if "instruction" not in row and isinstance(row.get("examples"), list):  # a BIG-bench task
             for count, example in enumerate(row["examples"], 1):
                 if not isinstance(example, dict):
                     raise UserError(f"{path}, example {count}: a row must be a JSON object")

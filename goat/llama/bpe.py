@@ -72,8 +72,6 @@ class ByteLevelBPE(Tokenizer):
         self.rank = {pair: rank for rank, pair in enumerate(merges)}
         longest_first = sorted(filter(None, added), key=len, reverse=True)
         self.cut = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
-        self.word_ids = lru_cache(REMEMBERED)(self.word_ids)  # type: ignore[method-assign]
-        self.bytes_of = lru_cache(REMEMBERED)(self.bytes_of)  # type: ignore[method-assign]
 
     def text_ids(self, text: str) -> list[int]:
         ids: list[int] = []
@@ -90,6 +88,7 @@ class ByteLevelBPE(Tokenizer):
                 ids += self.word_ids(word)
         return ids
 
+    @lru_cache(REMEMBERED)  # noqa: B019  # one of the object could not be sent to a process
     def word_ids(self, word: str) -> tuple[int, ...]:
         """The ids of one word. Bytes that the vocabulary lacks are dropped, as others drop them."""
         seen = [CHARACTERS[byte] for byte in word.encode()]
@@ -108,6 +107,7 @@ class ByteLevelBPE(Tokenizer):
         """A character may be split over several tokens, so all bytes are put together first."""
         return b"".join(map(self.bytes_of, ids)).decode(errors="replace")
 
+    @lru_cache(REMEMBERED)  # noqa: B019
     def bytes_of(self, token: int) -> bytes:
         if token in (self.eos_id, self.bos_id):
             return b""

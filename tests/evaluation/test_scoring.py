@@ -82,11 +82,6 @@ def test_mcnemar_counts_coin_tosses(only_first, only_second):
     assert mcnemar(first, second) == (only_first, only_second, pytest.approx(uneven / 2**n))
 
 
-def test_mcnemar_needs_the_same_questions():
-    with pytest.raises(UserError, match="same questions"):
-        mcnemar([True], [True, False])
-
-
 # ------------------------------------------------------------------------------------ attribution
 
 MUL = "81547 * 3062"

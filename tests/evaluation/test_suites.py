@@ -238,6 +238,9 @@ def test_bigbench_json_and_line_pairs(tmp_path):
     assert [[text for text in said if record(q, text).right] for q in questions] == [
         ["12", "twelve"], ["6", "six"]]
     assert fingerprint(questions) != fingerprint([replace(q, also=()) for q in questions])
+    row = {"instruction": "Add.", "input": "1 + 1", "output": "", "answer": "2", "examples": [1]}
+    path = write(tmp_path / "rows.jsonl", f"{json.dumps(row)}\n{json.dumps(row)}\n")
+    assert [q.prompt for q in read_questions(path)] == ["Add.\nAnswer: "] * 2  # a further field
     path = write(tmp_path / "pairs.txt", "Work out 8 * 31.\n248\nSubtract 5 from 9.\n4\n")
     assert read_questions(path) == [
         Question("pairs", "mul 1Dx2D", "Work out 8 * 31.", "", "248", operands=(8, "*", 31)),

@@ -6,6 +6,7 @@ Run: python -m pytest tests/llama/test_bpe.py
 """
 
 import json
+import pickle
 import random
 
 import pytest
@@ -141,6 +142,11 @@ def test_digits_and_names():
     assert grouping.groups_digits
     with pytest.raises(UserError, match="pre-tokenizer 'tekken' is not supported; these are: gpt"):
         bpe("tekken")
+
+
+def test_it_can_be_sent_to_another_process():
+    sent, ids = pickle.loads(pickle.dumps(bpe())), bpe().encode(TEXT)
+    assert sent.encode(TEXT) == ids and sent.decode(ids) == bpe().decode(ids)
 
 
 def test_half_of_a_surrogate_pair_is_refused():
