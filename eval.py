@@ -323,7 +323,7 @@ def main(argv: list[str] | None = None) -> int | None:
         return None
     print(f"{len(questions):,} questions, fingerprint {fingerprint(questions)}")
     hashes = {"base_hash": folder_hash(args.base),  # of what was loaded, whatever is there later
-              "adapter_hash": folder_hash(args.adapter) if args.adapter else None}
+              "adapter_hash": folder_hash(Path(args.adapter)) if args.adapter else None}
 
     began, options = time.time(), decoding(args, questions)
     more: dict = {}

@@ -36,12 +36,13 @@ def choose(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, tor
     """Resolve `--device auto|cuda|mps|cpu` and `--dtype auto|bf16|fp16|fp32`.
 
     Device auto: CUDA, then MPS, then CPU; under torchrun each process has a CUDA device of its
-    own. Dtype auto: bf16 where the hardware has units for it, else fp16 on a GPU and fp32 on a
-    CPU. Raises UserError for a device that is not there.
+    own, and MPS, which processes cannot share, is left out. Dtype auto: bf16 where the hardware has
+    units for it, else fp16 on a GPU and fp32 on a CPU.
+    Raises UserError for a device that is not there.
     """
     keep_memory()
     available = {"cpu": True, "cuda": torch.cuda.is_available(),
-                 "mps": torch.backends.mps.is_available()}
+                 "mps": torch.backends.mps.is_available() and "LOCAL_RANK" not in os.environ}
     if device == "auto":
         device = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
         if torch.version.cuda and device == "cpu" and shutil.which("nvidia-smi"):

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from goat.errors import UserError
 
 
 def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
@@ -35,11 +34,9 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     others would be a fair coin toss; p is the exact two-sided binomial probability of a split at
     least this uneven. Source: McNemar 1947, Psychometrika 12, 153.
     """
-    if len(first) != len(second):
-        raise UserError(f"{len(first)} results against {len(second)}: McNemar's test needs the "
-                        "same questions in the same order")
-    only_first = sum(a and not b for a, b in zip(first, second))
-    only_second = sum(b and not a for a, b in zip(first, second))
+    pairs = list(zip(first, second, strict=True))
+    only_first = sum(a and not b for a, b in pairs)
+    only_second = sum(b and not a for a, b in pairs)
     n, k = only_first + only_second, min(only_first, only_second)
     tail = sum(math.comb(n, i) for i in range(k + 1))  # of the 2^n equally likely outcomes
     return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**n))

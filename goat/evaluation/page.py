@@ -63,7 +63,7 @@ def write(path: str | os.PathLike, setting: dict, records: Sequence[Record]) -> 
             workings(records)]
     write_text(path, "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n"
                '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-               f"<title>Goat: arithmetic results</title>\n<style>{STYLE}</style></head>\n<body>\n"
+               f"<title>Goat: results</title>\n<style>{STYLE}</style></head>\n<body>\n"
                + "\n".join(part for part in body if part) + "\n</body>\n</html>\n")
 
 
@@ -77,7 +77,7 @@ def heading(setting: dict, answered: int) -> str:
              f"<code>{escape(setting['fingerprint'])}</code>."]
     if not setting["complete"]:
         lines.append("<b>The run was interrupted: cells may lack questions.</b>")
-    return "<h1>Arithmetic results</h1>\n" + "\n".join(f"<p>{line}</p>" for line in lines)
+    return "<h1>Results</h1>\n" + "\n".join(f"<p>{line}</p>" for line in lines)
 
 
 def section(title: str, note: str, body: str) -> str:

@@ -76,10 +76,7 @@ def load_model(path: str | Path, *, dtype: torch.dtype | None = None,
         stem, _, kind = name.rpartition(".")
         module = model.get_submodule(stem)
         if isinstance(module, Int8Linear) and kind == "weight":
-            try:
-                module.store(tensor.to(device))
-            except UserError as error:
-                raise UserError(f"{name}: {error}")
+            module.store(tensor.to(device))
         else:  # a copy: the tensor may be a view of its file
             setattr(module, kind, nn.Parameter(tensor.to(device=device, dtype=dtype, copy=True)))
     if config.tie_embeddings:

@@ -4,7 +4,7 @@ Automatic differentiation keeps what each small operation was given, and goes ba
 by one. Where the derivative of the whole is short, it pays to write it down: fewer passes over
 memory, and less to keep. tests/llama/test_kernels.py holds each pair equal, values and gradients.
 
-    plain               by hand      what is saved
+    plain               by hand      memory that it spares
     rms_norm_plain      rms_norm     one tensor of x's size
     low_rank_plain      low_rank     the dropped-out copy of x
     int8_linear_plain   int8_linear  a 16-bit copy of the weight
