@@ -14,7 +14,7 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
@@ -27,7 +27,8 @@ from goat.cli import processes
 from goat.errors import UserError
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=2)  # the others wait this long while the writer evaluates or saves
+# The others wait this long while the writer evaluates or saves, or one has more to answer.
+PATIENCE = timedelta(days=7)
 
 
 class Group:
@@ -102,27 +103,23 @@ class Group:
     def gather(self, items: Iterable[T], total: int, unit: str,
                progress: bool = False) -> tuple[list[T], bool]:
         """What the `items` of all processes give, in every process, and whether all have come to
-        their end. Ctrl-C, even in one process alone, ends the work of all early, with what there is
-        by then. `progress`: the writer shows a bar, of `total` items. Raises UserError when a
-        process has died."""
+        their end. Ctrl-C or SIGTERM, which torchrun passes on to all, ends the work early, with
+        what there is by then. `progress`: the writer shows a bar, of `total` items, by its own
+        share. Raises UserError when a process has died."""
         found: list[T] = []
-        roll = Roll(self)
-        with (tqdm(total=total, unit=unit, disable=not (progress and self.writer)) as bar,
-              roll.interruptible()):
-            try:
-                for item in items:
-                    found.append(item)
-                    roll.call(len(found))
-                    bar.update(roll.found - bar.n)
-                    if roll.over or roll.interrupted:
-                        break
-            except KeyboardInterrupt:
-                roll.interrupted = True
-            while not roll.over:
-                roll.call(len(found), through=True)
-                bar.update(roll.found - bar.n)
-            everybody = self.everybodys(found)
-        return [item for theirs in everybody for item in theirs], not roll.broken
+        ended = False
+        with interruptible(self.size) as ignore:
+            with tqdm(total=total, unit=unit, disable=not (progress and self.writer)) as bar:
+                try:
+                    for item in items:
+                        found.append(item)
+                        bar.update(min(self.size, total - bar.n))  # the others are about as far
+                    ignore()
+                    ended = True
+                except KeyboardInterrupt:
+                    pass
+            everybody = self.everybodys((found, ended))
+        return [item for theirs, _ in everybody for item in theirs], all(e for _, e in everybody)
 
     def leave_to_writer(self) -> None:
         """Nothing is left to share: only the writer goes on behind this."""
@@ -159,57 +156,29 @@ def sharing() -> Group:
     return group
 
 
-class Roll:
-    """A count of all processes that is taken again and again while each goes on with its work: how
-    many items are `found` in all, and whether the work is `over`, since all are through with their
-    shares, or `broken` off, since some were `interrupted`."""
+@contextmanager
+def interruptible(size: int) -> Iterator[Callable[[], None]]:
+    """Inside, the first Ctrl-C or SIGTERM raises KeyboardInterrupt, and further ones do nothing: a
+    process must not miss the meeting that follows. It gives a function that leaves the first one
+    without effect too. For a process alone nothing changes."""
+    kinds = (signal.SIGINT, signal.SIGTERM) if size > 1 else ()
+    before = [signal.getsignal(kind) for kind in kinds]
 
-    def __init__(self, group: Group):
-        self.group, self.found = group, 0
-        self.over = self.broken = False  # the same in all processes at the same count
-        self.interrupted = self.counting = False  # this process
-        self.sums = torch.zeros(3, dtype=torch.int64)
-        self.work: dist.Work | None = None
+    def ignore() -> None:
+        for kind in kinds:
+            signal.signal(kind, signal.SIG_IGN)
 
-    def begin(self, found: int, through: bool) -> dist.Work:
-        self.sums = torch.tensor([found, through, self.interrupted])
-        return dist.all_reduce(self.sums, async_op=True)
+    def interrupt(*_) -> None:
+        ignore()
+        raise KeyboardInterrupt
 
-    def call(self, found: int, through: bool = False) -> None:
-        """Read the count under way if it is complete, and begin the next one with what this process
-        has found. A process that is `through` waits for it."""
-        if self.group.size == 1:
-            self.found, self.over, self.broken = found, through, self.interrupted
-            return
-        self.counting = True
-        with self.group.meeting():
-            if self.work is None:
-                self.work = self.begin(found, through)
-            if through or self.work.is_completed():
-                self.work.wait()
-                self.found, ended, broken = self.sums.tolist()
-                self.broken = broken > 0
-                self.over = self.broken or ended == self.group.size
-                self.work = None if self.over else self.begin(found, through)
-        self.counting = through
-
-    @contextmanager
-    def interruptible(self):
-        """Inside, the first Ctrl-C or SIGTERM raises KeyboardInterrupt, unless a count is taken,
-        which would miss this process, and further ones do nothing. Nothing changes for one alone.
-        """
-        def interrupt(*_) -> None:
-            again, self.interrupted = self.interrupted, True
-            if not (again or self.counting):
-                raise KeyboardInterrupt
-
-        kinds = (signal.SIGINT, signal.SIGTERM) if self.group.size > 1 else ()
-        before = [signal.signal(kind, interrupt) for kind in kinds]
-        try:
-            yield
-        finally:
-            for kind, handler in zip(kinds, before):
-                signal.signal(kind, handler)
+    for kind in kinds:
+        signal.signal(kind, interrupt)
+    try:
+        yield ignore
+    finally:
+        for kind, handler in zip(kinds, before):
+            signal.signal(kind, handler)
 
 
 def leave() -> None:
