@@ -86,7 +86,7 @@ def test_we_read_what_transformers_writes(tmp_path, kind, more):
     model = load_model(tmp_path)
     near(model, peer)
     assert model.config.qkv_bias == (kind == "Qwen2")
-    assert model.config.max_positions == more.get("sliding_window", 64) or 64
+    assert model.config.max_positions == (more.get("sliding_window") or 64)
 
 
 @each_family

@@ -100,9 +100,9 @@ def test_the_ledger_foresees_the_peak(int8, checkpointing):
         to_int8(model)
     add_lora(model.cuda(), 64).train()
     model.checkpointing = checkpointing
-    tokens = torch.randint(0, 2048, (rows, length))
-    labels = tokens.roll(-1, 1)
-    train.answer_loss(model, Batch(tokens, labels, []), torch.device("cuda")).backward()
+    tokens = torch.randint(0, 2048, (rows * length,))
+    batch = Batch(tokens, tokens.roll(-1), [length] * rows)
+    train.answer_loss(model, batch, torch.device("cuda")).backward()
     measured = torch.cuda.max_memory_allocated() - before
     ledger = memory.plan(config, memory.Workload(  # else its defaults, which are add_lora's
         micro_batch=rows, length=length, int8=int8, checkpointing=checkpointing))
