@@ -130,8 +130,14 @@ def test_the_public_names_come_when_they_are_used():
         fresh("import goat; goat.no_such_name")
 
 
-def test_rows_are_written_without_torch(tmp_path):
+def test_rows_and_questions_come_without_torch(tmp_path):
+    """And word problems, with their sandbox, without numpy."""
     flags = ["--rows", "9", "--workers", "1", "--out", str(tmp_path / "rows.jsonl"), "--task"]
-    code = (f"import sys, generate_data\nfor task in generate_data.PAPERS:\n"
-            f"    generate_data.main([*{flags}, task])\nprint('torch' in sys.modules)")
-    assert fresh(code).endswith("False")
+    code = ("import sys\nfrom goat.papers.word_problems import gsm8k, sandbox, templates\n"
+            "assert 'numpy' not in sys.modules\n"
+            "import generate_data\nfor task in generate_data.PAPERS:\n"
+            f"    generate_data.main([*{flags}, task])\n"
+            "from goat.evaluation.questions import load_suites, suite_names\n"
+            "load_suites(suite_names(), limit=1)\n"
+            "print(sys.modules.keys() & {'torch', 'sentencepiece'})")
+    assert fresh(code).endswith("set()")

@@ -131,18 +131,6 @@ def test_results_are_on_disk_before_anything_is_printed(run, scholar, tmp_path, 
     assert (tmp_path / "results.json").exists() and (tmp_path / "page.html").exists()
 
 
-def test_results_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    def full_disk(*paths):
-        raise OSError("no space left")
-
-    report.write_text(tmp_path / "new" / "results.json", "before")
-    monkeypatch.setattr(report.os, "replace", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        report.write_text(tmp_path / "new" / "results.json", "after")
-    files = {file.name: file.read_text() for file in (tmp_path / "new").iterdir()}
-    assert files == {"results.json": "before"}
-
-
 def test_places_that_cannot_be_written_show_at_once(run, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "load", lambda args: pytest.fail("the model was loaded first"))
     with pytest.raises(UserError, match="no file can be written there"):

@@ -148,6 +148,7 @@ def test_a_gpu_that_torch_cannot_use_is_named(monkeypatch, capsys):
     (["--lr", "1e-4"], "--lr is AdamW's, and here Muon takes every matrix"),
     (["--base", "7B", "--muon-lr", "0.01", "--beta2", "0.9"], "--beta2 is AdamW's"),
     (["--full", "--lora-r", "8"], "--lora-r is for an adapter"),
+    (["--base", "7B", "--full", "--int8"], "--int8 holds a frozen base"),
     (["--full", "--adapter", "a"], "--adapter is for an adapter, and with --full"),
     (["--adapter", "a", "--lora-r", "8"], "--lora-r is for a fresh adapter"),
     (["--adapter", "a", "--lora-dropout", "0"], "--lora-dropout is for a fresh adapter"),
@@ -196,11 +197,6 @@ def test_several_processes_share_a_micro_batch(card, monkeypatch):
     assert decide("--micro-tokens", "32768", "--checkpointing", "on").micro_batch == 16
     assert decide("--micro-tokens", "32768").micro_batch == 5  # in each of them
     assert decide("--micro-tokens", "512").micro_batch == 1
-
-
-def test_int8_and_full_exclude_each_other():
-    with pytest.raises(UserError, match="--int8 holds a frozen base"):
-        flags.parse_args(["--base", "7B", "--full", "--int8"])
 
 
 def test_rows_are_no_longer_than_the_context(card):

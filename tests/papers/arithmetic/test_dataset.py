@@ -220,24 +220,14 @@ def test_bad_arguments(arguments, message):
         generate_data.main(arguments)
 
 
-def script(*arguments, **options):
-    return subprocess.run([sys.executable, "generate_data.py", *arguments], text=True,
-                          capture_output=True, cwd=ROOT, **options)
-
-
-def test_errors_are_one_line_and_code_2():
-    for arguments in (["--mixture", "nope"], ["--check", "no-such-file"]):
-        done = script(*arguments)
-        assert done.returncode == 2 and done.stderr.count("\n") == 1
-        assert done.stderr.startswith("error: ")
-
-
 def test_full_disk_leaves_no_half_file(tmp_path):
     """A limit on the size of files stands for the full disk."""
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    done = script("--rows", "9000", "--out", str(tmp_path / "rows.jsonl"), preexec_fn=limit)
+    done = subprocess.run([sys.executable, "generate_data.py", "--rows", "9000", "--out",
+                           str(tmp_path / "rows.jsonl")], text=True, capture_output=True, cwd=ROOT,
+                          preexec_fn=limit)
     assert done.returncode == 2 and "cannot write" in done.stderr and done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -5,8 +5,6 @@ Run: python -m pytest tests/papers/arithmetic/test_solutions.py
 
 import random
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -134,22 +132,6 @@ def random_questions(count):
         yield f"{a} {rng.choice([*OPERATIONS])} {b}"
 
 
-def test_every_equation_is_true():
-    """Independent of the checker: Python evaluates both sides of each `=`."""
-    for question in random_questions(3000):
-        for line in solve(question).solution.split("\n"):
-            if line.endswith("undefined"):
-                assert question.endswith("/ 0")
-                continue
-            *chain, last = line.removeprefix("Therefore, ").split(" = ")
-            if "/" in line:
-                a, b = map(int, chain[0].split(" / "))
-                quotient, remainder = divmod(a, b)
-                assert last == (f"{quotient} R {remainder}" if remainder else f"{quotient}")
-            else:
-                assert {eval(expression) for expression in chain} == {int(last)}
-
-
 def test_checker_accepts_every_variant():
     rng = random.Random(6)
     for question in random_questions(2000):
@@ -242,9 +224,3 @@ def test_all_kinds_of_error_are_covered():
 
 def test_endless_numbers_are_no_crash():
     assert check("2 + 2", "2 + 2 = " + "9" * 5000).kind == "format"
-
-
-def test_tasks_do_not_import_torch():
-    code = ("import sys, generate_data, goat.base.rows.skills, goat.papers.arithmetic.mixtures\n"
-            "sys.exit('torch' in sys.modules)")
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
