@@ -58,14 +58,6 @@ def test_a_folder_is_read_back(tmp_path, family):
         family, "LlamaForCausalLM")]
 
 
-@each_family
-def test_transformers_reads_what_we_write(tmp_path, family):
-    pytest.importorskip("transformers")
-    model = tiny_model(FAMILIES[family])
-    save_model(model, tmp_path)
-    near(model, peer_at(tmp_path))
-
-
 @pytest.mark.parametrize("kind, more", [
     ("Llama", dict(rope_parameters=STRETCHED | {"rope_theta": 5e5}, head_dim=12)),
     ("Llama", dict(rope_parameters=STRETCHED | {"rope_theta": 5e5}, tie_word_embeddings=True)),

@@ -14,6 +14,7 @@ from goat.llama.attention import RopeScaling, attention, rotary_angles, rotate
 from goat.llama.joined import join
 from goat.llama.model import Llama, RMSNorm
 from support import reference
+from support.families import FAMILIES
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
 # The families that must be loadable: many heads or few, any width of a head, tied or not.
@@ -184,8 +185,8 @@ def test_fused_attention_on_a_gpu_equals_the_cpu(config):
     near(tiny_model(config).cuda()(tokens.cuda()).cpu(), tiny_model(config)(tokens), 1e-3)
 
 
-@pytest.mark.parametrize("config", GRID.values(), ids=GRID.keys())
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("config", [*GRID.values(), *FAMILIES.values()], ids=[*GRID, *FAMILIES])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
 def test_transformers_computes_the_same(peer_of, config, dtype, tolerance):
     model, tokens = tiny_model(config).to(dtype), tiny_tokens()
     with torch.no_grad():
