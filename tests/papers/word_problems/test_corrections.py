@@ -5,13 +5,9 @@
 GSM8K's train.jsonl is used where it lies in ../shared/data/gsm8k or in the folder GOAT_GSM8K.
 """
 
-import contextlib
-import io
 import json
-import os
 import re
 from argparse import Namespace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,11 +18,8 @@ from goat.papers.word_problems import dataset, gsm8k
 from goat.papers.word_problems.corrections import Corrections, checksum, edited
 from goat.papers.word_problems.format import final_answer, same_answer
 from goat.papers.word_problems.gsm8k import DOUBTFUL, annotate
-from support.runs import SHARED
+from support.problems import GSM8K, execute, needs_gsm8k
 
-GSM8K = Path(os.environ.get("GOAT_GSM8K", SHARED / "gsm8k"))
-needs_gsm8k = pytest.mark.skipif(not (GSM8K / "train.jsonl").is_file(),
-                                 reason="set GOAT_GSM8K to the folder of GSM8K's train.jsonl")
 WRONG_LABELS = {168: "19200", 357: "64", 1777: "104", 1959: "30", 2771: "108", 3264: "4",
                 4797: "120", 5937: "1400", 7183: "10", 7445: "140"}
 DOUBTS = {2518, 5392, 6761}
@@ -129,14 +122,6 @@ def test_the_form_of_the_table():
     for correction in table.values():
         assert re.fullmatch("[0-9a-f]{8}", correction.check) and correction.why
         edited("x\n" * 9, correction.working)  # each expression calculates something
-
-
-def execute(code, history=()):
-    """A quick runner for what was built here: no code of a step needs that of another."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(code, {})
-    return SimpleNamespace(output=printed.getvalue(), error=None)
 
 
 @needs_gsm8k

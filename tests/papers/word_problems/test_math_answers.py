@@ -7,7 +7,6 @@ where it is installed. GOAT_SLOW=1 compares with it on thousands of pairs, not o
 """
 
 import json
-import os
 import random
 import re
 import subprocess
@@ -16,7 +15,6 @@ import time
 from fractions import Fraction
 from functools import cache
 from itertools import islice
-from pathlib import Path
 
 import pytest
 
@@ -26,12 +24,9 @@ from goat.papers.word_problems.latex import Unreadable
 from goat.papers.word_problems.math_answers import boxed, plain, same_answer
 from goat.papers.word_problems.worth import points, worth
 from support.math_answers import CHANGES, OTHER, SAME
-from support.runs import ROOT, SHARED
+from support.problems import MATH, needs_math
+from support.runs import ROOT
 from support.slow import slow
-
-MATH = Path(os.environ.get("GOAT_MATH", SHARED / "math"))
-needs_math = pytest.mark.skipif(not (MATH / "train.jsonl").is_file(),
-                                reason="set GOAT_MATH to the folder of MATH's train.jsonl")
 
 
 @cache

@@ -6,8 +6,6 @@ MATH itself is used where it lies in ../shared/data/math or in the folder GOAT_M
 """
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -25,11 +23,7 @@ from goat.papers.word_problems.interpreter import ANSWERED, Solution
 from goat.papers.word_problems.math_problems import (SUBJECTS, evaluation_questions, math_rows,
                                                      solution_text)
 from goat.papers.word_problems.self_training import harvest
-from support.runs import SHARED
-
-MATH = Path(os.environ.get("GOAT_MATH", SHARED / "math"))
-needs_math = pytest.mark.skipif(not (MATH / "train.jsonl").is_file(),
-                                reason="set GOAT_MATH to the folder of MATH's train.jsonl")
+from support.problems import MATH, needs_math
 
 
 def problem(subject, level, solution, text="What is it?"):

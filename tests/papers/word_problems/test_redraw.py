@@ -5,14 +5,10 @@
 GSM8K's train.jsonl is used where it lies in ../shared/data/gsm8k or in the folder GOAT_GSM8K.
 """
 
-import contextlib
-import io
 import json
-import os
 import re
 from fractions import Fraction
 from itertools import islice
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,9 +18,8 @@ from goat.errors import UserError
 from goat.papers.word_problems import amounts, gsm8k, redraw
 from goat.papers.word_problems.format import parse_number
 from goat.papers.word_problems.gsm8k import gsm8k_rows
-from support.runs import SHARED
+from support.problems import GSM8K, execute, needs_gsm8k
 
-GSM8K = Path(os.environ.get("GOAT_GSM8K", SHARED / "gsm8k"))
 DIGITS = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+")
 TURN = re.compile(r"<code>\nprint\((.*)\)\n</code>\n<output>\n(.*)\n</output>")
 SHOP = ("Ana buys 4 pens for $2.50 each and a book for $7. She pays with a $50 bill and gives 40% "
@@ -36,14 +31,6 @@ CLIPS = ("Bo has 1,200 clips in 48 boxes and sells twice 7 boxes. How many clips
          "A box has 1200/48 = <<1200/48=25>>25 clips.\nHe sells 2*7 = <<2*7=14>>14 boxes.\n"
          "In these are 14*25 = <<14*25=350>>350.\nSo 1,200 - 350 = <<1200-350=850>>850 are left.\n"
          "#### 850")
-
-
-def execute(code, history=()):
-    """A quick runner for what was built here: no code of a step needs that of another."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(code, {})
-    return SimpleNamespace(output=printed.getvalue(), error=None)
 
 
 def problem(question, worked):
@@ -245,8 +232,7 @@ def test_flags_that_do_not_fit(flags):
         generate_data.main(["--task", "word_problems", *flags])
 
 
-@pytest.mark.skipif(not (GSM8K / "train.jsonl").is_file(),
-                    reason="set GOAT_GSM8K to the folder of GSM8K's train.jsonl")
+@needs_gsm8k
 def test_problems_of_gsm8k():
     rows = [row for row in islice(gsm8k_rows(GSM8K, execute), 60) if isinstance(row, dict)]
     new, why = redraw.redrawn_rows(rows, 2, 0, execute)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -19,22 +18,13 @@ from goat.papers.word_problems import sandbox, sandbox_guest
 from goat.papers.word_problems.format import FINAL, TAGS, final_answer
 from goat.papers.word_problems.sandbox import Run, run_code
 from support.runs import ROOT
-from support.sandbox import sandbox_is_right_and_quick
+from support.sandbox import in_a_thread, sandbox_is_right_and_quick
 
 
 @pytest.fixture(autouse=True)
 def next_run_is_right_and_quick():
     yield
     sandbox_is_right_and_quick()
-
-
-def in_a_thread(function):
-    """What `function` returns in a thread of its own, which has a server of its own."""
-    results = []
-    thread = threading.Thread(target=lambda: results.append(function()))
-    thread.start()
-    thread.join()
-    return results[0]
 
 
 def test_a_python_that_needs_its_library_path_can_start(tmp_path, monkeypatch):

@@ -6,14 +6,13 @@ The attacks of test_sandbox_walls.py are made behind sympy too, there. Each atta
 refusal of the operating system, which is the proof that it has come so far.
 """
 
-import threading
 import time
 
 import pytest
 
 from goat.papers.word_problems import sandbox
 from goat.papers.word_problems.sandbox import run_code
-from support.sandbox import sandbox_is_right_and_quick
+from support.sandbox import in_a_thread, sandbox_is_right_and_quick
 
 pytestmark = pytest.mark.skipif(not sandbox.sympy_folders(), reason="sympy is not installed")
 ALL = "from sympy import *\nimport sympy\nx, y = symbols('x y')\n"
@@ -99,13 +98,10 @@ def test_a_program_s_time_is_its_own_and_every_server_says_the_same():
     code = ALL + """
 print({x, y, None, sqrt(2)}, Dummy().dummy_index, randMatrix(3), solve,
       Point(0, 0).distance(Circle((0, 0), 2).random_point()), cse([sin(x) + 1, sin(x)]))"""
-    results = []
-    thread = threading.Thread(target=lambda: results.append(run_code(code, timeout=0.4)))
     start = time.monotonic()
-    thread.start()
-    thread.join()
-    assert results == [run_code(code)] and results[0].error is None
-    assert time.monotonic() - start > 0.4 and "function solve at 0x...>" in results[0].output
+    result = in_a_thread(lambda: run_code(code, timeout=0.4))
+    assert result == run_code(code) and result.error is None
+    assert time.monotonic() - start > 0.4 and "function solve at 0x...>" in result.output
 
 
 def test_other_programs_have_a_server_without_it():

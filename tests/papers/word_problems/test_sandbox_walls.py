@@ -22,10 +22,11 @@ import pytest
 from goat.errors import UserError
 from goat.papers.word_problems import sandbox, sandbox_guest
 from goat.papers.word_problems.sandbox import run_code
-from support.runs import ROOT, SHARED
-from support.sandbox import sandbox_is_right_and_quick
+from support.problems import GSM8K
+from support.runs import ROOT
+from support.sandbox import in_a_thread, sandbox_is_right_and_quick
 
-GSM8K_TEST = Path(os.environ.get("GOAT_GSM8K", SHARED / "gsm8k")) / "test.jsonl"
+GSM8K_TEST = GSM8K / "test.jsonl"
 SECRET = "the label is 42"
 
 # What escapes begin with: os, by way of the subclasses of object, and ctypes.
@@ -205,11 +206,7 @@ print([f for f in range(4, 300) if attempt(os.read, f, 0) != "OSError"
                                 or attempt(os.write, f, b"") != "OSError"])
 print(sys.modules.keys() & {"torch", "numpy", "goat", "site"}, attempt(os.getcwd))
 """.replace("SECRET_WALK", "'GOAT_SECRET' in '{0.environ}'.format(os)")
-    results = []
-    thread = threading.Thread(target=lambda: results.append(run_code(code)))  # starts a server
-    thread.start()
-    thread.join()
-    first, second, third = results[0].output.splitlines()
+    first, second, third = in_a_thread(lambda: run_code(code)).output.splitlines()
     assert first == "False ['PYTHONHASHSEED']" and second == "[]"
     assert third.startswith("set() ") and "Error" in third
 

@@ -6,12 +6,8 @@ GSM8K's train.jsonl is used where it lies in ../shared/data/gsm8k or in the fold
 """
 
 import collections
-import contextlib
-import io
 import json
-import os
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -23,23 +19,9 @@ from goat.papers.word_problems.format import (TAGS, Step, calculate, final_answe
                                               render, same_answer)
 from goat.papers.word_problems.gsm8k import Rejection, gsm8k_rows
 from goat.papers.word_problems.templates import template_rows, templates
-from support.runs import SHARED
+from support.problems import GSM8K, execute, needs_gsm8k
 
-GSM8K = Path(os.environ.get("GOAT_GSM8K", SHARED / "gsm8k"))
-needs_gsm8k = pytest.mark.skipif(not (GSM8K / "train.jsonl").is_file(),
-                                 reason="set GOAT_GSM8K to the folder of GSM8K's train.jsonl")
 TURN = re.compile(r"<code>\n(.*?)\n</code>\n<output>\n(.*?)\n</output>", re.DOTALL)
-
-
-def execute(code, history=()):
-    """A quick runner for traces that were built here; a model's code belongs in the sandbox."""
-    printed, namespace = io.StringIO(), {}
-    for part in history:
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(part, namespace)
-    with contextlib.redirect_stdout(printed):
-        exec(code, namespace)
-    return SimpleNamespace(output=printed.getvalue(), error=None)
 
 
 def turns_are_right(row, run):
