@@ -17,7 +17,7 @@ from goat.evaluation.questions import fingerprint, load_suites, read_questions, 
 from goat.papers import Question, paper_of
 from goat.papers.arithmetic import suites, wordings
 from goat.papers.arithmetic.operations import OPERATIONS
-from support.asking import judge, operands_in, suite
+from support.asking import judge, operands_in, suite, true_answer
 
 
 def cells(name, **options):
@@ -25,12 +25,6 @@ def cells(name, **options):
     for question in suite(name, **options):
         groups.setdefault(question.cell, []).append(question)
     return groups
-
-
-def true_answer(a, op, b):
-    if op == "/":
-        return f"{a // b} R {a % b}" if a % b else f"{a // b}"
-    return str({"+": a + b, "-": a - b, "*": a * b}[op])
 
 
 @pytest.mark.parametrize("name", sorted(suites.CELLS))

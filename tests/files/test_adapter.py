@@ -18,10 +18,11 @@ from goat.files import adapter
 from goat.files.checkpoint import load_adapter, save_adapter, save_model
 from goat.llama.int8 import to_int8
 from goat.llama.lora import ALL_TARGETS, add_lora, linear_layers, lora_layers, merge
-from support.folders import edit_config
+from support import folders
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
-edit = partial(edit_config, name="adapter_config.json")
+edit = partial(folders.edit_config, name="adapter_config.json")
+rewrite = partial(folders.rewrite, name="adapter_model.safetensors")
 Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
 
 
@@ -39,13 +40,6 @@ def trained(rank=4, alpha=12.0, targets=("q_proj", "v_proj"), model=None, scalin
 def folder(tmp_path):
     save_adapter(trained(), tmp_path / "adapter", "some/base")
     return tmp_path / "adapter"
-
-
-def rewrite(folder, change):
-    file = folder / "adapter_model.safetensors"
-    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
-    change(tensors)
-    save_file(tensors, file)
 
 
 def refusal(folder, model=None):

@@ -37,9 +37,9 @@ def edit_config(folder, remove=(), name="config.json", **changes):
     (folder / name).write_text(json.dumps({k: v for k, v in content.items() if k not in remove}))
 
 
-def rewrite(folder, change):
-    """Let `change` edit the dictionary of tensors in model.safetensors."""
-    file = folder / "model.safetensors"
+def rewrite(folder, change, name="model.safetensors"):
+    """Let `change` edit the dictionary of tensors in a file."""
+    file = folder / name
     tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     change(tensors)
     save_file(tensors, file)

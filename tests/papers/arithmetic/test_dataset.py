@@ -22,6 +22,7 @@ from goat.files.vocabulary import open_tokenizer
 from goat.papers import prompt
 from goat.papers.arithmetic import mixtures, suites
 from goat.papers.arithmetic.dataset import BLOCK, Recipe, write_mixture
+from support.asking import true_answer
 from support.runs import ROOT
 
 
@@ -32,14 +33,6 @@ def make(path, reserved=(), workers=1, **recipe):
 
 
 # ------------------------------------------------------------------------------------- writing
-
-def true_answer(a, op, b):
-    if op == "/":
-        if b == 0:
-            return "undefined"
-        return f"{a // b} R {a % b}" if a % b else str(a // b)
-    return str({"+": a + b, "-": a - b, "*": a * b}[op])
-
 
 def assert_solved(row):
     """Every `=` of a row joins equal values, by Python's own arithmetic."""
