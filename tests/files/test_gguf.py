@@ -215,7 +215,7 @@ def test_names_go_both_ways(name):
 
 @pytest.mark.parametrize("base", ["folder", "gguf"])
 @pytest.mark.parametrize("out", ["folder", "q8_0.gguf", "bf16.gguf"])
-def test_merging_an_adapter(tmp_path, base, out, capsys):
+def test_merging_an_adapter(tmp_path, base, out):
     """Of any kind of base into any kind of model, with its tokenizer."""
     model = tiny_model(tiny_config(vocab_size=1536))
     place = tmp_path / ("base" if base == "folder" else "base.gguf")
@@ -364,17 +364,6 @@ def test_tensors_that_lie_are_named(small):
         assert part in refused(path)
 
 
-def test_what_is_not_plain_is_refused_by_name(small):
-    path, content = small
-    old = key("general.quantization_version", 4)
-    for name, value in (("llama.expert_count", 8), ("split.count", 3)):
-        new = key(name, 4)
-        assert len(new) <= len(old) + 60
-        path.write_bytes(content[:16] + struct.pack("<Q", struct.unpack_from(
-            "<Q", content, 16)[0] + 1) + new + struct.pack("<I", value) + content[24:])
-        assert name.rpartition(".")[2].replace("count", "") .strip("_") in refused(path)
-
-
 def test_a_file_without_a_tokenizer_is_named(tmp_path):
     save_model(tiny_model(), tmp_path / "a.gguf")
     load_model(tmp_path / "a.gguf")
@@ -415,7 +404,7 @@ def test_random_damage_is_a_clear_error_or_changes_no_more_than_a_value(small):
             assert "\n" not in str(error)
             continue
         assert {name: t.shape for name, t in model.state_dict().items()} == shapes
-        assert tokenizer.vocab_size == len(open_tokenizer(path).tokens)
+        assert tokenizer.vocab_size == right.config.vocab_size
     assert refusals > 0.6 * 150
 
 

@@ -11,6 +11,7 @@ from goat.files.checkpoint import load_model, save_model
 from goat.files.gguf import GGUF, Put, write_gguf
 from goat.files.vocabulary import open_tokenizer
 from support.families import bpe
+from support.folders import refusal
 from support.runs import BASE
 from support.tiny import tiny_config, tiny_model
 
@@ -58,6 +59,15 @@ def test_a_value_of_the_wrong_type_is_named(byte_level, tmp_path, key, value):
         load_model(path)
         open_tokenizer(path)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("key, value, part", [
+    ("llama.expert_count", 8, "expert_count 8 (a mixture of experts)"),
+    ("split.count", 3, "a model in 3 files")])
+def test_what_is_not_plain_is_refused_by_name(byte_level, tmp_path, key, value, part):
+    path = tmp_path / "a.gguf"
+    path.write_bytes(byte_level)
+    assert part in refusal(edited(path, {key: value}))
 
 
 @pytest.mark.parametrize("key, value", [

@@ -22,7 +22,6 @@ from goat.papers.word_problems import value_head
 from goat.papers.word_problems.format import as_markdown, interpreter_spans
 from goat.papers.word_problems.loss_mask import loss_mask
 from goat.papers.word_problems.templates import template_rows
-from goat.training import batches
 from goat.training.batches import IGNORE, RowBatches
 from goat.training.run_folder import RunFolder
 from support.runs import BASE, stop_after_first
@@ -131,7 +130,7 @@ def test_a_solution_without_steps_is_valued_at_its_end(tmp_path, tokenizer):
         assert tokenizer.decode(tokens[: at + 1].tolist()).endswith(f"= {end}")
 
 
-def test_a_token_that_reaches_over_the_end_of_a_tag(tokenizer):
+def test_a_token_that_reaches_over_the_end_of_a_tag():
     """As LLaMA's "></": it is learnt, and a value is asked of the token before it."""
     class Gluing:
         def encode(self, prompt, text):
@@ -263,4 +262,3 @@ def test_what_does_not_fit_is_refused(tiny_base, tmp_path):
     for more in (["--full"], ["--skills", "3", "--max-steps", "2"]):
         with pytest.raises(UserError, match="--value-head is trained beside LoRA"):
             train.parse_args(["--value-head", *more])
-    assert batches.IGNORE == -100
