@@ -234,7 +234,7 @@ def test_data_file(run, tmp_path):
     assert [r["suite"] for r in results["records"]] == ["mine", "mine"] and "add 1D+1D" in shown
 
 
-def test_ask(run, monkeypatch, capsys):
+def test_ask(run, monkeypatch):
     def answers(texts):
         monkeypatch.setattr(evaluate, "stream", lambda model, tokenizer, prompts, **options: iter(
             [SimpleNamespace(problem=0, text=texts[prompts[0]])]))

@@ -254,7 +254,7 @@ def test_a_merged_int8_model_is_written_as_what_it_stands_for(tmp_path):
                        model.model.layers[1].mlp.up_proj.dequantised().bfloat16())
 
 
-def test_merge_on_the_command_line(tmp_path, folder, capsys):
+def test_merge_on_the_command_line(tmp_path, folder):
     model = add_lora(load_model(folder), 4, 12)
     for layer in lora_layers(model).values():
         layer.lora_B.data += 0.05

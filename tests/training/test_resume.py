@@ -193,7 +193,7 @@ def test_a_large_file_is_told_from_another_of_its_size(tmp_path):
     assert len({hashed(), hashed(middle), hashed(middle[::-1]), hashed(lora_alpha=3)}) == 4
 
 
-def test_resume_with_another_base_in_the_same_folder_says_so(tiny_base, rows, straight, tmp_path):
+def test_resume_with_another_base_in_the_same_folder_says_so(tiny_base, rows, tmp_path):
     base = shutil.copytree(tiny_base, tmp_path / "base")
     train.main(flags(base, rows, tmp_path / "run", "--max-steps", "1"))
     model = checkpoint.load_model(base)

@@ -23,17 +23,9 @@ from support.runs import BASE, adapter, flags, stop_after_first
 CPU = torch.device("cpu")
 
 
-def lines(folder) -> list[dict]:
-    return list(map(json.loads, (folder / "log.jsonl").read_text().splitlines()))
-
-
 def looks(folder) -> list[dict]:
-    return [line for line in lines(folder) if "val_loss" in line]
-
-
-def texts(data, batches, tokenizer) -> set[str]:
-    return {tokenizer.decode(tokens[tokens != data.pad_id].tolist()) for batch in batches
-            for tokens, labels, _ in batch.rows() if (labels != -100).any()}
+    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [line for line in lines if "val_loss" in line]
 
 
 def test_held_out_rows_are_in_no_window_and_all_others_are(tiny_base, rows):

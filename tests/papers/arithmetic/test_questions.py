@@ -27,8 +27,7 @@ the sum of 3 and 4 squared|twice the sum of 3 and 4|the sum of 3, 4 and 5|the su
 the sum of 3 and 4 and 5|the sum of 3 and 4x|the sum of the squares of 3 and 4|Add 5 and -3.
 Add 5 and 3 and x.|Add −5 and 3.|Add 5 and 3½.|Multiply 5 and 3 by itself.|Reduce 5 + 3 by 2.
 gcd of 48 and 18|48 gcd 18|lcm of 4 and 6|٣ + ٤|Tom runs 3-5 miles a day. How far in a week?
-What is the number next to 3 + 4?|What is 3 + 4 rounded to tens?|Is |3 - 5| right?
-""".replace("Is |3 - 5| right?\n", "").replace("\n", "|")[:-1].split("|")
+What is the number next to 3 + 4?|What is 3 + 4 rounded to tens?""".replace("\n", "|").split("|")
 READ = """\
 3 + 4|3+4|3  +  4|(3 + 4)|"3 + 4"|3 + 4 = |3+4=?|What is 3 + 4?|What's 3 + 4|what’s 3 plus 4?
 Hey, what's 3 + 4, please?|Hello! Can you tell me what 3 plus 4 is?|Q: What is 3 plus 4?\nA:
