@@ -126,9 +126,9 @@ def show(rows: Iterable[str], group: Group) -> None:
 
 
 def settle(argv: list[str] | None) -> tuple[argparse.Namespace, LlamaConfig, torch.device,
-                                            torch.dtype, memory.Workload]:
-    """Flags, model dimensions, device, number format and what a pass is made of; everything that
-    can be refused is refused here, before anything is loaded."""
+                                            torch.dtype]:
+    """Flags, model dimensions, device and number format; what can be refused is refused before
+    anything is loaded."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
     for flag, file in (("--data", args.data), ("--val-data", args.val_data)):
         if file and not Path(file).is_file():
@@ -137,21 +137,21 @@ def settle(argv: list[str] | None) -> tuple[argparse.Namespace, LlamaConfig, tor
         raise UserError(f"--adapter {args.adapter}: there is no such folder")
     where, dtype = device.choose(args.device, args.dtype)
     config = memory.PRESETS.get(args.plan) or checkpoint.read_config(args.base or EMBEDDED)
-    chosen, workload = memory_choices(args, config, where, dtype)
-    vars(args).update(chosen)
-    return args, config, where, dtype, workload
+    return args, config, where, dtype
 
 
 @device.out_of_memory("lower --micro-tokens or --cutoff, give --checkpointing on, hold the base in "
                       "8 bits with --int8, or lower --lora-r")
 def main(argv: list[str] | None = None) -> int | None:
     # settings
-    args, config, where, dtype, workload = settle(argv)
-    if args.plan:
-        print(memory.plan(config, workload).table(memory.room(where, args.card)))
-        return None
+    args, config, where, dtype = settle(argv)
     group = Group(where, "see its message, and go on from the last checkpoint with --resume")
-    group.same({cli.spelt(flag): getattr(args, flag) for flag in ("int8", "micro_tokens")})
+    card = min(group.everybodys(memory.room(where, args.card)))  # the smallest decides for all
+    chosen, workload = memory_choices(args, config, where, dtype, card)
+    vars(args).update(chosen)
+    if args.plan:
+        print(memory.plan(config, workload).table(card))
+        return None
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
     say = folder.say
     say(f"{folder.path}: {where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads; "

@@ -92,14 +92,6 @@ class Group:
             dist.all_gather_object(box, value)
         return box
 
-    def same(self, values: dict[str, object]) -> None:
-        """Raises UserError, in every process, where a flag has not the same value in all."""
-        everybody = self.everybodys(values)
-        for name in values:
-            if len(found := {str(theirs[name]) for theirs in everybody}) > 1:
-                raise UserError(f"the processes chose {name} {' and '.join(sorted(found))}, by the "
-                                f"memory of their cards: give {name} as the smallest card needs it")
-
     def gather(self, items: Iterable[T], total: int, unit: str,
                progress: bool = False) -> tuple[list[T], bool]:
         """What the `items` of all processes give, in every process, and whether all have come to

@@ -256,13 +256,13 @@ def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
-                   dtype: torch.dtype) -> tuple[dict, memory.Workload]:
-    """(flags, workload): what memory decides (int8, checkpointing and, with the latter,
-    micro_tokens) or the model (cutoff, at most its positions), by the names of the flags; and what
-    a pass over the longest possible rows is then made of. A plan without a GPU assumes a 24 GB
-    card. Raises UserError for --lora-targets that the model has not."""
+                   dtype: torch.dtype, card: int) -> tuple[dict, memory.Workload]:
+    """(flags, workload): what the `card` bytes of memory decide (int8, checkpointing and, with the
+    latter, micro_tokens) or the model (cutoff, at most its positions), by the names of the flags;
+    and what a pass over the longest possible rows is then made of. Raises UserError for
+    --lora-targets that the model has not."""
     cutoff = min(args.cutoff, config.max_positions)
-    card, length = memory.room(where, args.card), rounded(cutoff)
+    length = rounded(cutoff)
     gpu = where.type == "cuda" or args.plan is not None
     if args.plan and (where.type == "cpu" or args.card):
         dtype = device.DTYPES.get(args.dtype, torch.bfloat16)

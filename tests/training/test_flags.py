@@ -36,7 +36,8 @@ def card(monkeypatch):
 
 def decide(*more, where=CUDA, dtype=torch.bfloat16, config=memory.PRESETS["llama-7b"]):
     args = flags.parse_args(["--base", "7B", *more])
-    chosen, setting = flags.memory_choices(args, config, where, dtype)
+    chosen, setting = flags.memory_choices(args, config, where, dtype,
+                                           memory.room(where, args.card))
     vars(args).update(chosen)
     assert (args.int8, args.checkpointing == "on") == (setting.int8, setting.checkpointing)
     rows = args.micro_tokens // setting.length // cli.processes()
@@ -188,7 +189,7 @@ def test_a_tied_head_cannot_be_adapted_alone():
     config = replace(memory.PRESETS["llama-7b"], tie_embeddings=True)
     args = flags.parse_args(["--base", "x", "--lora-targets", "q_proj,lm_head"])
     with pytest.raises(UserError, match="--lora-targets lm_head: in this model it shares"):
-        flags.memory_choices(args, config, torch.device("cpu"), torch.float32)
+        flags.memory_choices(args, config, torch.device("cpu"), torch.float32, 0)
 
 
 def test_several_processes_share_a_micro_batch(card, monkeypatch):

@@ -125,7 +125,7 @@ def test_a_run_ends_with_predicted_beside_measured_memory(tiny_base, rows, tmp_p
 def test_small_models_on_a_cpu_stay_as_they_are(tiny_base):
     args = train.parse_args(["--base", str(tiny_base)])
     config = checkpoint.read_config(tiny_base)
-    chosen, _ = train.memory_choices(args, config, torch.device("cpu"), torch.float32)
+    chosen, _ = train.memory_choices(args, config, torch.device("cpu"), torch.float32, 0)
     assert (chosen["int8"], chosen["checkpointing"]) == (False, "off")
 
 
