@@ -13,6 +13,7 @@ from goat.llama.generate import stream
 from goat.llama.model import Llama
 from goat.llama.sampling import Row
 from goat.papers import PAPERS, Question
+from goat.papers.word_problems.format import NEITHER, interpreter_spans
 from goat.papers.word_problems.interpreter import Solution, solve
 from goat.stats import wilson
 
@@ -60,23 +61,21 @@ def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: i
              **decoding) -> tuple[list[Record], bool]:
     """Records in the order of the questions, and whether all were answered.
 
-    `decoding` goes to `generate.stream`, with `beams` > 1 to `beam_search`, and where all questions
-    are word problems to `interpreter.solve`. Ctrl-C ends the work early: the records so far are
-    returned, with False. The processes of `group` share the questions, and each returns all
-    records.
+    `decoding` goes to `generate.stream`, with `beams` > 1 to `beam_search`, with `interpreter` to
+    `interpreter.solve`. Ctrl-C ends the work early: the records so far are returned, with False.
+    The processes of `group` share the questions, and each returns all records.
     """
     prompts = [question.prompt for question in questions]
     decoding["share"] = group.share
-    solving = beams == 1 and all(PAPERS[question.paper].interpreter for question in questions)
     rows: Iterator[Row] | Iterator[Solution]
     if beams > 1:
         rows = beam_search(model, tokenizer, prompts, beams=beams, **decoding)
-    elif solving:
-        rows = solve(model, tokenizer, prompts, interpreter=interpreter, **decoding)
+    elif interpreter:
+        rows = solve(model, tokenizer, prompts, **decoding)
     else:
         rows = stream(model, tokenizer, prompts, **decoding)
     judge: Callable[[Question, Any], Record] = (
-        solved_record if solving else lambda question, row: record(question, row.text))
+        solved_record if interpreter else lambda question, row: unaided_record(question, row.text))
     found, _ = group.gather(((row.problem, judge(questions[row.problem], row)) for row in rows),
                             len(prompts), "problem", progress)
     records = dict(found)
@@ -91,6 +90,14 @@ def record(question: Question, output: str) -> Record:
     return Record(question.suite, question.cell, question.wording, question.small, question.prompt,
                   question.expression, question.answer, question.working(output),
                   **verdict._asdict(), subject=question.subject)
+
+
+def unaided_record(question: Question, output: str) -> Record:
+    """The judged output where no code is run: where the model has invented what its code prints, no
+    answer to a word problem is right."""
+    judged = record(question, output)
+    invented = PAPERS[question.paper].interpreter and interpreter_spans(output)
+    return replace(judged, given="", right=False, kind=NEITHER) if invented else judged
 
 
 def solved_record(question: Question, solution: Solution) -> Record:

@@ -282,15 +282,14 @@ def test_records_tell_the_outcome():
 
 
 def test_without_an_interpreter_an_invented_output_makes_no_answer_right(monkeypatch):
-    def solve(model, tokenizer, prompts, interpreter, share):
-        solution = Solution(0, 0, prompts[0])
-        solution.take(turn("print(1)") + observed("1") + NEXT + final("1"), True, None)
-        assert not interpreter
-        yield solution
-    monkeypatch.setattr(evaluate, "solve", solve)
-    question = Question(TASK, "c", "How much?", "", "1", paper=TASK)
-    [record], complete = evaluate.evaluate(None, None, [question])
-    assert (record.given, record.right, record.kind, complete) == ("", False, NEITHER, True)
+    asked = [Question(TASK, "c", "How much?", "", "1", paper=TASK),
+             Question("s", "c", "", "0 + 1", "1")]
+    texts = [turn("print(1)") + observed("1") + NEXT + final("1"), "0 + 1 = 1"]
+    monkeypatch.setattr(evaluate, "stream", lambda model, tokenizer, prompts, share: (
+        SimpleNamespace(problem=i, text=text) for i, text in enumerate(texts)))
+    records, _ = evaluate.evaluate(None, None, asked)
+    assert [(r.given, r.right, r.kind) for r in records] == [
+        ("", False, NEITHER), ("1", True, None)]
 
 
 def test_what_is_shown_marks_what_is_masked():
