@@ -310,7 +310,8 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.ask is None:  # before the model is loaded, so that bad input shows at once
         questions = gather(args)
         taken = [args.data, args.leave_out, args.gsm8k, args.math,
-                 *(Path(folder, "test.jsonl") for folder in (args.gsm8k, args.math) if folder)]
+                 *(Path(folder, name) for folder in (args.gsm8k, args.math) if folder
+                   for name in PAPERS["word_problems"].gsm8k.SPLITS)]
         for place in filter(None, (args.out, args.html)):
             check_place(place)
             refuse_same(place, *taken)

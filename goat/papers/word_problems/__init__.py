@@ -133,7 +133,8 @@ class WordProblems(Paper):
         return task in (self.name, self.format.MATH)
 
     def audit(self, row: Row) -> str | None:
-        """Does not run the code: an invented output goes unnoticed."""
+        """What is wrong with the stated answer or the label. The code is not run, so an invented
+        output goes unnoticed."""
         given, failure = self.format.stated(row["output"])
         right = bool(given) and self.math_answers.rule(row.get("task"))(given, row["answer"])
         label = row.get("label", "correct")

@@ -55,8 +55,8 @@ def gsm8k_rows(path: str | os.PathLike, run: Callable,
     """A row for each problem of `path` (train.jsonl or its folder), or why there is none. Without
     `code` the same problems are solved in the prose of their workings, results in it.
     `run(code)` is `sandbox.run_code`, or returns something with the fields `output` and `error` as
-    that does. `corrections` are made before. Raises UserError for a missing file and
-    for a line that is no problem."""
+    that does. `corrections` are made before. Raises UserError for a missing file and for a line
+    that is no problem."""
     for _, row, worked in problems(path, corrections=corrections):
         output, reason = trace(row["instruction"], worked, row["answer"], run)
         if reason:

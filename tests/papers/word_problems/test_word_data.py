@@ -150,16 +150,16 @@ def test_gsm8k_without_a_usable_problem(make, tmp_path, text, flags, why):
     assert why in str(error.value) and str(tmp_path) in str(error.value)
 
 
-def test_the_problems_themselves_are_never_written_over(tmp_path):
+@pytest.mark.parametrize("name", ["train.jsonl", "test.jsonl"])
+def test_the_problems_themselves_are_never_written_over(tmp_path, name):
     line = json.dumps({"question": "?", "answer": "1+1 = <<1+1=2>>2\n#### 2"}) + "\n"
-    for name, run in (("train", [generate_data.main, "--task", "word_problems"]),
-                      ("test", [script.main])):
-        file = tmp_path / f"{name}.jsonl"
-        file.write_text(line)
-        for flag in ("--gsm8k", str(tmp_path)), ("--gsm8k", str(file)):
-            with pytest.raises(UserError, match=f"{name}.jsonl: it would be replaced"):
-                run[0]([*run[1:], *flag, "--out", str(file)])
-        assert file.read_text() == line
+    for each in ("train.jsonl", "test.jsonl"):
+        (tmp_path / each).write_text(line)
+    flags = ["--gsm8k", str(tmp_path), "--out", str(tmp_path / name)]
+    for main, more in (generate_data.main, ["--task", "word_problems"]), (script.main, []):
+        with pytest.raises(UserError, match=f"{name}: it would be replaced"):
+            main([*more, *flags])
+    assert (tmp_path / name).read_text() == line
 
 
 def test_problems_of_the_test_set_are_not_trained_on(make, tmp_path):

@@ -153,7 +153,8 @@ def test_why_there_is_no_trace(worked, reason):
 
 def test_a_trace_needs_the_interpreters_agreement():
     worked = "48/2 = <<48/2=24>>24\n#### 24"
-    for output, error in (("25", None), ("", "TimeoutError: stopped"), ("24", "E: too late")):
+    for output, error in (("25", None), ("", None), ("24\n24", None),
+                          ("", "TimeoutError: stopped"), ("24", "E: too late")):
         lie = SimpleNamespace(output=output, error=error)
         assert solved(worked, run=lambda code, lie=lie: lie) == ("", gsm8k.WRONG_OUTPUT)
 
