@@ -118,7 +118,7 @@ def pass_over(optimizer: Optimizer, folder: RunFolder, step: int, loss: float, n
 
 
 def show(rows: Iterable[str], group: Group) -> None:
-    """What --peek prints, by one process."""
+    """What --plan and --peek print, by one process."""
     if group.writer:
         for text in rows:
             print(f"\n{text}")
@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> int | None:
     chosen, workload = memory_choices(args, config, where, dtype, card)
     vars(args).update(chosen)
     if args.plan:
-        print(memory.plan(config, workload).table(card))
+        show([memory.plan(config, workload).table(card)], group)
         return None
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
     say = folder.say

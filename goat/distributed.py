@@ -95,21 +95,21 @@ class Group:
     def gather(self, items: Iterable[T], total: int, unit: str,
                progress: bool = False) -> tuple[list[T], bool]:
         """What the `items` of all processes give, in every process, and whether all have come to
-        their end. Ctrl-C or SIGTERM, which torchrun passes on to all, ends the work early, with
-        what there is by then. `progress`: the writer shows a bar, of `total` items, by its own
-        share. Raises UserError when a process has died."""
+        their end. Ctrl-C, and in several processes SIGTERM (torchrun passes both on to all), ends
+        the work early, with what there is by then. `progress`: the writer shows a bar, of `total`
+        items, by its own share. Raises UserError when a process has died."""
         found: list[T] = []
         ended = False
-        with interruptible(self.size) as ignore:
-            with tqdm(total=total, unit=unit, disable=not (progress and self.writer)) as bar:
-                try:
-                    for item in items:
-                        found.append(item)
-                        bar.update(min(self.size, total - bar.n))  # the others are about as far
-                    ignore()
-                    ended = True
-                except KeyboardInterrupt:
-                    pass
+        with (tqdm(total=total, unit=unit, disable=not (progress and self.writer)) as bar,
+              interruptible(self.size) as ignore):
+            try:
+                for item in items:
+                    found.append(item)
+                    bar.update(min(self.size, total - bar.n))  # the others are about as far
+                ignore()
+                ended = True
+            except KeyboardInterrupt:
+                pass
             everybody = self.everybodys((found, ended))
         return [item for theirs, _ in everybody for item in theirs], all(e for _, e in everybody)
 
@@ -151,8 +151,8 @@ def sharing() -> Group:
 @contextmanager
 def interruptible(size: int) -> Iterator[Callable[[], None]]:
     """Inside, the first Ctrl-C or SIGTERM raises KeyboardInterrupt, and further ones do nothing: a
-    process must not miss the meeting that follows. It gives a function that leaves the first one
-    without effect too. For a process alone nothing changes."""
+    process must not miss the meeting that follows. It yields a function; once that is called, the
+    first one does nothing either. For a process alone nothing changes."""
     kinds = (signal.SIGINT, signal.SIGTERM) if size > 1 else ()
     before = [signal.getsignal(kind) for kind in kinds]
 
