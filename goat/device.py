@@ -52,6 +52,8 @@ def choose(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, tor
     if device.startswith("cuda") and "LOCAL_RANK" in os.environ:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     kind = device.partition(":")[0]
+    if kind == "mps" and "LOCAL_RANK" in os.environ:
+        raise UserError("--device mps: processes cannot share it; start one, without torchrun")
     if not available.get(kind, False):
         there = ", ".join(name for name, yes in available.items() if yes)
         raise UserError(f"--device {device} is not available here; there is: {there}")

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-
 def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
     """Wilson's interval of a share, 95 % by default: (low, high).
 

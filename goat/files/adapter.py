@@ -45,7 +45,8 @@ CHOOSING = ("exclude_modules", "layers_to_transform", "layers_pattern")  # among
 READ = {"r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", *CHOOSING}
 BOOKKEEPING = {"task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
                "inference_mode", "megatron_config", "megatron_core",
-               "eva_config", "qalora_group_size", "runtime_config", "ensure_weight_tying"}
+               "eva_config", "corda_config", "lora_ga_config",
+               "qalora_group_size", "runtime_config", "ensure_weight_tying"}
 
 
 def save_adapter(model: Llama, path: str | Path, base: str | Path) -> None:
@@ -162,10 +163,12 @@ def read_adapter_config(file: Path) -> dict:
     """The checked content of an `adapter_config.json`."""
     config = read_json(file)
     for key, value in config.items():
-        known = key in READ or key in BOOKKEEPING or not value
-        if not (value in PLAIN[key] if key in PLAIN else known):
-            raise UserError(f"{file}: {key} is {value!r}; only plain LoRA is supported, "
-                            f"{key} = {PLAIN.get(key, (None,))[0]!r}")
+        if key in PLAIN:
+            plain, way = value in PLAIN[key], f"{key} = {PLAIN[key][0]!r}"
+        else:
+            plain, way = key in READ or key in BOOKKEEPING or not value, f"without {key}"
+        if not plain:
+            raise UserError(f"{file}: {key} is {value!r}; only plain LoRA is supported, {way}")
     positive(config, file, "r")
     positive(config, file, "lora_alpha", kind=float)
     dropout = config.get("lora_dropout") or 0.0

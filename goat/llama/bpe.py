@@ -88,7 +88,7 @@ class ByteLevelBPE(Tokenizer):
                 ids += self.word_ids(word)
         return ids
 
-    @lru_cache(REMEMBERED)  # noqa: B019  # one of the object could not be sent to a process
+    @lru_cache(REMEMBERED)  # noqa: B019  # kept in the object it could not be pickled
     def word_ids(self, word: str) -> tuple[int, ...]:
         """The ids of one word. Bytes that the vocabulary lacks are dropped, as others drop them."""
         seen = [CHARACTERS[byte] for byte in word.encode()]

@@ -161,8 +161,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add("--save-every", type=int, default=200, help="steps per checkpoint (default %(default)s)")
     add("--log-every", type=int, default=10, help="steps per log line (default %(default)s)")
     add("--eval-every", type=int, default=0,
-        help="steps between looks at held-out rows (see --val-rows); 0 = never (default "
-             "%(default)s)")
+        help="steps between looks at held-out rows, see --val-rows (default then: as --save-every; "
+             "without such rows 0, never)")
     add("--keep", default="last", choices=("last", "best"),
         help="the weights that are saved at the end: the last, or those with the lowest loss of "
              "held-out rows (default %(default)s)")

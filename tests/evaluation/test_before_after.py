@@ -1,14 +1,10 @@
-"""The table of the first command, and files that are no results.
+"""The table of the first command.
 
-Run: python -m pytest tests/evaluation/test_report.py
+Run: python -m pytest tests/evaluation/test_before_after.py
 """
 
-import pytest
-
-from goat.errors import UserError
 from goat.evaluation.before_after import comparison
 from goat.evaluation.evaluate import Record
-from goat.evaluation.report import read_results
 
 
 def records(right: dict[tuple[str, str], list[bool]]) -> list[Record]:
@@ -30,11 +26,3 @@ def test_the_table_before_and_after():
         ["add 1-8D", "1", "0.0", "100.0", "20.7", "to", "100.0"],
         ["sub 1-8D", "1", "100.0", "100.0", "20.7", "to", "100.0"],
         ["add and sub pooled", "2", "50.0", "100.0", "34.2", "to", "100.0"]]
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"records": 1}', '{"records": [{"a": 1}]}',
-                                  '{"records": [' + "1" * 5000 + "]}"])
-def test_what_is_no_results_file_is_refused(tmp_path, text):
-    (tmp_path / "a.json").write_text(text)
-    with pytest.raises(UserError, match="a.json: this is no results file of eval.py"):
-        read_results(tmp_path / "a.json")

@@ -137,7 +137,8 @@ def test_the_published_goat_adapters_form_is_read(folder):
     halves = {name: t.half() for name, t in load_file(file).items()}
     torch.save(halves, folder / "adapter_model.bin")
     file.unlink()
-    edit(folder, ("use_rslora", "init_lora_weights"), enable_lora=None, merge_weights=False)
+    edit(folder, ("use_rslora", "init_lora_weights"), enable_lora=None, merge_weights=False,
+         corda_config={"corda_method": "ipm"})  # without effect where init_lora_weights is true
     want, model = trained()(tiny_tokens()), load_adapter(tiny_model(), folder)
     torch.testing.assert_close(model(tiny_tokens()), want, rtol=0.02, atol=0.02)
     assert all(p.dtype == torch.float32 for p in model.parameters())

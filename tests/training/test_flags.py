@@ -120,6 +120,15 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
             device.choose(name)
 
 
+def test_processes_do_not_share_mps(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert device.choose()[0].type == "cpu"
+    with pytest.raises(UserError, match="--device mps: processes cannot share it"):
+        device.choose("mps")
+
+
 def test_a_process_of_several_takes_its_own_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -7,8 +7,8 @@ For 25736 and 144 (lines in the middle left out):
     climb       25736 % 144                              the question, restated
                 144: 144 288 432 … 1440                  the multiples of the divisor
                 up to 2: 144 > 2                         through them to the first too large
-                2 , 5736 -> 25 , 736                     bring a digit down: what is left, the
-                up to 25: 144 > 25                       digits to come -> both one digit further
+                2 , 5736 -> 25 , 736                     what is left, and the digits to come
+                up to 25: 144 > 25
                 25 , 736 -> 257 , 36
                 up to 257: 144 288 > 257
                 257 - 144 = 113                          the largest multiple that fits
