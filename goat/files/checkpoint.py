@@ -4,7 +4,7 @@ A model is built on the meta device (shapes without memory) and filled tensor by
 to 8 bits on the way if asked, so that the host needs room for the finished model and one tensor.
 Every name, shape and setting is checked: a file that does not fit is refused with the reason, and
 nothing is ever loaded in part. Meta's own files are the business of meta.py, GGUF's of
-gguf_llama.py, LoRA adapters that of adapter.py; their functions can be imported from here.
+gguf_llama.py, LoRA adapters that of adapter.py.
 
 Fold an adapter into its base, for transformers, or for llama.cpp, Ollama and LM Studio:
 `python -m goat.files.checkpoint merge --base DIR --adapter DIR --out DIR`
@@ -19,9 +19,9 @@ from torch.overrides import TorchFunctionMode
 
 from goat.cli import parser_for, run
 from goat.errors import UserError
-from goat.files.adapter import CONFIG, load_adapter, save_adapter
+from goat.files.adapter import CONFIG, load_adapter
 from goat.files.atomic import check_place, refuse_full, write_bytes
-from goat.files.bases import EMBEDDED, SMOLLM2, located
+from goat.files.bases import SMOLLM2, located
 from goat.files.gguf_llama import OF_DTYPE, OUT_TYPES, few_bits, open_gguf, save_gguf
 from goat.files.hf_config import config_json, hf_config
 from goat.files.meta import open_meta
@@ -33,9 +33,6 @@ from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import LoRALinear, merge
 from goat.llama.model import Llama, LlamaConfig
 from goat.llama.tokenizer import GROUPED, Tokenizer
-
-__all__ = ["EMBEDDED", "load_adapted", "load_adapter", "load_model", "read_config", "save_adapter",
-           "save_model", "tokenizer_of"]
 
 # In this order of preference; an index names the files of a sharded model.
 HF_FILES = ("model.safetensors", "model.safetensors.index.json",

@@ -19,6 +19,7 @@ from goat.errors import UserError
 from goat.evaluation import curves, evaluate, page, questions, report
 from goat.evaluation.questions import load_suites, suite_names
 from goat.files import checkpoint
+from goat.files.adapter import save_adapter
 from goat.files.rows import write_lines
 from goat.llama import lora
 from goat.papers.arithmetic.solutions import solve
@@ -303,7 +304,7 @@ def test_missing_base_and_foreign_adapter(run, tiny_base, tmp_path):
     for layer in lora.lora_layers(other).values():
         layer.lora_B.data.fill_(0.5)
         layer.lora_A.data = layer.lora_A.data[:, :8].clone()
-    checkpoint.save_adapter(other, tmp_path / "foreign", tiny_base)
+    save_adapter(other, tmp_path / "foreign", tiny_base)
     with pytest.raises(UserError) as error:
         run("--limit", 1, "--adapter", tmp_path / "foreign")
     assert str(tiny_base) in str(error.value) and "foreign" in str(error.value)

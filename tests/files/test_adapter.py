@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from goat.errors import UserError
 from goat.files import adapter
-from goat.files.checkpoint import load_adapter, save_adapter, save_model
+from goat.files.adapter import load_adapter, save_adapter
+from goat.files.checkpoint import save_model
 from goat.llama.int8 import to_int8
 from goat.llama.lora import ALL_TARGETS, add_lora, linear_layers, lora_layers, merge
 from support import folders

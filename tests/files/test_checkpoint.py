@@ -6,7 +6,6 @@ Run: python -m pytest tests/files/test_checkpoint.py
 """
 
 import re
-import shutil
 import subprocess
 import sys
 import types
@@ -16,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from goat.errors import UserError
-from goat.files.checkpoint import (load_adapter, load_model, main, read_config, save_adapter,
-                                   save_model, tokenizer_of)
+from goat.files.adapter import save_adapter
+from goat.files.checkpoint import load_model, main, read_config, save_model, tokenizer_of
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import add_lora, lora_layers, merge
 from goat.llama.model import LlamaConfig
@@ -309,12 +308,3 @@ def test_we_read_what_transformers_writes(tmp_path, shard_size, tied):
     with torch.no_grad():
         torch.testing.assert_close(model(tiny_tokens()), peer(tiny_tokens()).logits,
                                    rtol=1e-4, atol=1e-4)
-
-
-def test_load_adapter_and_save_adapter_are_found_here(tmp_path, folder):
-    model = add_lora(load_model(folder), 4)
-    next(iter(lora_layers(model).values())).lora_B.data += 1
-    save_adapter(model, tmp_path / "adapter", folder)
-    shutil.rmtree(folder)  # the adapter stands alone
-    assert torch.equal(load_adapter(tiny_model(), tmp_path / "adapter")(tiny_tokens()),
-                       model(tiny_tokens()))

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from goat.bench.load import TEXT
 from goat.errors import UserError
 from goat.files.bases import SMOLLM2, located
-from goat.files.checkpoint import load_adapter, load_model, main, save_adapter, save_model
+from goat.files.adapter import load_adapter, save_adapter
+from goat.files.checkpoint import load_model, main, save_model
 from goat.files.gguf import GGUF, MAGIC
 from goat.files.gguf_llama import name_in_gguf, name_in_hf, read_tensor
 from goat.files.gguf_types import TYPES, to_q8_0

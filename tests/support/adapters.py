@@ -1,6 +1,7 @@
 """An adapter that changes a tiny model. Nothing here is a test."""
 
 from goat.files import checkpoint
+from goat.files.adapter import save_adapter
 from goat.llama import lora
 
 
@@ -10,5 +11,5 @@ def adapted(base, folder, fill=0.1, **settings):
     model = lora.add_lora(checkpoint.load_model(base), rank=2, **settings)
     for layer in lora.lora_layers(model).values():
         layer.lora_B.data.fill_(fill)
-    checkpoint.save_adapter(model, folder, base)
+    save_adapter(model, folder, base)
     return model

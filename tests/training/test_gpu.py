@@ -9,7 +9,8 @@ import torch
 import train
 from goat.evaluation.questions import load_suites
 from goat.files import checkpoint
-from goat.files.checkpoint import EMBEDDED
+from goat.files.adapter import load_adapter
+from goat.files.bases import EMBEDDED
 from goat.llama.generate import generate
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import add_lora
@@ -78,7 +79,7 @@ def test_decoding_says_what_it_says_on_a_cpu():
     texts = []
     for where in ("cpu", "cuda"):
         model = checkpoint.load_model(EMBEDDED, dtype=torch.float32, device=where)
-        checkpoint.load_adapter(model, EMBEDDED / "adapter")
+        load_adapter(model, EMBEDDED / "adapter")
         texts.append(generate(model, tokenizer, prompts, max_new_tokens=96, batch_size=16))
     same = sum(a == b for a, b in zip(*texts))
     assert same >= len(prompts) - 1

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 import train
 from goat.errors import UserError
 from goat.files import checkpoint
+from goat.files.adapter import load_adapter, save_adapter
 from goat.llama import lora
 from goat.files.vocabulary import open_tokenizer
 from goat.papers.word_problems import value_head
@@ -263,7 +264,7 @@ def test_an_adapter_is_trained_further(tiny_base, rows, tmp_path):
     before = load_file(tmp_path / "a" / "adapter" / "adapter_model.safetensors")
     words = further(tiny_base, rows, tmp_path / "b", tmp_path / "a" / "adapter")
     train.main(words)
-    model = checkpoint.load_adapter(checkpoint.load_model(tiny_base), tmp_path / "a" / "adapter")
+    model = load_adapter(checkpoint.load_model(tiny_base), tmp_path / "a" / "adapter")
     data = train.load_data(train.parse_args(words), open_tokenizer(tiny_base))
     window = data.window(0)
     loss = sum(train.answer_loss(model, batch, torch.device("cpu")).item() for batch in window)
@@ -287,7 +288,7 @@ def test_a_value_head_is_trained_further(tiny_base, tmp_path):
         for layer in lora.lora_layers(model).values():
             layer.lora_B.fill_(0.01)
         value_head.add(model).value_head.weight.fill_(0.25)
-    checkpoint.save_adapter(model, folder, tiny_base)
+    save_adapter(model, folder, tiny_base)
     asked = ["--base", str(tiny_base), "--adapter", str(folder), "--value-head"]
     fresh = train.load_model(train.parse_args(asked), torch.device("cpu"), torch.float32)
     assert not fresh.value_head.weight.any()  # the folder holds none yet

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from goat import device
 from goat.distributed import Group
 from goat.files import checkpoint
+from goat.files.bases import EMBEDDED
 from goat.files.rows import Row
 from goat.papers import row_prompt
 from goat.papers.word_problems.format import interpreter_spans
@@ -84,7 +85,7 @@ def sample(questions: Sequence[Row], args: argparse.Namespace, group: Group) -> 
     it early: what has been found by then is returned, if any question has all its samples. `args`
     are the flags of generate_data.py. The processes of `group` share the questions."""
     where, dtype = device.choose("auto", "auto")
-    base = args.base or checkpoint.EMBEDDED
+    base = args.base or EMBEDDED
     model = checkpoint.load_adapted(base, args.from_model, dtype=dtype, device=where,
                                     int8=args.int8)
     tokenizer = checkpoint.tokenizer_of(base, model.config)

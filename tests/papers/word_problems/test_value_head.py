@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import train
 from goat.errors import UserError
 from goat.files import checkpoint
-from goat.files.adapter import VALUE_HEAD
+from goat.files.adapter import VALUE_HEAD, load_adapter
 from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
 from goat.papers.word_problems import value_head
@@ -240,7 +240,7 @@ def test_it_learns_to_tell_right_from_wrong(tiny_base, tmp_path, tokenizer):
     path = write(tmp_path / "rows.jsonl", rows)
     train.main(flags(tiny_base, path, tmp_path / "run", "--max-steps", "60", "--lora-dropout", "0",
                      "--value-weight", "1", "--log-every", "60"))
-    model = checkpoint.load_adapter(checkpoint.load_model(tiny_base), tmp_path / "run" / "adapter")
+    model = load_adapter(checkpoint.load_model(tiny_base), tmp_path / "run" / "adapter")
     value_head.load(model, tmp_path / "run" / "adapter")
     said = value_head.values(model, tokenizer, [(row_prompt(row), row["output"]) for row in rows])
     assert all((value > 0.3) == (row["label"] == "correct") and abs(value) > 0.3
