@@ -45,7 +45,7 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device,
     has values, `value_scale` times the sum of their squared errors."""
     counts = batch.counts
     hidden = model.hidden(batch.tokens.to(where), model.rows(batch.lengths), counts.to(where))
-    logits = model.lm_head(hidden).float()  # (W, V): of the tokens that count alone
+    logits = model.lm_head(hidden).float()  # (W, V): of the tokens that count, and a few others
     labels = batch.labels[counts].to(where)
     loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     if batch.values is not None:
@@ -81,15 +81,15 @@ def idle_pass(model: Llama, optimizer: Optimizer, where: torch.device, batch: Ba
 
 def add_gradients(model: Llama, window: list[Batch], optimizer: Optimizer, group: Group,
                   where: torch.device, value_weight: float | None) -> tuple[float, int]:
-    """Forward and backward over a window, the gradients of all processes added up; (the mean loss
-    of its answer tokens, how many there are). The mean squared error of its values, if they are
-    learnt, has `value_weight` beside that."""
+    """Forward and backward over a window, the gradients of all processes added up: (its loss, how
+    many answer tokens it has). The loss is the mean over these plus, if values are learnt,
+    `value_weight` times their mean squared error."""
     answers = max(1, round(group.total(sum(int((b.labels != IGNORE).sum()) for b in window))))
     value_scale = 0.0
     if value_weight is not None:
         valued = group.total(sum(int(b.values.count_nonzero()) for b in window
                                  if b.values is not None))
-        value_scale = value_weight * answers / max(1, valued)
+        value_scale = value_weight * answers / max(1, valued)  # divided by `answers` below
     losses = []  # read when all are on their way: a GPU need not wait for Python in between
     for batch in window:
         loss = answer_loss(model, batch, where, value_scale) / answers
@@ -225,7 +225,7 @@ def main(argv: list[str] | None = None) -> int | None:
         if stopping:
             return stopped(folder, group, stop, done)
 
-    # result: written by one process, read again and compared
+    # result: written by one process (an adapter is read again and compared)
     stop.release()
     predicted = meter.predicted(config, workload) / memory.GB
     say(f"{pace.steps - pace.first} steps in {told(pace.seconds)}, {pace.speed(seen):,.0f} tokens/s"

@@ -35,7 +35,7 @@ class RopeScaling:
 
     A pair that turns fully in fewer than `original / high` positions keeps its angle, one that
     needs more than `original / low` has it divided by `factor`, and between them the share that is
-    divided grows evenly with original / turn. Source: The Llama 3 Herd of Models (2407.21783) and
+    kept grows evenly with original / turn. Source: The Llama 3 Herd of Models (2407.21783) and
     Meta's published code.
     """
 
@@ -107,8 +107,9 @@ class Rows:
     """Rows of unequal `lengths`, laid end to end; a token looks at its row up to itself.
 
     For attention the rows are spread over a rectangle (B, T), T a multiple of 32, and what comes
-    out is gathered again. A place behind the end of its row holds some later token: none that
-    counts looks at it. `like` is a tensor of the device and type of what is computed.
+    out is gathered again. A place behind the end of its row holds some later token, or the last
+    one again: none that counts looks at it. `like` is a tensor of the device and type of what is
+    computed.
 
     A worked number, rows a b c and d e f g h, for T = 5:
 
@@ -126,11 +127,11 @@ class Rows:
         start, row = size.cumsum(0) - size, torch.arange(self.B).repeat_interleave(size)
         position = torch.arange(len(row)) - start[row]  # (N,)
         token = (start[:, None] + torch.arange(self.T)).clamp(max=len(row) - 1)  # (B, T)
-        self.spread = {}  # what moves is one head of one token: heads -> (B * heads * T,)
-        for heads in (config.n_kv_heads, config.n_heads):
-            head = torch.arange(heads)[:, None]
-            self.spread[heads] = (token[:, None] * heads + head).flatten().to(like.device)
-        place = (row * heads + head) * self.T + position  # (H, N)
+        head = torch.arange(config.n_heads)[:, None]
+        self.spread = {  # what moves is one head of one token: heads -> (B * heads * T,)
+            heads: (token[:, None] * heads + head[:heads]).flatten().to(like.device)
+            for heads in (config.n_kv_heads, config.n_heads)}
+        place = (row * config.n_heads + head) * self.T + position  # (H, N)
         self.gathered = place.t().flatten().to(like.device)
         self.rotary = rotary_angles(position.to(like.device), config, like.dtype)
         causal = torch.ones(1, self.T, self.T, dtype=torch.bool, device=like.device).tril()

@@ -6,8 +6,8 @@ alone. A prompt is read in one pass (prefill), then all rows go on step by step.
 the rows has finished, that many waiting prompts are read and take their places; when nobody waits
 any more, the batch is halved as it empties. So no step is spent on many dead rows, and there are
 few different tensor shapes, which matters on a CPU, where the matrix library builds a kernel for
-each new shape: prefill batches have one size (but a wide model reads the first prompts together, up
-to 2,048 tokens), and prefill lengths and the cache are rounded up.
+each new shape: prefill batches have one size (but on a CPU a wide model reads the first prompts
+together, up to 2,048 tokens), and prefill lengths and the cache are rounded up.
 
 Two tokens read at once often cost little more than one: the time goes into fetching weights and
 cache from memory. So rows guess their next tokens (`Lookup`: what followed the last time these
@@ -37,7 +37,7 @@ from goat.llama.sampling import NOT_FINITE, Row, Sampling
 
 PREFILL_STEP = 8  # prompt lengths are rounded up to a multiple of this
 SLOT_STEP = 32  # and so is the number of cache slots
-PREFILL_TOKENS = 2048  # of the first prompts, which a wide model reads at once
+PREFILL_TOKENS = 2048  # of the first prompts, which on a CPU a wide model reads at once
 GUESSES = 7  # tokens guessed ahead at most
 TOKENS_PER_STEP = 32  # in all, where rows guess more than one
 WIDE = 512  # dim from which on a CPU's time goes into products (measured in fp32, at 576)
@@ -284,6 +284,7 @@ def take(row: Row, chosen: list[int], read: list[int], tokenizer, stop: tuple[st
     if known > len(read):  # there are more to be read first
         row.pending = row.pending[len(read):]
         return
+    # what the model chose, beside what was guessed there (None: nothing was)
     for token, next_read in zip(chosen[known - 1:], [*read[known:], None]):
         if token < 0:
             raise UserError(NOT_FINITE)

@@ -1,4 +1,4 @@
-"""Eight bits for each frozen weight: the layer that fits LLaMA-7B on a 24 GB card.
+"""Eight bits for each weight of the frozen blocks: the layer that fits LLaMA-7B on a 24 GB card.
 
 **Storing.** Each row w of a weight matrix (out, in) becomes whole numbers Q in -127 … 127 and one
 fp32 scale, the row's largest absolute value over 127 ("row-wise absmax", LLM.int8(), Dettmers et
@@ -8,15 +8,15 @@ al. 2022, arXiv 2208.07339):
 
 A worked number. For w = [0.6, -1.0], s = 1 / 127 = 0.00787 and Q = [76, -127]. With x = [1, 0.5]:
 x Q = 76 - 63.5 = 12.5, times s is 0.0984; the exact product is 0.1. A Gaussian matrix loses 0.87 %
-(Frobenius norm), and so does its product with any input.
+(Frobenius norm), its product with Gaussian inputs 0.88 %.
 
 **Forward ("weight only").** All entries of a row share s, so the scale can be taken out
 of the sum and be applied to the *output*:
 
     y_o = sum_i x_i s_o Q_oi = s_o (x Q^T)_o
 
-Q is cast to x's type for the product, which is exact: bf16 and fp16 hold every whole number up to
-256. The scale stays fp32 and is never cast down. (In fp16 the sum x Q^T could pass 65504, the
+Q is cast to x's type for the product. The cast is exact: bf16 and fp16 hold every whole number up
+to 256. The scale stays fp32 and is never cast down. (In fp16 the sum x Q^T could pass 65504, the
 largest number there, so fp16 scales the weight copy instead of the output.)
 
 **Backward.** Q is frozen, so only the gradient of x is wanted, with G the gradient of y:
@@ -31,7 +31,8 @@ from memory. torch has a kernel that reads the 8 bits as they are; in it x and x
 bf16, which costs 0.2 % beside the 0.87 of the weights. So a row's logits depend a little on how
 many tokens are read with it.
 
-Memory: 1 byte for a weight + 4 bytes for a row, + one temporary 16-bit copy of the layer at work.
+Memory: 1 byte for a weight + 4 bytes for a row, + one temporary copy of the layer at work, in x's
+type.
 """
 
 import torch
@@ -44,9 +45,9 @@ FEW = 8  # tokens; for more of them a cast of Q is faster on a CPU (measured in 
 
 
 def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Row-wise absmax rounding. (M, N) float -> (int8 (M, N), fp32 scales (M,)).
+    """Row-wise absmax rounding. (out, in) float -> (int8 (out, in), fp32 scales (out,)).
 
-    Row m of x is about scale[m] * q[m]. A row of zeros gets scale 1 and stays zero.
+    Row o of x is about scale[o] * q[o]. A row of zeros gets scale 1 and stays zero.
     """
     scale = x.abs().amax(dim=1).float() / 127
     scale = torch.where(scale == 0, 1.0, scale)

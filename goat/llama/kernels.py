@@ -6,7 +6,7 @@ memory, and less to keep. tests/llama/test_kernels.py holds each pair equal, val
 
     plain               by hand      memory that it spares
     rms_norm_plain      rms_norm     one tensor of x's size
-    low_rank_plain      low_rank     the dropped-out copy of x
+    low_rank_plain      low_rank     with dropout, the dropped-out copy of x
     int8_linear_plain   int8_linear  a 16-bit copy of the weight
 """
 
@@ -79,8 +79,8 @@ class LowRank(torch.autograd.Function):
         h = A (mask x)          dB = s G h^T
         g = s B^T G             dA = g (mask x)^T          dx = mask * A^T g
 
-    Kept for the backward pass are x, which other layers keep too, the mask, h, and casts of A and
-    B: no dropped-out copy of x.
+    Kept for the backward pass are x (one tensor for all layers that read it), the mask, h, and
+    casts of A and B: no dropped-out copy of x.
     """
 
     @staticmethod

@@ -131,5 +131,6 @@ def merge(model: nn.Module) -> nn.Module:
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that receive gradients: with LoRA exactly the A and B matrices."""
+    """The parameters that receive gradients: with LoRA the A and B matrices, and a value head's if
+    there is one."""
     return [p for p in model.parameters() if p.requires_grad]

@@ -1,4 +1,5 @@
-"""LLaMA in one file: RMSNorm, rotary positions, grouped-head attention, SwiGLU.
+"""LLaMA: embedding, blocks of attention and SwiGLU, head. Of the formulas that they call, RMSNorm
+stands in kernels.py, rotary positions and who looks at whom in attention.py.
 
 Llama 3, Mistral, SmolLM 2 and Qwen 2 are the same model with other settings.
 
@@ -10,13 +11,12 @@ outside. Source: LLaMA (arXiv 2302.13971).
 Tokens are one flat list from end to end; which of them stand in one row, and what each may look
 at, is known by `seq` alone (attention.py).
 
-Shape letters, here and everywhere: N tokens, C dim, H query heads, K key/value heads, D head_dim,
+Shape letters: N tokens, W of them that count, C dim, H query heads, K key/value heads, D head_dim,
 V vocabulary; where rows are seen, B of them, T tokens in each, S slots of a cache.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +74,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(queries, config.dim, bias=False)
 
     def forward(self, x: Tensor, seq: Seq) -> Tensor:
-        return self.o_proj(self.heads(x, seq))  # q, k and v are gone by then
+        return self.o_proj(self.heads(x, seq))  # behind `heads` q, k and v are freed
 
     def heads(self, x: Tensor, seq: Seq) -> Tensor:
         """What each head brings, side by side. (N, C) -> (N, H * D)."""
@@ -82,7 +82,8 @@ class Attention(nn.Module):
         return seq.attention(self.layer, rotate(q, *seq.rotary), rotate(k, *seq.rotary), v)
 
     def qkv(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries (N, H * D), keys and values (N, K * D)."""
+        """Queries (N, H * D), keys and values (N, K * D). For decoding joined.py puts one product
+        here."""
         return self.q_proj(x), self.k_proj(x), self.v_proj(x)
 
 
@@ -100,6 +101,7 @@ class MLP(nn.Module):
         return self.down_proj(F.silu(gate) * up)
 
     def gate_up(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The two factors. For decoding joined.py puts one product here."""
         return self.gate_proj(x), self.up_proj(x)
 
 
@@ -154,7 +156,8 @@ class Llama(nn.Module):
         return Rows(lengths, self.config, self.model.embed_tokens.weight)
 
     def cache(self, rows: int, slots: int) -> KVCache:
-        """The `seq` of so many rows that are read bit by bit, each up to `slots` tokens."""
+        """Keys and values of so many rows, up to `slots` tokens each; its `at(positions)` is the
+        `seq` of a pass."""
         return KVCache(rows, slots, self.config, self.model.embed_tokens.weight)
 
     def hidden(self, tokens: Tensor, seq: Seq, counts: Tensor | None = None) -> Tensor:
@@ -162,14 +165,16 @@ class Llama(nn.Module):
 
         `counts` (W,) lists the tokens whose results are wanted, if not all: (W, C) is returned.
         """
-        run = partial(checkpoint, use_reentrant=False) if self.checkpointing and self.training \
-            else lambda function, *inputs: function(*inputs)
+        def run(part, *inputs):
+            again = self.checkpointing and self.training  # computed again in the backward pass
+            return checkpoint(part, *inputs, use_reentrant=False) if again else part(*inputs)
+
         *blocks, last = self.model.layers
         x = self.model.embed_tokens(tokens)
         for block in blocks:
             x = run(block, x, seq)
         x = run(last.attend, x, seq)
-        if counts is not None:  # behind the last attention nobody looks at the others
+        if counts is not None:  # after the last attention nobody looks at the others
             x = x.index_select(0, counts)
         x = run(last.think, x)
         return self.model.norm(x)

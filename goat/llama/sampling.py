@@ -25,7 +25,7 @@ class Lookup:
             self.add(token)
 
     def add(self, token: int) -> None:
-        for n in (1, 2, 3):
+        for n in (1, 2, 3):  # before it is added, so a guess finds an earlier place
             self.behind[tuple(self.ids[-n:])] = len(self.ids)
         self.ids.append(token)
 
@@ -96,8 +96,8 @@ class Sampling:
 
     Random choice: probabilities softmax(logits / temperature), cut to the smallest set of likely
     tokens that holds at least the share `top_p`. Each row has its own random numbers, keyed by
-    (seed, problem, sample), so that neither the batch size nor the order of the prompts, nor how
-    many samples are drawn, changes them.
+    (seed, problem, sample), so that neither the batch size nor the order in which prompts are read,
+    nor how many samples are drawn, changes them.
     """
 
     temperature: float = 0.0

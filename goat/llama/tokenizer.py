@@ -67,7 +67,7 @@ class Tokenizer:
         except ValueError:
             raise UserError(f"{text[:80]!r} is not text that can be written in UTF-8")
         start = [self.bos_id] if bos and self.bos_id is not None else []
-        return start + ids + [self.eos_id] * eos
+        return start + ids + ([self.eos_id] if eos else [])
 
     def encode_prompt(self, prompt: str, begun: str = "") -> list[int]:
         """The ids that generation starts from: bos + prompt + what of the answer has `begun`,
@@ -101,8 +101,9 @@ class Tokenizer:
     def decode_answer(self, prompt: str, ids: list[int]) -> str:
         """The text that generated `ids` add to `prompt`; the inverse of `encode_pair`.
 
-        A tokenizer may write the prompt otherwise than it was given, so its tokens say where it
-        ends; white space at its end that they lack is the first that the answer begins with.
+        The prompt's ids and these are decoded together, and what the prompt's alone decode to (not
+        always the prompt as given) is cut off. Spaces that end the prompt are in `ids`: they are
+        cut off too.
         """
         start = self.encode_prompt(prompt)
         shown = self.decode(start)

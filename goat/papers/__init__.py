@@ -115,9 +115,12 @@ class Paper(ABC):
     instead: ClassVar[dict[str, str]] = {}  # flag of another paper -> what does the same here
 
     def __getattr__(self, module: str) -> Any:
+        name = f"{type(self).__module__}.{module}"
         try:
-            return importlib.import_module(f"{type(self).__module__}.{module}")
+            return importlib.import_module(name)
         except ModuleNotFoundError as error:
+            if error.name != name:  # the module is there, and needs one that is not
+                raise
             raise AttributeError(f"{self.name} has no {module}") from error
 
     # generate_data.py

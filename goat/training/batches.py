@@ -6,9 +6,9 @@ CPU's matrix library builds a kernel for every new shape, so a few filler tokens
 keep the shapes few (`filled_up`). Windows are functions of (seed, step) alone, so a resumed run
 sees the very same ones.
 
-Labels are shifted here, once: the logits of token n are compared with `labels[n]`, the token behind
-it. They are IGNORE at the prompt and at filler; the answer and its EOS count, apart from what a
-paper's loss mask takes out.
+Labels are shifted here, once: the logits of token n are compared with `labels[n]`, the token that
+follows. They are IGNORE at the prompt and at filler; the answer and its EOS count, apart from what
+a paper's loss mask takes out.
 """
 
 import hashlib
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 
 IGNORE = -100  # a label that counts nothing
 LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)  # of longest rows
-ROWS = 8  # rows of a micro-batch come in multiples of this; empty ones fill it up
+ROWS = 8  # rows of a micro-batch come in multiples of this, where the budget has room for it
 TOKENS = 256  # and so do its tokens, and those that count
 ALL = slice(0, None, 1)  # the share of one process among one
 
 
 class Batch(NamedTuple):
-    """tokens and labels (N,) int64: rows of these `lengths`, end to end.
+    """tokens and labels (N,) int64: rows of these `lengths`, filler behind them included, end to
+    end.
 
     `values` (N,) int64 are 1 and -1 at the tokens whose value is learnt, else 0; None where no
     value is learnt at all.
@@ -108,6 +109,7 @@ class RowBatches:
         for number, row in enumerate(progress, 1):
             try:
                 row_ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
+                # a row need not name its task, so every paper looks at it
                 masks = (paper.mask_row(row, row_prompt(row), row_ids, tokenizer.encode_prompt,
                                          learn_output, valued) for paper in PAPERS.values())
                 mask = next(filter(None, masks), None)
@@ -186,9 +188,9 @@ class RowBatches:
         return batches
 
     def count(self, length: int, rows: int) -> int:
-        """How many rows a micro-batch of this length has where `rows` are left: these, filled up
-        with empty ones to a multiple of 8, or as many as the budget has room for. With room for 20,
-        11 rows make a batch of 16, and of 40 rows 16 are taken."""
+        """How many rows a micro-batch of this length has where `rows` of it are left: the multiple
+        of 8 that holds them, or as many as the budget has room for. Shorter rows fill the rest,
+        empty ones when none is left. With room for 20, 11 rows give 16, and so do 40."""
         fitting = max(1, self.budget // length)
         multiple = min(ROWS, fitting)
         return min(round_up(rows, multiple), fitting // multiple * multiple)
@@ -229,7 +231,7 @@ def put(tokens: np.ndarray, labels: np.ndarray, ids: np.ndarray, n_prompt: int) 
 
 def filled_up(sizes: list[int], length: int) -> list[int]:
     """The lengths of rows of these sizes with filler behind them: the first rows become `length`
-    long, until the tokens are a multiple of TOKENS."""
+    long, until the tokens are a multiple of TOKENS or all rows are so long."""
     missing = -sum(sizes) % TOKENS
     lengths = []
     for size in sizes:

@@ -169,8 +169,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add("--before-after", action=argparse.BooleanOptionalAction, default=False,
         help="ask the suite `demo` before and after, and print the table")
     add("--peek", type=int, metavar="N",
-        help="train nothing: print the first N rows as the loss sees them, each token with its "
-             "position and id, and what is learnt with its loss")
+        help="train nothing: print N rows of the first step, the shortest first, as the loss sees "
+             "them, each token with its position and id, and what is learnt with its loss")
     add("--plan", nargs="?", const="base", metavar="MODEL",
         help="train nothing: print what each byte of a step is for; MODEL needs no weights and is "
              f"one of {', '.join(memory.PRESETS)} (default: the one of --base)")

@@ -85,7 +85,7 @@ def orthogonalise(update: Tensor) -> Tensor:
     """Replace the singular values of each matrix by about 1: U S V^T -> U V^T.
 
     Five Newton-Schulz steps of X -> aX + b(XX^T)X + c(XX^T)^2 X with Jordan's coefficients, which
-    trade exactness (values end in about 0.7 to 1.2) for speed. (N, out, in) -> the same shape.
+    trade exactness (values end in about 0.7 to 1.2) for speed. (matrices, out, in) -> the same.
     """
     dtype = torch.bfloat16 if has_fast_bf16(update.device) else torch.float32
     x = update.to(dtype)
@@ -105,9 +105,9 @@ MUON_DECAY = 0.01  # a weight shrinks by this share of the learning rate in a st
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
 
-    For the matrices of the blocks only; embeddings, norms and head belong to AdamW. Matrices of
-    one shape are stepped as one batch. The step of an (out, in) matrix is scaled by
-    sqrt(max(1, out / in)).
+    For the matrices of the blocks only, LoRA's A and B among them; embeddings, norms and head
+    belong to AdamW. Matrices of one shape are stepped as one batch. The step of an (out, in) matrix
+    is scaled by sqrt(max(1, out / in)).
     """
 
     def __init__(self, params, lr: float):
@@ -156,7 +156,7 @@ class Optimizer:
         if adam:  # LoRA on blocks leaves nothing to AdamW
             self.parts.append(
                 torch.optim.AdamW(adam, lr=lr, betas=betas, weight_decay=weight_decay))
-        self.stateful: list = [*self.parts, *[self.scaler] * self.scaler.active]
+        self.stateful: list = [*self.parts, self.scaler] if self.scaler.active else self.parts
         self.rates = [group["lr"] for group in self.groups]
 
     @property
@@ -166,7 +166,7 @@ class Optimizer:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the last step."""
+        """AdamW's learning rate in the last step, or Muon's where AdamW has nothing to do."""
         return self.groups[-1]["lr"]
 
     def backward(self, loss: Tensor) -> None:
@@ -175,7 +175,8 @@ class Optimizer:
         self.weights.collect()
 
     def clip(self, largest: float) -> float:
-        """Scale the gradients so that their norm is at most `largest`; returns what it was."""
+        """Divide the loss scale out of the gradients, then scale them so that their norm is at most
+        `largest`; returns what it was."""
         self.scaler.unscale(self.masters)
         return torch.nn.utils.clip_grad_norm_(self.masters, largest).item()
 
@@ -223,6 +224,11 @@ class Optimizer:
             part.load_state_dict(saved)
 
 
+def falls_from(steps: int, warmup: int, hold: float) -> float:
+    """The step from which the learning rate falls."""
+    return max(warmup, hold * steps)
+
+
 def schedule(step: int, steps: int, warmup: int, hold: float, final: float) -> float:
     """The factor of the learning rate at `step` of `steps` (0-based).
 
@@ -231,7 +237,7 @@ def schedule(step: int, steps: int, warmup: int, hold: float, final: float) -> f
     """
     if step < warmup:
         return (step + 1) / warmup
-    begin = max(warmup, hold * steps)
+    begin = falls_from(steps, warmup, hold)
     if step < begin:
         return 1.0
     return 1 - (1 - final) * (step + 1 - begin) / max(1, steps - begin)

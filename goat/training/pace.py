@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from goat.training.batches import Batch
+from goat.training.optim import falls_from
 
-WATCHED = 5  # steps after which what these have taken counts, and no longer what was foreseen
+WATCHED = 5  # from so many steps on their mean time counts, not what was foreseen
 
 
 def foresee(window: list[Batch], one_pass: Callable[[Batch], object]) -> float:
@@ -24,7 +25,7 @@ def foresee(window: list[Batch], one_pass: Callable[[Batch], object]) -> float:
 class Pace:
     """The steps of a run, their number `steps`, and the time that they take.
 
-    With `minutes` the number is planned before the first step and again behind each one, from what
+    With `minutes` the number is planned before the first step and again after each one, from what
     they have taken, until the learning rate begins to fall (see `schedule`): from there on it is
     fixed, for the rate depends on it, and logged. The warm-up takes at most a quarter of the first
     plan. All that happens between the first step and the last counts. A run that goes on from a
@@ -72,7 +73,7 @@ class Pace:
         if self.fixed:
             return
         self.steps = self.fitting(done)
-        self.fixed = done >= min(self.steps, max(self.warmup, self.hold * self.steps))
+        self.fixed = done >= min(self.steps, falls_from(self.steps, self.warmup, self.hold))
         if self.fixed:
             self.log(step=done, planned_steps=self.steps, warmup=self.warmup)
 

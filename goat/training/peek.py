@@ -19,9 +19,9 @@ HEAD = f"{'position':>8}{'id':>8}  {'token':<16}{'to be guessed':<16}{'loss':>9}
 
 def peek(model: Llama, tokenizer: Tokenizer, data, rows: int,
          where: torch.device) -> Iterator[str]:
-    """The first `rows` rows that are trained on, one text each: every token with its position in
-    the row, its id and, where something is learnt, what must be guessed behind it and the loss of
-    the guess (marked *; on a terminal in colour too).
+    """`rows` rows of the first windows, one text each: every token with its position in the row,
+    its id and, where something is learnt, what must be guessed behind it and the loss of the guess
+    (marked *; on a terminal in colour too).
 
     `data` gives windows of batches, as `RowBatches` and `SkillStream` do; the shortest rows of a
     window come first. Dropout is off.

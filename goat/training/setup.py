@@ -1,4 +1,4 @@
-"""What train.py needs before its loop and behind it: the model, the data, the result."""
+"""What train.py needs before its loop and after it: the model, the data, the result."""
 
 import argparse
 import shlex
