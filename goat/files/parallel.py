@@ -14,7 +14,6 @@ def ordered_map(function: Callable, items: Iterable, workers: int) -> Iterator:
     At most a few items for each worker are under way, so that endless input or a slow consumer
     needs no memory. `function` goes to each worker once, when the worker starts.
     """
-    _keep_memory()
     if workers <= 1:
         yield from map(function, items)
         return
@@ -35,17 +34,7 @@ def ordered_map(function: Callable, items: Iterable, workers: int) -> Iterator:
 def _start(function: Callable) -> None:
     global _function
     _function = function
-    _keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-
-
-def _keep_memory() -> None:
-    """Have glibc keep the memory of freed results for the next ones.
-
-    By itself it returns large blocks to the system, and getting them back costs a page fault for
-    each 4 KB. Freeing one block raises both of its limits to that size, see mallopt(3).
-    """
-    bytes(16 << 20)  # never written to, so it takes no memory itself
 
 
 def _apply(item):
