@@ -310,8 +310,7 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.ask is None:  # before the model is loaded, so that bad input shows at once
         questions = gather(args)
         taken = [args.data, args.leave_out, args.gsm8k, args.math,
-                 *(Path(folder, name) for folder in (args.gsm8k, args.math) if folder
-                   for name in PAPERS["word_problems"].gsm8k.SPLITS)]
+                 *PAPERS["word_problems"].gsm8k.own_files(args.gsm8k, args.math)]
         for place in filter(None, (args.out, args.html)):
             check_place(place)
             refuse_same(place, *taken)

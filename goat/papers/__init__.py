@@ -91,6 +91,11 @@ class Check(NamedTuple):
     first_error: str | None  # which step is wrong first, and why; None when all are right
     kind: str | None  # the class of that error, a key of the paper's KINDS
 
+    def verdict(self, question: Question) -> "Verdict":
+        """What it says of the answer to `question`."""
+        return Verdict(self.answer, self.answer == question.answer.strip(), self.kind,
+                       self.first_error)
+
 
 class Verdict(NamedTuple):
     """What is to be said about one output."""

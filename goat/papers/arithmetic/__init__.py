@@ -76,9 +76,7 @@ class Arithmetic(Paper):
         if question.expression is None:
             given = self.solutions.extract_answer(text)
             return Verdict(given, given == question.answer.strip(), None, None)
-        found = self.solutions.check(question.expression, text)
-        return Verdict(found.answer, found.answer == question.answer.strip(), found.kind,
-                       found.first_error)
+        return self.solutions.check(question.expression, text).verdict(question)
 
     def evaluation_flags(self, task: str) -> str:
         return f"--suite {suite_of(task)}"

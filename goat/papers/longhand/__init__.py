@@ -70,9 +70,7 @@ class Longhand(Paper):
         """The working may have any form of this paper."""
         assert question.operands  # a suite gives them, and a file is read for them
         x, _, y = question.operands
-        found = self.questions.check_any(x, y, output)
-        return Verdict(found.answer, found.answer == question.answer.strip(), found.kind,
-                       found.first_error)
+        return self.questions.check_any(x, y, output).verdict(question)
 
 
 PAPER = Longhand()

@@ -17,7 +17,7 @@ from goat.files.rows import Report, Row, write_lines, write_rows
 from goat.papers.word_problems import math_problems, redraw, sandbox, templates
 from goat.papers.word_problems.corrections import Corrections
 from goat.papers.word_problems.format import as_markdown
-from goat.papers.word_problems.gsm8k import (DISAGREE, SPLITS, Rejection, gsm8k_rows,
+from goat.papers.word_problems.gsm8k import (DISAGREE, Rejection, gsm8k_rows, own_files,
                                              unsolved_rows)
 
 ROWS = 20_000  # of the templates, unless the user says how many
@@ -87,10 +87,9 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
     What does not go into the file itself stands beside it; files that an earlier run has left there
     go, so that all are of one run. Only where a model solves nothing do they stay."""
     if out != "-":
-        own = [Path(args.gsm8k or args.math, name) for name in SPLITS if args.gsm8k or args.math]
         for place in (out, beside(out, "wrong"), beside(out, "left-out")):
             check_place(place)  # sampling may take hours
-            refuse_same(place, *own)
+            refuse_same(place, *own_files(args.gsm8k, args.math))
     source = source_rows(args)
     rows, notes, complete, wrong = source.rows, [], True, []
     if args.from_model:

@@ -44,7 +44,7 @@ an arithmetic expression is worth exactly. Pure Python, which runs nobody's code
 import ast
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -104,6 +104,14 @@ def as_markdown(text: str) -> str:
 def observation(result) -> str:
     """What the model reads of a run: what was printed, then the error if there was one."""
     return "\n".join(filter(None, (result.output.strip("\n"), result.error)))
+
+
+def printed(codes: Sequence[str], run: Callable) -> list[str]:
+    """What each of these programs prints, a line each, where they are run as one by `run(code)`;
+    nothing where that ends in an error or prints other lines."""
+    ran = run("\n".join(codes))
+    lines = ran.output.splitlines()
+    return lines if not ran.error and len(lines) == len(codes) else []
 
 
 def observed(text: str, markup: Markup = TAGGED) -> str:

@@ -24,7 +24,7 @@ from goat.errors import UserError
 from goat.files.rows import Row, check_texts, read_rows
 from goat.papers import Question
 from goat.papers.word_problems.format import (MAX_STEPS, TASK, Number, Step, calculate,
-                                              parse_number, render, same_answer)
+                                              parse_number, printed, render, same_answer)
 
 if TYPE_CHECKING:
     from goat.papers.word_problems.corrections import Corrections
@@ -71,6 +71,11 @@ def unsolved_rows(path: str | os.PathLike,
     corrected one."""
     return (row for _, row, _ in problems(path, corrections=corrections)
             if parse_number(row["answer"]) is not None)
+
+
+def own_files(*folders: str | None) -> list[Path]:
+    """The files of the data set in each of these folders, as far as one is given."""
+    return [Path(folder, name) for folder in folders if folder for name in SPLITS]
 
 
 def evaluation_questions(folder: str | os.PathLike, limit: int | None = None) -> list[Question]:
@@ -127,12 +132,10 @@ def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, st
         steps, values = [*steps, extra], [*values, target]
     if len(steps) >= MAX_STEPS:
         return "", TOO_LONG
-    ran = run("\n".join(step.code for step in steps))
-    printed = ran.output.splitlines()
-    if ran.error or len(printed) != len(steps) or not all(
-            map(same_answer, printed, map(str, values))):
+    outputs = printed([step.code for step in steps], run)
+    if not outputs or not all(map(same_answer, outputs, map(str, values))):
         return "", WRONG_OUTPUT
-    steps = [step._replace(output=line) for step, line in zip(steps, printed)]
+    steps = [step._replace(output=output) for step, output in zip(steps, outputs)]
     return render(steps, gold, closing), ""
 
 

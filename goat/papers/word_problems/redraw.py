@@ -26,7 +26,7 @@ from goat.files.rows import Row
 from goat.papers.word_problems.amounts import (COUNTED, FACTORS, Relation, alike, brought_along,
                                                choices, exact, is_amount, is_percent, numbers,
                                                relations, rewrite, values, words, written)
-from goat.papers.word_problems.format import FINAL, Step, parse_number, render
+from goat.papers.word_problems.format import FINAL, Step, parse_number, printed, render
 
 TRIES = 200  # draws for a version, at most
 # Why a problem has no version.
@@ -102,12 +102,11 @@ def retold(row: Row, story: Story, table: Table, results: list[Fraction],
            run: Callable) -> Row | None:
     """The row with a solution in new numbers; None where the interpreter prints others."""
     codes = [rewrite(step.code, table, code=True) for step in story.steps]
-    ran = run("\n".join(codes))
-    printed = ran.output.split()
-    if ran.error or [parse_number(text) for text in printed] != results:
+    outputs = printed(codes, run)
+    if [parse_number(text) for text in outputs] != results:
         return None
     steps = [Step(rewrite(step.prose, table), *parts)
-             for step, *parts in zip(story.steps, codes, printed)]
+             for step, *parts in zip(story.steps, codes, outputs)]
     gold = parse_number(row["answer"])  # which may be written as $180
     assert gold is not None  # else it has no trace
     answer = written(results[-1] if story.worth[-1][-1] == gold else table[gold], "")
