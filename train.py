@@ -186,47 +186,49 @@ def main(argv: list[str] | None = None) -> int | None:
     if state:
         optimizer.load_state_dict(state)
 
-    # loop: one window, one optimizer step
+    # loop: one window, one optimizer step; its dropout, too, depends on (seed, step) only
     meter = trial_pass(model, optimizer, data.largest(), where, workload)
     say(pace.start(foresee(data.window(pace.first), partial(idle_pass, model, optimizer, where))))
-    seen, bad_steps, stop = 0, 0, StopSignal()
+    seen, bad_steps, stopping = 0, 0, False
     progress = tqdm(pace, initial=pace.first, total=pace.steps, unit="step",
                     disable=not group.writer)
-    for step in progress:
-        torch.manual_seed(((args.seed * 1_000_003 + step) * 1009 + group.rank) % 2**63)  # dropout
-        window = data.window(step)
-        loss, answers = add_gradients(model, window, optimizer, group, where,
-                                      args.value_weight if args.value_head else None)
-        norm = optimizer.clip(args.clip)
-        if math.isfinite(loss + norm):
-            optimizer.step(schedule(step, pace.steps, pace.warmup, args.hold, args.final_lr))
-        else:
-            bad_steps += pass_over(optimizer, folder, step + 1, loss, norm,
-                                   data.row_numbers(step), args.skip_bad_steps - bad_steps)
+    with StopSignal() as stop:
+        for step in progress:
+            torch.manual_seed(((args.seed * 1_000_003 + step) * 1009 + group.rank) % 2**63)
+            window = data.window(step)
+            loss, answers = add_gradients(model, window, optimizer, group, where,
+                                          args.value_weight if args.value_head else None)
+            norm = optimizer.clip(args.clip)
+            if math.isfinite(loss + norm):
+                optimizer.step(schedule(step, pace.steps, pace.warmup, args.hold, args.final_lr))
+            else:
+                bad_steps += pass_over(optimizer, folder, step + 1, loss, norm,
+                                       data.row_numbers(step), args.skip_bad_steps - bad_steps)
 
-        done = step + 1
-        seen += group.size * sum(len(batch.tokens) for batch in window)
-        pace.plan(done)
-        last, stopping = done == pace.steps, group.total(stop.number) > 0
-        progress.total, speed = pace.steps, pace.speed(seen)
-        if done % args.log_every == 0 or last:
-            folder.log(step=done, loss=round(loss, 5), norm=round(norm, 4), lr=optimizer.lr,
-                       answer_tokens=answers, tokens_per_s=round(speed),
-                       seconds=round(pace.seconds, 1))
-            progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{speed:,.0f}")
-        if held_out and group.writer and (done % args.eval_every == 0 or last):
-            found = held_out.measure(model, tokenizer, partial(answer_loss, where=where))
-            folder.log(step=done, **found)
-            progress.write(f"step {done}: " + ", ".join(f"{k} {v:g}" for k, v in found.items()))
-            if args.keep == "best":
-                best.offer(done, found["val_loss"], optimizer.masters)
-        if done % args.save_every == 0 or last or stopping:
-            folder.save_state(snapshot(done, settings, optimizer, pace, best))
-        if stopping:
-            return stopped(folder, group, stop, done)
+            done = step + 1
+            seen += group.size * sum(len(batch.tokens) for batch in window)
+            pace.plan(done)
+            last, stopping = done == pace.steps, group.total(stop.number) > 0
+            progress.total, speed = pace.steps, pace.speed(seen)
+            if done % args.log_every == 0 or last:
+                folder.log(step=done, loss=round(loss, 5), norm=round(norm, 4), lr=optimizer.lr,
+                           answer_tokens=answers, tokens_per_s=round(speed),
+                           seconds=round(pace.seconds, 1))
+                progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{speed:,.0f}")
+            if held_out and group.writer and (done % args.eval_every == 0 or last):
+                found = held_out.measure(model, tokenizer, partial(answer_loss, where=where))
+                folder.log(step=done, **found)
+                progress.write(f"step {done}: " + ", ".join(f"{k} {v:g}" for k, v in found.items()))
+                if args.keep == "best":
+                    best.offer(done, found["val_loss"], optimizer.masters)
+            if done % args.save_every == 0 or last or stopping:
+                folder.save_state(snapshot(done, settings, optimizer, pace, best))
+            if stopping:
+                break
+    if stopping:
+        return stopped(folder, group, stop.number, done)
 
     # result: written by one process (an adapter is read again and compared)
-    stop.release()
     predicted = meter.predicted(config, workload) / memory.GB
     say(f"{pace.steps - pace.first} steps in {told(pace.seconds)}, {pace.speed(seen):,.0f} tokens/s"
         f"\nmemory: predicted {predicted:.2f} GB (--plan shows for what), measured "

@@ -76,7 +76,8 @@ class Patient(io.RawIOBase):
             stream.flush()
         text = io.TextIOWrapper(io.BufferedWriter(self), stream and stream.encoding,
                                 "backslashreplace",
-                                line_buffering=name == "stderr" or self.isatty())
+                                line_buffering=name == "stderr" or self.isatty()
+                                or getattr(stream, "write_through", False))  # python -u
         setattr(sys, name, text)
 
     def fileno(self) -> int:

@@ -11,6 +11,7 @@ import torch
 
 from goat.errors import UserError
 
+OUT_OF_MEMORY = ("can't allocate memory", "MPS backend out of memory")  # no class of their own
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -88,13 +89,12 @@ def keep_memory() -> None:
 
 @contextmanager
 def out_of_memory(advice: str) -> Iterator[None]:
-    """Running out of memory becomes a UserError with what helps against it. For a CPU torch has no
-    class of error of its own."""
+    """Running out of memory becomes a UserError with what helps against it."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         named = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not named and "can't allocate memory" not in str(error):
+        if not named and not any(said in str(error) for said in OUT_OF_MEMORY):
             raise
         reason = (str(error).strip() or "of the host").splitlines()[0]
         raise UserError(f"out of memory: {advice} ({reason})")

@@ -79,9 +79,9 @@ class Group:
             dist.all_reduce(tensor)
             return tensor.item()
 
-    def agree(self, text: str) -> str:
-        """The writer's `text`, on every process."""
-        return self.everybodys(text)[0]
+    def agree(self, value: T) -> T:
+        """The writer's `value`, on every process."""
+        return self.everybodys(value)[0]
 
     def everybodys(self, value: T) -> list[T]:
         """The `value` of each process, on every process."""

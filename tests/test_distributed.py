@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from goat.distributed import Group
-from support.processes import WAIT, both, start, two_places
+from support.processes import WAIT, both, said_by, start, two_places
 from support.runs import flags, log, run_script
 from support.slow import SLOW
 
@@ -27,10 +27,9 @@ def test_when_one_process_dies_the_other_stops_clearly(tiny_base, rows, tmp_path
     state, deadline = out / "checkpoint" / "state.pt", time.time() + WAIT
     while not state.exists() and time.time() < deadline:
         time.sleep(0.01)
-    processes[victim].send_signal(signal.SIGKILL)
-    processes[victim].wait()
+    processes[victim].kill()
     died, survivor = time.time(), processes[1 - victim]
-    said = survivor.communicate(timeout=WAIT)[0]
+    said = said_by(processes)[1 - victim][0]
     assert time.time() - died < 30 and survivor.returncode == 2, said
     last = said.strip().splitlines()[-1]
     assert last.startswith("error: another process of this run has ended") and "--resume" in last
@@ -132,7 +131,7 @@ def test_what_all_have_found_is_gathered_and_ctrl_c_keeps_it(victim):
     """Shares of different sizes; Ctrl-C in both processes; one is killed."""
     began = time.time()
     processes = start(GATHERING.replace("VICTIM", str(victim)))
-    said = [process.communicate(timeout=WAIT) for process in processes]
+    said = said_by(processes)
     assert time.time() - began < 60
     for rank, (out, error) in enumerate(said):
         assert out == "the writer alone prints\n" * (rank == 0), error

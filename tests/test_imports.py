@@ -62,10 +62,7 @@ def violations(module: str, source: str) -> list[str]:
         mine, other = wing(module), wing(imported)
         if mine and other and mine != other and FLOOR[other] >= FLOOR[mine]:
             found.append(f"{module} imports {imported}: {other} stands above {mine}")
-        if parts[:2] != ["goat", "papers"] or len(parts) < 3 or parts[2] not in PAPERS:
-            room = None
-        else:
-            room = parts[2]
+        room = parts[2] if imported.startswith(tuple(f"goat.papers.{p}" for p in PAPERS)) else None
         if room and own[:2] == ["goat", "papers"] and own[2:3] != [room]:
             found.append(f"{module} imports {imported}: no paper imports another")
         if room and module in SCRIPTS:

@@ -22,7 +22,7 @@ ANNOTATION = re.compile(r"<<.*?>>|####")  # GSM8K's calculator marks are no word
 def read_corpus(path: str) -> list[str]:
     """The texts of a file: the text fields of rows, or the lines of plain text."""
     texts = []
-    if path.endswith(".jsonl"):
+    if path.endswith((".jsonl", ".json")):
         for where, row in read_rows(path):
             fields = [field for field in TEXT_FIELDS if field in row]
             check_texts(row, where, *fields)
@@ -54,7 +54,8 @@ def train_tokenizer(texts: list[str], vocab_size: int, group_digits: bool = Fals
             split_digits=not group_digits, normalization_rule_name="identity",
             remove_extra_whitespaces=False, allow_whitespace_only_pieces=True,
             add_dummy_prefix=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1,
-            minloglevel=2, user_defined_symbols=["\n", "print(", *TAGS],
+            max_sentence_length=1 << 30, minloglevel=2,
+            user_defined_symbols=["\n", "print(", *TAGS],
             required_chars="".join(sorted(set(string.printable) - set(string.whitespace))))
     except RuntimeError as error:  # "INTERNAL: file(line) [condition] Vocabulary size too high …"
         raise UserError(f"--vocab-size {vocab_size}: {str(error).rpartition('] ')[2]}")
@@ -63,7 +64,8 @@ def train_tokenizer(texts: list[str], vocab_size: int, group_digits: bool = Fals
 
 def main(argv: list[str] | None = None) -> None:
     parser = parser_for("python -m goat.base.train_tokenizer", __doc__)
-    parser.add_argument("files", nargs="+", help=".jsonl files (string fields) or plain text")
+    parser.add_argument("files", nargs="+",
+                        help="rows (.jsonl or .json; their string fields) or plain text")
     parser.add_argument("--vocab-size", type=int, default=1536, help="pieces (default 1536)")
     parser.add_argument("--group-digits", action="store_true",
                         help="let runs of digits become one token, to show what that costs")
@@ -74,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     refuse_same(args.out, *args.files)
     texts = [text for path in args.files for text in read_corpus(path)]
     if not any(texts):
-        raise UserError(f"{', '.join(args.files)}: no text; of a .jsonl file the fields "
+        raise UserError(f"{', '.join(args.files)}: no text; of rows the fields "
                         f"{', '.join(TEXT_FIELDS)} are read")
     data = train_tokenizer(texts, args.vocab_size, args.group_digits)
     write_bytes(args.out, data)

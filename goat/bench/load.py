@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from goat.bench.peers import installed
 from goat.cli import parser_for, refuse_below
+from goat.errors import UserError
 from goat.files.bases import SMOLLM2, located
 from goat.files.checkpoint import load_model, read_config
 from goat.files.vocabulary import open_tokenizer
@@ -68,8 +69,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def timed(code: str) -> tuple[float, float]:
-    """(seconds, peak bytes) of a fresh process."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    """(seconds, peak bytes) of a fresh process. Raises UserError with the last line of one that
+    fails."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"a fresh process failed: {done.stderr.strip().rpartition(chr(10))[2]}")
     seconds, peak = map(float, done.stdout.split()[-2:])
     return seconds, peak
 

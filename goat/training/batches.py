@@ -102,15 +102,16 @@ class RowBatches:
         self.masks: dict[int, LossMask] = {}  # of the rows that have any
         self.left_out: list[int] = []
         self.pad_id = tokenizer.eos_id  # any id will do: filler is never looked at
-        self.task = ""  # of the first row: what to evaluate the result on
+        self.task = ""  # of the first row that names one: what to evaluate the result on
         ids: list[np.ndarray] = []
         self.starts, self.prompts, self.numbers = [0], [], []
         progress = tqdm(training_rows(path), desc=f"reading {path}", unit=" rows", leave=False)
         for number, row in enumerate(progress, 1):
+            prompt = row_prompt(row)
             try:
-                row_ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
+                row_ids, n_prompt = tokenizer.encode_pair(prompt, row["output"])
                 # a row need not name its task, so every paper looks at it
-                masks = (paper.mask_row(row, row_prompt(row), row_ids, tokenizer.encode_prompt,
+                masks = (paper.mask_row(row, prompt, row_ids, tokenizer.encode_prompt,
                                          learn_output, valued) for paper in PAPERS.values())
                 mask = next(filter(None, masks), None)
             except UserError as error:
@@ -155,7 +156,8 @@ class RowBatches:
         batches = []
         while rows:
             length = rounded(self.size(rows[0]))
-            count = self.count(length, sum(rounded(self.size(row)) == length for row in rows))
+            fitting = rows[:max(1, self.budget // length)]
+            count = self.count(length, sum(rounded(self.size(row)) == length for row in fitting))
             batches.append(self.collate(rows[:count], count, length))
             rows = rows[count:]
         return batches

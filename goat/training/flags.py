@@ -220,11 +220,12 @@ ABOVE_0 = ("batch", "micro_tokens", "cutoff", "save_every", "log_every", "epochs
 AT_LEAST_0 = ("muon_lr", "weight_decay", "warmup", "eval_every", "seed", "skip_bad_steps")
 SHARES = ("hold", "final_lr")  # of 1
 BELOW_1 = ("beta2", "lora_dropout")  # shares too, but never all
+BELOW_2_63 = ("seed", "epochs", "max_minutes")
 
 
 def check_ranges(args: argparse.Namespace) -> None:
     """Raises UserError naming the first flag whose number makes no sense."""
-    for names, fits, said in ((("seed",), lambda x: x < 2**63, "below 2^63"),
+    for names, fits, said in ((BELOW_2_63, lambda x: x < 2**63, "below 2^63"),
                               (ABOVE_0, lambda x: x > 0, "above 0"),
                               (AT_LEAST_0, lambda x: x >= 0, "0 or more"),
                               (SHARES, lambda x: 0 <= x <= 1, "between 0 and 1"),

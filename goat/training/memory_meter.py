@@ -1,15 +1,15 @@
 """What a training run's tensors really take, to stand beside the ledger of goat/training/memory.py.
 
-A CUDA card's allocator keeps the peak. Nothing else does: a CPU's process also holds libraries,
-data and freed memory that the C library keeps for itself, so its size says little. There, the run's
-first pass is followed tensor by tensor instead, from birth to death (`LiveTensors`).
+A CUDA card's allocator keeps the peak of a pass. Nothing else does: a CPU's process also holds
+libraries, data and freed memory that the C library keeps for itself, so its size says little.
+There, the pass is followed tensor by tensor instead, from birth to death (`LiveTensors`).
 """
 
 import resource
 import sys
 import weakref
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -59,24 +59,33 @@ class MemoryMeter:
 
     def __init__(self, where: torch.device, batch: Batch):
         self.where, self.batch, self.bytes, self.live = where, batch, 0, LiveTensors()
+        self.peaks = 0.0, 0.0  # GB allocated and reserved on a card
 
-    def first_pass(self, kept: list[Tensor]):
-        """A context that follows one pass; `kept` are the tensors that stay for the whole run."""
+    @contextmanager
+    def first_pass(self, kept: list[Tensor]) -> Iterator[None]:
+        """Follows one pass, beside gradients and optimizer state of full size; `kept` are the
+        tensors that stay for the whole run."""
         if self.where.type == "cuda":
-            return nullcontext()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.where)
+            yield
+            self.peaks = (torch.cuda.max_memory_allocated(self.where) / GB,
+                          torch.cuda.max_memory_reserved(self.where) / GB)
+            return
         known = storages(kept)
         self.bytes, self.live = sum(known.values()), LiveTensors(known)
-        return self.live
+        with self.live:
+            yield
 
     def predicted(self, config: LlamaConfig, workload: Workload) -> int:
         """The ledger's total for the largest batch."""
         return plan(config, of_batch(workload, self.batch)).total
 
     def measured(self, optimizer: Optimizer) -> str:
-        """What was measured, in GB = 1e9 bytes, at the end of the run."""
+        """What was measured, in GB = 1e9 bytes."""
         if self.where.type == "cuda":
-            return (f"{torch.cuda.max_memory_allocated(self.where) / GB:.2f} GB allocated, "
-                    f"{torch.cuda.max_memory_reserved(self.where) / GB:.2f} GB reserved")
+            return (f"{self.peaks[0]:.2f} GB allocated, {self.peaks[1]:.2f} GB reserved, in a pass "
+                    "over the largest batch")
         unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
         process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         return (f"{self.total(optimizer) / GB:.2f} GB of tensors, in a pass over the largest "

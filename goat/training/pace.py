@@ -83,7 +83,7 @@ class Pace:
             self.a_step = self.seconds / (done - self.first)
         left = 60 * (self.minutes or 0) - self.before - self.seconds
         more = math.floor(left / self.a_step) if self.a_step else self.asked
-        return int(self.group.agree(str(min(self.asked, max(1, done, done + more)))))
+        return self.group.agree(min(self.asked, max(1, done, done + more)))
 
     def state(self) -> dict:
         """What a checkpoint holds."""

@@ -29,7 +29,8 @@ from goat.training.pace import Pace
 # What may differ between a run and its continuation without changing how it learns. Of files
 # their contents count (`data_hash`, `base_hash`, …), wherever they lie.
 FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "before_after",
-                 "skip_bad_steps", "data", "rows", "base", "adapter", "val_data", "keep")
+                 "skip_bad_steps", "data", "rows", "base", "adapter", "val_data", "keep",
+                 "checkpointing")
 
 
 class RunFolder:
@@ -41,7 +42,7 @@ class RunFolder:
 
     def __init__(self, args: argparse.Namespace, default: str, group):
         self.resume, self.writer = args.resume, group.writer
-        self.path = Path(group.agree(args.out or str(choose(default, args.resume))))
+        self.path = group.agree(Path(args.out or choose(default, args.resume)))
         self.log_file, self.state_file = self.path / "log.jsonl", self.path / "checkpoint/state.pt"
         if self.log_file.exists() and not (args.resume or args.peek):  # which writes nothing
             raise self.taken()
@@ -110,7 +111,7 @@ class RunFolder:
                   if key not in FREE_SETTINGS and before.get(key) != after.get(key)]
         if differ:
             raise UserError(f"{self.path} was trained with other settings: {'; '.join(differ)}")
-        if state["step"] >= state.get("pace", settings)["steps"]:
+        if state["step"] >= state["pace"]["steps"]:
             self.say(f"{self.path}: all {state['step']} steps are done already")
         else:
             self.say(f"{self.path}: going on after step {state['step']}")
@@ -131,20 +132,20 @@ def choose(default: str, resume: bool) -> Path:
 
 
 class StopSignal:
-    """`number` becomes that of SIGINT (Ctrl-C) or SIGTERM: the loop ends its step, saves, leaves.
+    """A context in which SIGINT (Ctrl-C) and SIGTERM only set `number`, to their own: the loop ends
+    its step, saves, leaves."""
 
-    `release` gives the signals back their former meaning.
-    """
+    number = 0
 
-    def __init__(self):
-        self.number = 0
+    def __enter__(self) -> "StopSignal":
         self.before = {which: signal.signal(which, self.note)
                        for which in (signal.SIGINT, signal.SIGTERM)}
+        return self
 
     def note(self, number: int, frame) -> None:
         self.number = number
 
-    def release(self) -> None:
+    def __exit__(self, *_) -> None:
         for which, handler in self.before.items():
             signal.signal(which, handler)
 
@@ -181,7 +182,7 @@ def fingerprint(base: str | os.PathLike) -> str:
     digest, place = hashlib.sha256(), located(base)
     for file in sorted(filter(Path.is_file, place.iterdir())) if place.is_dir() else [place]:
         if file.suffix in (".safetensors", ".bin", ".pth", ".model", ".gguf") or file.stem in (
-                "config", "adapter_config", "params", "tokenizer"):
+                "config", "adapter_config", "params", "tokenizer", "tokenizer_config"):
             size = file.stat().st_size
             digest.update(f"{file.name} {size}".encode())
             if size < 32e6:

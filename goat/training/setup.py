@@ -18,7 +18,7 @@ from goat.llama.tokenizer import Tokenizer
 from goat.papers import PAPERS
 from goat.training.batches import ALL, RowBatches
 from goat.training.flags import PASS, lora_targets
-from goat.training.run_folder import RunFolder, StopSignal, fingerprint
+from goat.training.run_folder import RunFolder, fingerprint
 
 if TYPE_CHECKING:
     from goat.training.validation import Validation
@@ -117,10 +117,9 @@ def save_result(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace,
     return shlex.join([*base, "--adapter", str(folder.path / "adapter")])
 
 
-def stopped(folder: RunFolder, group: Group, stop: StopSignal, done: int) -> int:
-    """The exit code of a run that has saved its state behind a signal to stop."""
-    stop.release()
+def stopped(folder: RunFolder, group: Group, number: int, done: int) -> int:
+    """The exit code of a run that has saved its state because of the signal `number`."""
     folder.say(f"stopped after step {done}; go on with --resume --out "
                + shlex.quote(str(folder.path)))
     group.close()  # not before the writer has saved
-    return 128 + stop.number
+    return 128 + number

@@ -26,6 +26,16 @@ def test_training_gives_the_same_bytes_twice(tmp_path):
     assert made.vocab_size == 420 and made.decode(made.encode("apples 12")) == "apples 12"
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_long_texts_count_as_short_ones_do(name, tmp_path):
+    rows = [{"input": text} for text in ("zebra giraffe " * 400, *WORDS, *map(str, range(99)))]
+    (tmp_path / name).write_text(json.dumps(rows) if name == "rows.json" else
+                                 "".join(json.dumps(row) + "\n" for row in rows))
+    main([str(tmp_path / name), "--vocab-size", "420", "--out", str(tmp_path / "t.model")])
+    made = open_tokenizer(tmp_path / "t.model")
+    assert len(made.encode("zebra giraffe", bos=False)) == 2
+
+
 def test_digits_are_grouped_only_when_asked(tmp_path):
     rows = tmp_path / "rows.txt"
     rows.write_text("".join(f"{a} {b} {len(a + b) * 111}\n" for a in WORDS for b in WORDS))
@@ -51,7 +61,7 @@ def test_a_broken_corpus_line_is_named(tmp_path):
     with pytest.raises(UserError, match="c.txt, line 2: this is not text in UTF-8"):
         main([str(tmp_path / "c.txt"), "--out", str(tmp_path / "t.model")])
     (tmp_path / "empty.jsonl").write_text('{"text": "of another field"}\n')
-    with pytest.raises(UserError, match="empty.jsonl: no text; of a .jsonl file the fields"):
+    with pytest.raises(UserError, match="empty.jsonl: no text; of rows the fields"):
         main([str(tmp_path / "empty.jsonl"), "--out", str(tmp_path / "t.model")])
     with pytest.raises(UserError, match="--vocab-size 0: must be 1 or more"):
         main([str(tmp_path / "c.txt"), "--vocab-size", "0"])

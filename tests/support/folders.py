@@ -4,6 +4,7 @@ Meta's names and cuts are stated once more here, apart from goat/files/meta.py.
 """
 
 import json
+import re
 
 import pytest
 import torch
@@ -79,12 +80,11 @@ def meta_folder(path, weights, shards=1, embedding_dim=1, **params):
         tensors = {"rope.freqs": torch.ones(4)}
         for name, tensor in weights.items():
             stem = name.removesuffix(".weight").removeprefix("model.")
-            place, _, own = stem.rpartition(".") if not stem.startswith("layers") else \
-                (".".join(stem.split(".")[:2]), "", ".".join(stem.split(".")[2:]))
+            place, own = re.fullmatch(r"(layers\.\d+\.|)(.+)", stem).groups()
             meta, dim = META[own]
             dim = embedding_dim if meta == "tok_embeddings" else dim
             part = tensor if dim is None else tensor.chunk(shards, dim)[shard].clone()
-            tensors[f"{place}.{meta}.weight" if place else f"{meta}.weight"] = part
+            tensors[f"{place}{meta}.weight"] = part
         torch.save(tensors, path / f"consolidated.{shard:02d}.pth")
     content = {"dim": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "multiple_of": 32,
                "norm_eps": 1e-5, "vocab_size": -1} | params

@@ -28,9 +28,18 @@ def start(code: str, *arguments) -> list[subprocess.Popen]:
             for place in two_places()]
 
 
+def said_by(processes: list[subprocess.Popen]) -> list[tuple[str, str]]:
+    """What each process prints, in the end; none outlives a failed test."""
+    try:
+        return [process.communicate(timeout=WAIT) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
 def both(code: str, *arguments) -> list[str]:
     """What the code prints in each of two processes, which end well."""
     processes = start(code, *arguments)
-    said = [process.communicate(timeout=WAIT) for process in processes]
+    said = said_by(processes)
     assert [process.returncode for process in processes] == [0, 0], said
     return [out for out, _ in said]

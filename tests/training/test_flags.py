@@ -221,6 +221,7 @@ def test_other_errors_stay_what_they_are():
 
 @pytest.mark.parametrize("error", [
     torch.OutOfMemoryError("tried 3 GiB\nmore"), MemoryError(),
+    RuntimeError("MPS backend out of memory (MPS allocated: 3 GiB)"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")])
 def test_running_out_of_memory_is_one_line_with_what_helps(error):
     with pytest.raises(UserError, match="out of memory: take less") as said, \

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import train
+from goat.distributed import ALONE
 from goat.errors import UserError
 from goat.training import pace
 from goat.training.batches import Batch
@@ -16,13 +17,6 @@ from goat.training.optim import schedule
 from goat.training.pace import Pace, foresee, told
 from goat.training.validation import Validation
 from support.runs import adapter, flags, log
-
-
-class Alone:
-    """A group of one process."""
-
-    def agree(self, text):
-        return text
 
 
 @pytest.fixture
@@ -37,7 +31,7 @@ def clock(monkeypatch):
 def steps_of(clock, seconds, a_step=1.0, asked=10_000, minutes=5.0, warmup=0, hold=0.0):
     """All steps of a run whose step number n takes `seconds(n)`; (steps, what was logged)."""
     done, logged = [], []
-    plan = Pace(asked, minutes, warmup, hold, Alone(), lambda **line: logged.append(line), None)
+    plan = Pace(asked, minutes, warmup, hold, ALONE, lambda **line: logged.append(line), None)
     plan.start(a_step)
     for step in plan:
         clock.now += seconds(step)
@@ -88,19 +82,19 @@ def test_never_more_steps_than_asked_for(clock):
 
 
 def test_a_resumed_run_has_its_plan_and_the_time_behind_it(clock):
-    whole = Pace(10_000, 5, 10, 0.0, Alone(), dict, None)
+    whole = Pace(10_000, 5, 10, 0.0, ALONE, dict, None)
     assert whole.start(2.0) == "150 steps (of 10000, for --max-minutes) of about 2 s: 5.0 minutes"
     for step in range(30):
         clock.now += 2.0
         whole.plan(step + 1)
     state = {"step": 30, "pace": whole.state()}
     assert whole.state() == {"steps": 150, "warmup": 10, "fixed": True, "seconds": 60.0}
-    again = Pace(10_000, 5, 99, 0.0, Alone(), dict, json.loads(json.dumps(state)))
+    again = Pace(10_000, 5, 99, 0.0, ALONE, dict, json.loads(json.dumps(state)))
     assert again.start(7.0).startswith("120 steps") and again.warmup == 10
     again.plan(31)
     assert again.steps == 150
     state["pace"]["fixed"] = False  # cut off before that
-    other = Pace(10_000, 5, 10, 0.0, Alone(), dict, state)
+    other = Pace(10_000, 5, 10, 0.0, ALONE, dict, state)
     other.start(4.0)
     assert other.steps == 30 + 240 / 4.0
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -259,6 +260,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_rows(tiny_base, rows, tmp_path
     monkeypatch.setattr(train, "answer_loss", NotANumber(at=5))
     with pytest.raises(UserError, match="loss nan, gradient norm nan: lower --lr"):
         train.main(flags(tiny_base, rows, tmp_path / "run", *more))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # Ctrl-C works again
     bad = log(tmp_path / "run")[-1]
     assert bad["loss"] == "nan" and bad["rows"] and set(bad["rows"]) <= set(range(1, 97))
     state = torch.load(tmp_path / "run/checkpoint/state.pt", weights_only=True)
@@ -270,7 +272,7 @@ def test_a_bad_step_can_be_passed_over(tiny_base, rows, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "answer_loss", NotANumber(at=13))
     train.main(flags(tiny_base, rows, tmp_path / "run", "--skip-bad-steps", "1"))
     steps = [r["step"] for r in log(tmp_path / "run")]
-    assert sorted(set(steps)) == [1, 2, 3, 4, 5, 6] and adapter(tmp_path / "run")
+    assert steps == [1, 2, 3, 3, 4, 5, 6]  # the bad step has two lines
 
 
 def test_out_of_memory_shows_before_the_first_step(tiny_base, rows, tmp_path, monkeypatch):
@@ -298,7 +300,7 @@ def test_two_processes_train_like_one(tiny_base, rows, tmp_path):
     same = ("--lora-dropout", "0")
     train.main(flags(tiny_base, rows, tmp_path / "one", *same))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-               "--master-port", str(20000 + os.getpid() % 20000), "train.py",
+               "--standalone", "train.py",
                *flags(tiny_base, rows, tmp_path / "two", *same)]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=120,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -46,7 +46,10 @@ _EQUATION = re.compile(rf"(\d+) ({_SYMBOL}) (\d+) = (-?\d+(?: R \d+)?)(?!\d| ?(?
 
 
 def audit(row: Row) -> str | None:
-    """The first equation of two numbers in a row that is false; None if there is none."""
+    """A stated answer that is not the output's, or the first equation of two numbers that is false;
+    None if there is neither."""
+    if row["answer"] != (answer := extract_answer(row["output"])):
+        return f"the field answer is {row['answer'][:60]!r}, the output ends in {answer[:60]!r}"
     if row["task"] == "copy":  # what is copied need not be true
         return None
     for a, op, b, value in _EQUATION.findall(row["input"] + row["output"]):

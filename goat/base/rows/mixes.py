@@ -17,6 +17,7 @@ from goat.base.rows.skills import (SYMBOLS, addition, alone, append_digit, carri
                                    sum_of_products, unequal)
 from goat.base.rows.text import text
 from goat.papers.arithmetic.operations import either
+from goat.papers.arithmetic.solutions import extract_answer
 
 # Shares of the rows (not of the tokens: the later kinds are longer).
 GROWING = {alone: 44, in_line: 4, column: 6, running: 7, sum_of_products: 4, product_first: 3,
@@ -43,7 +44,8 @@ LARGER = {"names", "sizes", "carries"}  # where the size of most kinds leans to 
 MIDDLE = {"words"} | LARGER  # and that of the long ones to the middle; see `sample`
 KINDS = {kind.__name__: kind for mix in MIXES.values() for kind in mix}
 LONG = {climb, sheet, loop, count_by, multiples}  # of many numbers
-STEP = re.compile(rf"(\d+) ({either(SYMBOLS)}) (\d+)")
+# Two numbers that a step joins; a number that is multiplied first, as in 1 + 2 * 3, ends none.
+STEP = re.compile(rf"(\d+) ({either(SYMBOLS)}) (\d+)(?!\d| [*/])")
 
 
 def sample(rng: Random, max_digits: int, reserved: Collection = (),
@@ -69,4 +71,4 @@ def sample(rng: Random, max_digits: int, reserved: Collection = (),
         steps = STEP.findall(f"{prompt}\n{output}") if reserved else ()
         if not any((int(a), op, int(b)) in reserved for a, op, b in steps):
             return {"instruction": "", "input": prompt, "output": output,
-                    "answer": output.rpartition("= ")[2], "task": kind.__name__}
+                    "answer": extract_answer(output), "task": kind.__name__}

@@ -180,6 +180,7 @@ def _trial(names: list[str], left: str, divisor: str) -> tuple[list[Step], str, 
 
 _NUMBER = re.compile(r"\d+")
 _TOKEN = re.compile(r"\d+|\D")
+_LINE = re.compile(r"(?=\n)")
 _BREAK = re.compile(r"(?=\n| (?:look|write|clear|\{|[a-zA-Z]\d))")  # where a step begins
 
 
@@ -190,7 +191,7 @@ def steps_of(text: str) -> list[str]:
 
 def _first_error(steps: list[Step], text: str, unit: str) -> tuple[str, str] | None:
     """(kind, reason) of the first step of `text` that is not the true one."""
-    found = steps_of(text)
+    found = steps_of(text) if unit == "step" else _LINE.split(text)
     for number, (step, have) in enumerate(zip_longest(steps, found), 1):
         if step is None:
             return "format", f"{unit} {number}: the text goes on after the remainder"

@@ -14,10 +14,8 @@ import numpy as np
 import pytest
 
 import generate_data
-from goat.bench import data as bench
 from goat.cli import CLOSED
 from goat.errors import UserError
-from goat.evaluation import audit
 from goat.files.vocabulary import open_tokenizer
 from goat.papers import prompt
 from goat.papers.arithmetic import mixtures, suites
@@ -230,13 +228,3 @@ def test_closed_pipe_is_no_error():
                           "exit ${PIPESTATUS[0]}", shell=True, text=True, capture_output=True,
                           cwd=ROOT, executable="/bin/bash")
     assert done.stdout.count("\n") == 2 and (done.returncode, done.stderr) == (CLOSED, "")
-
-
-def test_benchmark(tmp_path, capsys):
-    """Both contenders write valid rows of the same mixture, and both are measured."""
-    original, _ = bench.original_way(tmp_path, 3000)
-    assert (found := audit.audit_file(original)).bad == 0 and found.rows == 3000
-    ours, _ = bench.our_way(tmp_path, 3000, 1)
-    assert (found := audit.audit_file(ours)).bad == 0 and found.rows == 3000
-    bench.main(["--rows", "300", "--workers", "2", "--repeats", "1"])
-    assert "times the original's way" in capsys.readouterr().out

@@ -298,6 +298,7 @@ KIND_CASES = [  # (form, right, wrong, kind, line) in the working of 25736 % 144
     ("climb", "\n104", "\n14", "remainder", 15),
     ("climb", "\n104", "\n10", "remainder", 15),
     ("climb", "144: 144", "144 times 144", "format", 2),
+    ("climb", "144 > 25", "144 > 25 b4", "choice", 5),
     ("climb", "1008 1152 > 1133", "1008 > 1133", "choice", 10),
     ("climb", "1152 1296 > 1256", "1152 1296 1440 > 1256", "choice", 13),
     ("climb", "720 864 1008 1152 > ", "720 846 1008 1152 > ", "copying", 10),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from goat.bench import sandbox as bench
 from goat.errors import UserError
 from goat.papers.word_problems import sandbox, sandbox_guest
 from goat.papers.word_problems.format import FINAL, TAGS, final_answer
@@ -248,10 +247,3 @@ def test_addresses_do_not_come_back():
 def test_control_characters_cannot_come_back():
     output = run_code(r"print('a\x1b[31m\x00\u202e\u200b\rb\n\tc', chr(0xd800))").output
     assert output == "a?[31m??? b\n\tc \\ud800\n"
-
-
-def test_bench_compares_with_plain_subprocesses(capsys):
-    bench.main(["--snippets", "20", "--sympy", "2", "--plain", "3"])
-    text = capsys.readouterr().out
-    assert "snippets/s" in text and "x as fast" in text
-    assert ("with sympy" in text) == bool(sandbox.sympy_folders())
