@@ -127,7 +127,8 @@ def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
     refuse_below(args, 1, "limit", "batch_size", "max_new_tokens", "beams")
     refuse_below(args, 0, "show")
     if args.compare:
-        refuse_given(given, "--compare asks nothing: leave out {flag}", *ASKING, "ask", "adapter")
+        refuse_given(given, "--compare asks nothing: leave out {flag}",
+                     *sorted(vars(given).keys() - {"compare", "plot"}))
     elif args.plot:
         raise UserError("--plot draws what --compare puts side by side: add --compare FILE …")
     if args.ask is not None:
@@ -136,6 +137,8 @@ def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
             raise UserError("--ask: the question is empty")
         if args.wording not in (None, "bare"):
             raise UserError("--ask asks in your words: leave out --wording")
+        if args.interpreter and (args.bare or args.wording):
+            raise UserError("--interpreter solves word problems: leave out --bare")
     if processes() > 1 and (args.compare or args.ask is not None):
         raise UserError("torchrun shares the questions of suites and files: --ask and --compare go "
                         "without it")
@@ -159,7 +162,7 @@ def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
 
 
 # Flags that choose questions, or what is shown of their answers.
-ASKING = ("suite", "data", "gsm8k", "math", "limit", "cell", "leave_out", "html", "show")
+ASKING = ("suite", "data", "gsm8k", "math", "limit", "cell", "leave_out", "html", "show", "out")
 
 
 def load(args: argparse.Namespace) -> tuple[Llama, Tokenizer]:
@@ -309,7 +312,7 @@ def main(argv: list[str] | None = None) -> int | None:
     group, questions = sharing(), []
     if args.ask is None:  # before the model is loaded, so that bad input shows at once
         questions = gather(args)
-        taken = [args.data, args.leave_out, args.gsm8k, args.math,
+        taken = [args.base, args.data, args.leave_out, args.gsm8k, args.math,
                  *PAPERS["word_problems"].gsm8k.own_files(args.gsm8k, args.math)]
         for place in filter(None, (args.out, args.html)):
             check_place(place)

@@ -75,8 +75,7 @@ def _measured(function, folder: Path, *args) -> tuple[float, float, float, int]:
 
 def our_way(folder: Path, rows: int, workers: int) -> tuple[Path, int]:
     path = folder / "rows.jsonl"
-    dataset.write_mixture(path, dataset.Recipe("notebook", rows), frozenset(), workers,
-                          progress=False)
+    dataset.write_mixture(path, dataset.Recipe("notebook", rows), frozenset(), workers)
     return path, workers
 
 

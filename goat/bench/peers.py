@@ -47,7 +47,7 @@ def goat_rows(folder: str | Path, mixture: str, rows: int, batch: int,
     """Windows of `batch` rows of a mixture, in the tokens of `base`. (The embedded tokenizer writes
     digits as LLaMA's does, so that the lengths are alike; which ids they are does not matter.)"""
     file = Path(folder) / "rows.jsonl"
-    dataset.write_mixture(file, dataset.Recipe(mixture, rows), suites.reserved(), progress=False)
+    dataset.write_mixture(file, dataset.Recipe(mixture, rows), suites.reserved())
     return RowBatches(file, open_tokenizer(base), batch, micro_tokens, CUTOFF, seed=0)
 
 

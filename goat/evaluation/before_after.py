@@ -14,7 +14,7 @@ SIZES = {"add 1-8D": 500, "sub 1-8D": 500, "mul nx1": 200, "div n/1": 200, "mul 
 def demo_records(model: Llama, tokenizer) -> list[Record]:
     """The answers to the suite demo, SIZES questions a cell in each of the NOTATIONS.
 
-    The questions are the same at every call. None of them is in the training rows but for a few
+    The questions are the same at every call. None is in the rows of the mixture demo but for a few
     with numbers of so few digits that training has to see most of them (`Question.small`), in the
     four cells of mixed sizes. The others hold no operand of one non-zero digit (such a product is
     a learnable single step).

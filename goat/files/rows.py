@@ -266,12 +266,12 @@ def write_rows(path: str | os.PathLike, rows: Sequence[Row],
 
 
 def write_blocks(path: str | os.PathLike, make: Callable[[int], tuple[bytes, Report]], rows: int,
-                 workers: int = 1, progress: bool = True) -> Report:
+                 workers: int = 1) -> Report:
     """Write `rows` rows in the blocks that `make` makes of the numbers 0, 1, …, in this order and
     in `workers` processes, with a progress bar on terminals."""
     report, blocks = Report(), -(-rows // BLOCK)
     with writing(path) as append, tqdm(total=rows, unit=" rows", unit_scale=True, leave=False,
-                                       disable=None if progress else True) as bar:
+                                       disable=None) as bar:
         for lines, part in ordered_map(make, range(blocks), min(workers, blocks)):
             append(lines)
             report.add(part)

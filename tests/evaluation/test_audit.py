@@ -36,18 +36,29 @@ def test_check_names_what_is_wrong(change, reason, tmp_path, capsys):
     assert "3 rows, 1 bad" in shown and "line 3: " in shown and reason in shown
 
 
+@pytest.mark.parametrize("prompt, output", [
+    ("12 + 30 = ", "42"), ("12 + 30", "42"), ("12 + 30", "12 + 30 = 42"),
+    ("62 * 5083 = ", "5083 * (60 + 2) = 5083 * 60 + 5083 * 2 = 304980 + 10166 = 315146")])
+def test_rows_whose_input_is_the_whole_prompt_are_checked(prompt, output, tmp_path):
+    row = {"instruction": "", "input": prompt, "output": output, "answer": output.split(" ")[-1]}
+    write_lines(tmp_path / "rows.jsonl", [row])
+    assert generate_data.main(["--check", str(tmp_path / "rows.jsonl"), "--workers", "1"]) == 0
+
+
 def test_check_of_skills(tmp_path, capsys):
-    """Each equation of two numbers; all rows that are written hold."""
+    """Each equation of two numbers, and the answer; all rows that are written hold."""
     path = tmp_path / "skills.jsonl"
     generate_data.main(["--mixture", "skills", "--rows", "300", "--out", str(path)])
     assert generate_data.main(["--check", str(path), "--workers", "1"]) == 0
-    write_lines(path, ({"instruction": "", "answer": "", "input": i, "output": o, "task": "running"}
-                       for i, o in (("7 + 5 - 3 = ", "12 - 3 = 8"), ("38 / 5 = ", "7 R 2"),
-                                    ("4 / 0 = ", "1"), ("1" * 5000 + " + 1 = ", "2"))))
+    write_lines(path, ({"instruction": "", "answer": a, "input": i, "output": o, "task": "running"}
+                       for i, o, a in (("7 + 5 - 3 = ", "12 - 3 = 8", "8"),
+                                       ("38 / 5 = ", "7 R 2", "7 R 2"), ("4 / 0 = ", "1", "1"),
+                                       ("1" * 5000 + " + 1 = ", "2", "2"), ("1 + 1 = ", "2", "3"))))
     capsys.readouterr()
     assert generate_data.main(["--check", str(path), "--workers", "1"]) == 1
     shown = capsys.readouterr().out
-    for said in ("4 bad", "12 - 3 is 9, not 8", "38 / 5 is 7 R 3", "4 / 0 is not", "+ 1 is not"):
+    for said in ("5 bad", "12 - 3 is 9, not 8", "38 / 5 is 7 R 3", "4 / 0 is not", "+ 1 is not",
+                 "'3', the output ends in '2'"):
         assert said in shown
 
 

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -31,11 +32,20 @@ def run(tiny_base, tmp_path, capsys):
     """Run eval.py on the tiny model: (exit value, what it printed, results.json or None)."""
     def call(*flags, base=("--base", str(tiny_base))):
         out = tmp_path / "results.json"
-        code = script.main([*base, "--out", str(out), "--max-new-tokens", "8",
-                            "--dtype", "fp32", "--device", "cpu", *map(str, flags)])
+        more = [] if "--compare" in flags else [*base, "--max-new-tokens", "8", "--dtype", "fp32",
+                                                "--device", "cpu"]
+        if not {"--compare", "--ask"} & set(flags):
+            more += ["--out", str(out)]
+        code = script.main([*more, *map(str, flags)])
         content = json.loads(out.read_text()) if out.exists() else None
         return code, capsys.readouterr().out, content
     return call
+
+
+@cache
+def worded_questions():
+    """Prompt -> question, of all suites that have operands."""
+    return {q.prompt: q for q in load_suites(suite_names(), 40) if q.operands}
 
 
 @pytest.fixture
@@ -45,7 +55,7 @@ def scholar(monkeypatch):
     behaviour = SimpleNamespace(weak_at="", last=10**9)
 
     def answer(model, tokenizer, prompts, **options):
-        asked = {q.prompt: q for q in load_suites(suite_names(), 40) if q.operands}
+        asked = worded_questions()
         for i, prompt in enumerate(prompts[:behaviour.last]):
             text = solve(asked[prompt].expression).solution
             if asked[prompt].operands[1] in behaviour.weak_at:
@@ -275,6 +285,9 @@ def test_ask(run, monkeypatch):
     (["--samples", 4, "--temperature", 0], "all --samples of a problem would be the same"),
     (["--compare", "a.json", "--suite", "demo"], "--compare asks nothing: leave out --"),
     (["--compare", "a.json", "--show", 2], "--compare asks nothing: leave out --show"),
+    (["--compare", "a.json", "--out", "b.json"], "--compare asks nothing: leave out --out"),
+    (["--ask", "1 + 2", "--out", "b.json"], "--ask is a question of its own: leave out --out"),
+    (["--ask", "1 + 2", "--bare", "--interpreter"], "--interpreter solves word problems: leave"),
     (["--compare", "a.json", "b.json", "--plot", "a.json"], "a.json: it would be replaced"),
     (["--ask", "2 + 2", "--show", 3], "--ask is a question of its own: leave out --show"),
     (["--ask", "25 % 7", "--bare"], "--bare needs a question like"),

@@ -117,7 +117,7 @@ def test_right_answer_after_a_false_step():
     """The answer counts, the false step is named all the same."""
     asked = Question("t", "t", "What?", "62 * 5083", "315146", operands=(62, "*", 5083))
     verdict = judge(asked, "62 * 5083 = 304990 + 10166 = 315146")
-    assert verdict.right and verdict.kind in ("product", "sum")
+    assert verdict.right and verdict.kind == "product"
 
 
 def test_bare_questions_are_judged_with_their_beginning():

@@ -40,8 +40,9 @@ class Arithmetic(Paper):
         recipe = self.dataset.Recipe(
             mixture=args.mixture, rows=args.rows, seed=args.seed, order=args.order,
             steps=not args.no_steps, omit=tuple(args.omit), bare=args.bare, held_out=args.held_out)
-        return self.dataset.write_mixture(out, recipe, self.suites.reserved(), args.workers,
-                                          count_tokens)
+        as_published = args.mixture == "notebook"  # with the questions that the suites ask
+        reserved = () if as_published else self.suites.reserved()
+        return self.dataset.write_mixture(out, recipe, reserved, args.workers, count_tokens)
 
     def write_default(self, path: str, mixture: str, rows: int | None) -> str:
         return self.dataset.write_default(path, mixture, rows, self.suites.reserved())
@@ -79,12 +80,7 @@ class Arithmetic(Paper):
         return self.solutions.check(question.expression, text).verdict(question)
 
     def evaluation_flags(self, task: str) -> str:
-        return f"--suite {suite_of(task)}"
-
-
-def suite_of(task: str) -> str:
-    """The suite that asks questions like those of rows with this `task`."""
-    return next((op.name for op in own() if task in op.tasks), "demo")
+        return "--suite " + next((op.name for op in own() if task in op.tasks), "demo")
 
 
 PAPER = Arithmetic()

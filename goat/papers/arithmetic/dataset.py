@@ -92,7 +92,7 @@ def _questions(recipe: Recipe, reserved: frozenset[Operands], positions: np.ndar
         ops = [mixtures.OPERATORS[table.tasks[cell]] for cell in cells[again].tolist()]
         questions = zip(again, first[again].tolist(), ops, second[again].tolist(), strict=True)
         hits = [question for question in questions if question[1:] in reserved]
-        again = [i for i, *question in hits if mixtures.excluded(recipe.mixture, *question)]
+        again = [i for i, a, _, b in hits if mixtures.excluded(recipe.mixture, a, b)]
         report.kept += len(hits) - len(again)
         if not again:
             return rows_of, first.tolist(), second.tolist()
@@ -139,8 +139,8 @@ def _lines(recipe: Recipe, rows_of: dict[str, list[int]], first: list[int], seco
 
 
 def write_mixture(path: str | os.PathLike, recipe: Recipe, reserved: Collection[Operands],
-                  workers: int = 1, count_tokens: Callable[[Row], int] | None = None,
-                  progress: bool = True) -> Report:
+                  workers: int = 1,
+                  count_tokens: Callable[[Row], int] | None = None) -> Report:
     """Write a data set to `path`, whole or not at all, and say what is in it.
 
     path: a `.json` file gets the single list of the published format, any other JSON lines; "-"
@@ -151,7 +151,7 @@ def write_mixture(path: str | os.PathLike, recipe: Recipe, reserved: Collection[
     Raises UserError for a bad recipe, an unwritable path or a full disk.
     """
     block = partial(_block, recipe, frozenset(reserved), count_tokens)
-    return write_blocks(path, block, recipe.size, workers, progress)
+    return write_blocks(path, block, recipe.size, workers)
 
 
 def write_default(file: str, mixture: str, rows: int | None, reserved: Collection[Operands]) -> str:

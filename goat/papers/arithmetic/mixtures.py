@@ -261,12 +261,13 @@ MIXTURES: dict[str, Callable[[], list[Cell]]] = {
 add_own(MIXTURES, lambda op: partial(own_cells, op))
 
 
-def excluded(mixture: str, a: int, op: str, b: int) -> bool:
+def excluded(mixture: str, a: int, b: int) -> bool:
     """Whether a mixture leaves the question out if an evaluation suite asks it.
 
     `paper` does so except in its small cells, which hold every question (they are marked in tables
-    of results); the `demo` ones except among the hundred questions of one digit;
-    `notebook`, which is as published, never; that of an operation's own name always.
+    of results, all but 2D x 2D of the suite demo: see `eval.py --leave-out`); the `demo` ones
+    except among the hundred questions of one digit; `notebook`, which is as published, never; that
+    of an operation's own name always.
     """
     if mixture == "paper":
         return len(f"{a}{b}") > 4

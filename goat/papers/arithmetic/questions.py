@@ -107,17 +107,20 @@ def audit(row: dict[str, str]) -> str | None:
     of the working is checked, the answer is compared with the end of the working, and the question
     is read back from the instruction, through templates and noise."""
     unreadable = f"input {row['input']!r} is no expression of the form 12 + 34"
+    asked, output = row["input"], row["output"]
+    if not row["instruction"] and asked.endswith(" = "):  # the input is the prompt: "12 + 34 = "
+        asked, output = asked.removesuffix(" = "), asked + output
     try:
-        a, op, b = parse_question(row["input"])
+        a, op, b = parse_question(asked)
     except UserError:
         return unreadable
-    if row["input"] != f"{a} {op} {b}":
+    if asked != f"{a} {op} {b}":
         return unreadable
-    if error := first_error(a, op, b, row["output"]):
+    if error := first_error(a, op, b, output):
         return f"output, {error[1]} ({error[0]})"
-    if row["answer"] != extract_answer(row["output"]):
+    if row["answer"] != extract_answer(output):
         return f"answer {row['answer']!r} is not that of the output"
-    named = read_instruction(row["instruction"])
+    named = read_instruction(row["instruction"] or asked)
     if named is None:
         return f"cannot find the question in instruction {row['instruction']!r}"
     if named not in ((a, op, b), (b, op, a) if operation(op).commutative else None):

@@ -66,9 +66,9 @@ def solve_numbers(a: int, op: str, b: int, steps: bool = True,
 def check(question: str, text: str) -> Check:
     """Verify a worked solution of `question` equation by equation.
 
-    Accepts every variant that `solve` can write, the bare answer alone, and any other split of a
-    factor or of a quotient whose equations are true. Raises UserError when the *question* cannot
-    be read; a bad text is a finding, not an error.
+    Accepts every variant that `solve` can write in numbers of up to MAX_DIGITS digits, the bare
+    answer alone, and any other split of a factor or of a quotient whose equations are true. Raises
+    UserError when the *question* cannot be read; a bad text is a finding, not an error.
     """
     text = text.strip()
     kind, reason = first_error(*parse_question(question), text) or (None, None)

@@ -22,14 +22,14 @@ KINDS = {  # what the first error of a working can be
     "unfinished": "the text ends before the answer",
 }
 
-_N = r"(?:0|[1-9]\d*)"
+_N = r"(?:0|[1-9][0-9]*)"
 _NUMBER = re.compile(r"\d+")
 _ANSWER = re.compile(r"(-?\d+)(?: R (\d+))?")
 _EXPRESSION = re.compile(rf"{_N} \S+ {_N}")
 _SPLIT = re.compile(rf"{_N} \* \({_N}(?: \+ {_N})*\)")
 _EXPANDED = re.compile(rf"{_N} \* {_N}(?: \+ {_N} \* {_N})*")
 _TERMS = re.compile(rf"{_N}(?: \+ {_N})*")
-_LINE = re.compile(rf"({_N}) - ({_N}) \* ({_N}) = (?:({_N}) - ({_N}) = )?(-?{_N})")
+_LINE = re.compile(rf"({_N}) - ({_N}) \* ({_N}) = (?:({_N}) - ({_N}) = )?(0|-?[1-9][0-9]*)")
 _CUT_LINE = re.compile(r"[-\d */=]*|T\w*,?|Therefore, [\d /=R]*")  # a line that broke off
 THEREFORE = "Therefore, "
 

@@ -26,7 +26,7 @@ from support.runs import ROOT
 
 def make(path, reserved=(), workers=1, **recipe):
     """(rows, report) of a data set written to `path`."""
-    report = write_mixture(path, Recipe(**recipe), reserved, workers, progress=False)
+    report = write_mixture(path, Recipe(**recipe), reserved, workers)
     return [json.loads(line) for line in path.read_text().splitlines()], report
 
 
@@ -75,7 +75,7 @@ def test_golden_bytes(tmp_path):
         assert hashlib.sha256((tmp_path / mixture).read_bytes()).hexdigest()[:16] == golden
 
 
-GOLDEN = {"paper": "c67da00fd6ebb8b8", "notebook": "15abdd45eaee35e9"}
+GOLDEN = {"paper": "c67da00fd6ebb8b8", "notebook": "15abdd45eaee35e9", "demo": "a28f02f8e84394c5"}
 
 
 def test_bytes_do_not_depend_on_workers(tmp_path):
@@ -156,9 +156,9 @@ def test_impossible_exclusion(tmp_path):
 
 def test_json_list_and_standard_output(tmp_path, capfdbinary):
     rows, _ = make(tmp_path / "rows.jsonl", rows=5000)
-    write_mixture(tmp_path / "rows.json", Recipe(rows=5000), (), progress=False)
+    write_mixture(tmp_path / "rows.json", Recipe(rows=5000), ())
     assert json.loads((tmp_path / "rows.json").read_text()) == rows
-    write_mixture("-", Recipe(rows=5000), (), progress=False)
+    write_mixture("-", Recipe(rows=5000), ())
     assert capfdbinary.readouterr().out == (tmp_path / "rows.jsonl").read_bytes()
 
 

@@ -64,7 +64,7 @@ def odd(monkeypatch):
 @pytest.mark.parametrize("variant", [{}, {"bare": True}, {"held_out": True}, {"order": "blocks"}])
 def test_rows_of_any_working_are_valid_json(odd, variant, tmp_path):
     recipe = dataset.Recipe(mixture="odd", rows=6000, **variant)
-    report = dataset.write_mixture(tmp_path / "rows", recipe, (), progress=False)
+    report = dataset.write_mixture(tmp_path / "rows", recipe, ())
     rows = [json.loads(line) for line in (tmp_path / "rows").read_text().splitlines()]
     assert report.tasks["odd"].rows == len(rows) == 6000
     for row in rows:
@@ -85,7 +85,7 @@ def test_its_suite_is_kept_out_of_its_rows(odd, tmp_path):
     assert {q.wording for q in asked} == {"seen", "held out"}
     kept = frozenset(q.operands for q in asked if not q.small)
     path = tmp_path / "rows"
-    report = dataset.write_mixture(path, dataset.Recipe("odd", 6000), kept, progress=False)
+    report = dataset.write_mixture(path, dataset.Recipe("odd", 6000), kept)
     rows = [json.loads(line)["input"] for line in path.read_text().splitlines()]
     assert report.left_out > 100 and not {"{} {} {}".format(*o) for o in kept} & set(rows)
 
@@ -118,6 +118,6 @@ def test_no_operation_passes_for_another(changes):
 
 @pytest.mark.parametrize("mixture", list(mixtures.MIXTURES))
 def test_lines_are_what_json_would_write(mixture, tmp_path):
-    dataset.write_mixture(tmp_path / "rows", dataset.Recipe(mixture, 4000), (), progress=False)
+    dataset.write_mixture(tmp_path / "rows", dataset.Recipe(mixture, 4000), ())
     for line in (tmp_path / "rows").read_text().splitlines():
         assert line == json.dumps(json.loads(line))

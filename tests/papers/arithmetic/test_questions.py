@@ -44,7 +44,8 @@ def test_a_sign_or_a_beginning_that_changes_a_number_is_not_passed_over(text):
     assert operands_in(text) is None
 
 
-@pytest.mark.parametrize("text", [*NO_QUESTION, "|3 - 5|", "What is |3 - 5|?", "1" * 3000 + " + 1"])
+@pytest.mark.parametrize("text", [
+    *NO_QUESTION, "|3 - 5|", "What is |3 - 5|?", "What is it?", "٣ + ٤", "1" * 3000 + " + 1"])
 def test_what_could_mean_something_else_is_not_read(text):
     assert operands_in(text) is None
 

@@ -160,6 +160,8 @@ def test_checker_notices_every_cut():
 
 WRONG = [  # question, what is replaced in its target and by what, kind, part of the reason
     (PRODUCT, "81547 * 3062 =", "81547 * 3026 =", "copying", "the question is 81547 * 3062"),
+    (PRODUCT, "163094 = ", "16309٤ = ", "format", "equation 3"),  # a digit of another script
+    ("3306 / 58", "= 0\n", "= -0\n", "format", "line 2"),
     (PRODUCT, "60 + 2)", "60 + 3)", "split", "equation 1: 3000 + 60 + 3 is 3063, not 3062"),
     (PRODUCT, "81547 * 60", "81547 * 50", "copying", "equation 2: the parts are 3000 + 60 + 2"),
     (PRODUCT, "81547 * 60", "81574 * 60", "copying", "equation 2: the factor is 81547"),

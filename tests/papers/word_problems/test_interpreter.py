@@ -309,8 +309,9 @@ def test_what_is_shown_marks_what_is_masked():
 
 def test_eval_with_interpreter(tiny_base, tmp_path, capsys):
     flags = ["--base", str(tiny_base), "--dtype", "fp32", "--device", "cpu", "--max-new-tokens",
-             "12", "--out", str(tmp_path / "r.json"), "--interpreter"]
-    script.main([*flags, "--suite", TASK, "--limit", "2", "--show", "1"])
+             "12", "--interpreter"]
+    out = ["--out", str(tmp_path / "r.json")]
+    script.main([*flags, *out, "--suite", TASK, "--limit", "2", "--show", "1"])
     shown = capsys.readouterr().out
     assert "interpreter: 0 programs run for 4 questions" in shown and "# masked" in shown
     records = json.loads((tmp_path / "r.json").read_text())["records"]
