@@ -144,7 +144,7 @@ def read_factors(model: Llama, config: dict, weights: Path) -> dict[str, tuple[T
         if copy and not torch.equal(copy().to(layer.weight), layer.weight):
             raise UserError(f"{weights}: holds other base weights for {name} than this model's: it "
                             "was trained on another base, or trained the base too")
-    if isinstance(targets, str) or any(map(config.get, CHOOSING)):
+    if isinstance(targets, str) or any(config.get(key) not in (None, "", []) for key in CHOOSING):
         targets = sorted({key.removeprefix(PREFIX).rpartition(".lora_")[0] for key in readers})
     keys = {name: [f"{PREFIX}{name}.lora_{side}.weight" for side in "AB"]
             for name in named(model, targets)}

@@ -27,7 +27,7 @@ from goat.files.hf_config import config_json, hf_config
 from goat.files.meta import open_meta
 from goat.files.tensors import (Readers, checked, is_finite, open_tensors, read_json, same_names,
                                 write_json, write_tensors)
-from goat.files.tokenizer_json import BPE, BPE_CONFIG, CHAT
+from goat.files.tokenizer_json import BPE, CHAT, TOKENIZER_CONFIG
 from goat.files.vocabulary import SENTENCEPIECE, gguf_keys, open_tokenizer, save_tokenizer
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import LoRALinear, merge
@@ -38,8 +38,8 @@ from goat.llama.tokenizer import GROUPED, Tokenizer
 HF_FILES = ("model.safetensors", "model.safetensors.index.json",
             "pytorch_model.bin", "pytorch_model.bin.index.json")
 # what a merged model's folder takes from its base's
-COPIED = (SENTENCEPIECE, BPE, BPE_CONFIG, CHAT, "added_tokens.json", "special_tokens_map.json",
-          "generation_config.json")
+COPIED = (SENTENCEPIECE, BPE, TOKENIZER_CONFIG, CHAT, "added_tokens.json",
+          "special_tokens_map.json", "generation_config.json")
 # Older files, or their index alone, hold this table of each block, which follows from the config.
 IMPLIED = "rotary_emb.inv_freq"
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -199,6 +199,8 @@ def save_model(model: Llama, path: str | Path, tokenizer: Tokenizer | None = Non
     """
     config, path = model.config, Path(path)
     dtype = model.model.embed_tokens.weight.dtype
+    if dtype not in OF_DTYPE:
+        raise UserError(f"a model in {dtype} is not saved: call model.float() first")
     names = list(blank_model(config).state_dict())
     if config.tie_embeddings:
         names.remove(HEAD)
@@ -246,11 +248,12 @@ def main(argv: list[str] | None = None) -> None:
     refuse_full(out)
     if out.suffix == ".gguf":
         check_place(out)
-    model = load_model(base, dtype=torch.bfloat16 if few_bits(base) else None)
-    merge(load_adapter(model, args.adapter))
     tokenizer = None
-    if base.is_file() or out.suffix == ".gguf":
-        tokenizer = tokenizer_of(base, model.config)
+    if base.is_file() or out.suffix == ".gguf":  # before the weights, which take long
+        tokenizer = tokenizer_of(base, read_config(base))
+    # few bits stand for more than bf16 holds; other types of file are rounded but once, from fp32
+    halved = few_bits(base) and args.type in (None, "bf16")
+    model = merge(load_adapted(base, args.adapter, dtype=torch.bfloat16 if halved else None))
     save_model(model, out, tokenizer, args.type)
     for name in COPIED if base.is_dir() and out.suffix != ".gguf" else ():
         if (base / name).is_file():

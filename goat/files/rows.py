@@ -80,7 +80,7 @@ def _elements(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
                     _, end = decoder.raw_decode(text, at)
                 except json.JSONDecodeError:
                     break  # the end of the list, or an element that the next piece completes
-                except ValueError as error:  # a number of thousands of digits
+                except (ValueError, RecursionError) as error:  # thousands of digits or brackets
                     raise UserError(f"{path}, row {rows + 1}: this cannot be read ({error})")
                 rows += 1
                 yield rows, text[at:end]
@@ -98,7 +98,7 @@ def parse_row(text: str) -> dict:
         raise UserError("this is not text in UTF-8")
     try:
         row = json.loads(text)
-    except ValueError as error:  # no JSON, or a number of thousands of digits
+    except (ValueError, RecursionError) as error:  # no JSON, or thousands of digits or brackets
         raise UserError(f"not a JSON object ({getattr(error, 'msg', error)})")
     if not isinstance(row, dict):
         raise UserError("a row must be a JSON object")

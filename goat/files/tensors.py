@@ -23,7 +23,8 @@ from goat.files.atomic import replacing, write_text
 
 Readers = dict[str, Callable[[], Tensor]]
 DAMAGE = (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError,
-          AttributeError, TypeError, OSError)  # what torch.load raises on broken files
+          AttributeError, TypeError, OSError, AssertionError,
+          zipfile.BadZipFile)  # what torch.load raises on broken files
 
 
 def read_json(file: Path) -> dict:
@@ -101,8 +102,8 @@ def checked(tensor: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
     """`tensor`, if it has this shape, a floating-point type that the model can compute in, and no
     number that is NaN or infinite."""
     if tuple(tensor.shape) != tuple(shape):
-        raise UserError(f"{name}: shape {tuple(tensor.shape)} in the file, {tuple(shape)} by the "
-                        "configuration")
+        raise UserError(f"{name}: shape {tuple(tensor.shape)} in the file, {tuple(shape)} is "
+                        "wanted")
     if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise UserError(f"{name}: stored as {tensor.dtype}; only float32, bfloat16 and float16 "
                         "weights are read (take the unquantised original)")

@@ -11,7 +11,7 @@ from goat.files.atomic import write_bytes
 from goat.files.tensors import read_json, write_json
 from goat.llama.bpe import LLAMA_3, QWEN_2, ByteLevelBPE
 
-BPE, BPE_CONFIG, CHAT = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+BPE, TOKENIZER_CONFIG, CHAT = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 # The pre_tokenizer of a tokenizer.json
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 PRE_TOKENIZERS = {
@@ -98,7 +98,7 @@ def pre_tokenizer(found: Any, file: Path) -> str:
 def special_names(content: dict, file: Path) -> tuple[dict, dict[str, str | None]]:
     """The settings in `tokenizer_config.json`, and which tokens are bos (if it is put before a
     text) and eos."""
-    place = file.with_name(BPE_CONFIG)
+    place = file.with_name(TOKENIZER_CONFIG)
     settings = read_json(place) if place.is_file() else {}
     bos, eos = (name.get("content") if isinstance(name := settings.get(f"{which}_token"), dict)
                 else name for which in ("bos", "eos"))
@@ -115,10 +115,9 @@ def special_names(content: dict, file: Path) -> tuple[dict, dict[str, str | None
     processor = content.get("post_processor") or {}
     try:
         for step in processor.get("processors", [processor]):
-            for part in step.get("single") or ():  # a template: <bos> $A
-                if "SpecialToken" in part:
-                    return settings, {"bos": str(part["SpecialToken"]["id"]), "eos": eos}
-                break
+            first = next(iter(step.get("single") or ()), {})  # of a template: <bos> $A
+            if "SpecialToken" in first:
+                return settings, {"bos": str(first["SpecialToken"]["id"]), "eos": eos}
     except (AttributeError, TypeError, KeyError):
         raise UserError(f"{file}: the post_processor is damaged: {processor!r:.80}")
     return settings, {"bos": bos if settings.get("add_bos_token") else None, "eos": eos}
@@ -147,7 +146,7 @@ def bpe(path: Path, tokens: list[str | None], merges: list, added: dict[str, int
 def save_json(tokenizer: ByteLevelBPE, folder: Path) -> None:
     """Write the tokenizer's files into a model folder: those that it was read from, or new ones."""
     if tokenizer.path.suffix == ".json":
-        for name in (BPE, BPE_CONFIG, CHAT):
+        for name in (BPE, TOKENIZER_CONFIG, CHAT):
             if (file := tokenizer.path.with_name(name)).is_file():
                 write_bytes(folder / name, file.read_bytes())
         return
@@ -179,4 +178,4 @@ def save_json(tokenizer: ByteLevelBPE, folder: Path) -> None:
                 "eos_token": names["eos"], "add_bos_token": names["bos"] is not None,
                 "clean_up_tokenization_spaces": False,
                 **({"chat_template": tokenizer.chat_template} if tokenizer.chat_template else {})},
-               folder / BPE_CONFIG)
+               folder / TOKENIZER_CONFIG)

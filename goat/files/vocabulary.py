@@ -17,7 +17,9 @@ from goat.files.atomic import write_bytes
 from goat.files.bases import located
 from goat.files.gguf import GGUF
 from goat.files.sentencepiece_file import model_file, pieces_of, settings_of
-from goat.files.tokenizer_json import BPE, bpe, from_json, save_json
+from goat.files.tensors import read_json, write_json
+from goat.files.tokenizer_json import (BPE, TOKENIZER_CONFIG, bpe, chat_template, from_json,
+                                       save_json)
 from goat.llama.bpe import ByteLevelBPE
 from goat.llama.tokenizer import SentencePiece, Tokenizer
 
@@ -46,7 +48,14 @@ def open_tokenizer(path: str | os.PathLike) -> Tokenizer:
         return from_gguf(GGUF(path))
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder")
-    return from_json(path) if path.suffix == ".json" else SentencePiece(path.read_bytes(), path)
+    if path.suffix == ".json":
+        return from_json(path)
+    pieces, place = SentencePiece(path.read_bytes(), path), path.with_name(TOKENIZER_CONFIG)
+    settings = read_json(place) if place.is_file() else {}
+    pieces.chat_template = chat_template(settings, path.parent)
+    if settings.get("add_bos_token") is False:
+        pieces.bos_id = None
+    return pieces
 
 
 # ---- GGUF ----------------------------------------------------------------------------------------
@@ -119,6 +128,10 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Write the tokenizer's files into a model folder."""
     if isinstance(tokenizer, SentencePiece):
         write_bytes(folder / SENTENCEPIECE, tokenizer.data)
+        if tokenizer.bos_id is None or tokenizer.chat_template:
+            write_json({"tokenizer_class": "LlamaTokenizer",
+                        "add_bos_token": tokenizer.bos_id is not None,
+                        "chat_template": tokenizer.chat_template}, folder / TOKENIZER_CONFIG)
         return
     assert isinstance(tokenizer, ByteLevelBPE)
     save_json(tokenizer, folder)
@@ -137,6 +150,9 @@ def gguf_keys(tokenizer: Tokenizer, size: int) -> dict[str, Any]:
             raise UserError(f"{tokenizer.path}: llama.cpp's kind of SentencePiece merges pairs, "
                             "which this one does not: write a folder instead")
         tokens, scores, types = map(list, zip(*pieces_of(tokenizer.data)))
+        if not tokenizer.exact:
+            print(f"note: {tokenizer.path} rewrites texts (spaces, line ends), which a GGUF file "
+                  "cannot tell: it reads them otherwise than they were learnt")
         if space_first and USER in types:
             print(f"note: {tokenizer.path} has tokens like {tokens[types.index(USER)]!r}, behind "
                   "which llama.cpp puts a space where SentencePiece puts none: it reads texts with "

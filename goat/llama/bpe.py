@@ -23,6 +23,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from functools import cached_property, lru_cache
+from itertools import groupby
 from itertools import pairwise
 from pathlib import Path
 
@@ -156,13 +157,10 @@ def compiled(pattern: str) -> re.Pattern:
 @lru_cache
 def ranges() -> dict[str, str]:
     """The characters of a class as ranges, to be put between brackets."""
-    spans: dict[str, list[list[int]]] = {r"\p{L}": [], r"\p{N}": []}
-    for code in range(0x110000):
-        kind = f"\\p{{{unicodedata.category(chr(code))[0]}}}"
-        if kind in spans:
-            if not spans[kind] or spans[kind][-1][1] != code - 1:
-                spans[kind].append([code, code])
-            spans[kind][-1][1] = code
-    found = {kind: "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in span)
-             for kind, span in spans.items()}
-    return found | {r"\s": r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"}
+    found = {r"\p{L}": "", r"\p{N}": "",
+             r"\s": r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"}
+    for kind, span in groupby(range(0x110000), lambda code: unicodedata.category(chr(code))[0]):
+        if kind in "LN":
+            codes = list(span)
+            found[f"\\p{{{kind}}}"] += f"\\U{codes[0]:08x}-\\U{codes[-1]:08x}"
+    return found

@@ -171,6 +171,8 @@ def new_rows(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int,
     The longest prompts come first: neighbours are then padded little, rows that are likely to take
     longest start first, and shares (every second prompt, say) take about as long as each other.
     """
+    if isinstance(prompts, str):
+        raise UserError("prompts must be a list of texts, not one text")
     if max_new_tokens < 1 or samples < 1:
         raise UserError("max_new_tokens and samples must be at least 1")
     room = model.config.max_positions
@@ -205,6 +207,7 @@ def stream(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int = 51
     prompts, see `new_rows`."""
     sampling = Sampling(temperature, top_p, seed)
     rows = new_rows(model, tokenizer, prompts, max_new_tokens, samples, share)
+    stop = (stop,) if isinstance(stop, str) else stop
     for row in rows:
         row.uniforms = sampling.uniforms(row)
     yield from decode(model, tokenizer, deque(rows), batch_size, sampling, stop)

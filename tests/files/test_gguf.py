@@ -191,16 +191,13 @@ def test_the_divisors_of_llama_3_are_written(tmp_path):
     assert written.min() == 1.0 and written.max() == 4.0
 
 
-def test_the_order_of_rows_goes_by_the_architectures_name():
+def test_the_order_of_rows_goes_by_the_architectures_name(tmp_path):
     """Neighbouring rows turn together in a `llama`, halves in a `qwen2`; v is never rearranged."""
-    import tempfile
     for family, turned in (("llama", True), ("qwen 2", False)):
         model = tiny_model(FAMILIES[family])
-        with tempfile.TemporaryDirectory() as folder:
-            save_model(model, f"{folder}/a.gguf")
-            file = GGUF(f"{folder}/a.gguf")
-            q, v = (file.read(f"blk.1.attn_{name}.weight").copy() for name in "qv")
-            del file
+        save_model(model, tmp_path / f"{family}.gguf")
+        file = GGUF(tmp_path / f"{family}.gguf")
+        q, v = (file.read(f"blk.1.attn_{name}.weight") for name in "qv")
         attn = model.model.layers[1].self_attn
         rows = [0, 4, 1, 5, 2, 6, 3, 7] if turned else list(range(8))  # of the first head
         assert np.array_equal(q[:8], attn.q_proj.weight.detach().numpy()[rows])
@@ -214,13 +211,13 @@ def test_names_go_both_ways(name):
     assert name_in_hf(name_in_gguf(name)) == name
 
 
-@pytest.mark.parametrize("base", ["folder", "gguf"])
-@pytest.mark.parametrize("out", ["folder", "q8_0.gguf", "bf16.gguf"])
+@pytest.mark.parametrize("base", ["folder", "gguf", "q8_0 gguf"])
+@pytest.mark.parametrize("out", ["folder", "q8_0.gguf", "bf16.gguf", "f32.gguf"])
 def test_merging_an_adapter(tmp_path, base, out):
     """Of any kind of base into any kind of model, with its tokenizer."""
-    model = tiny_model(tiny_config(vocab_size=1536))
+    model = tiny_model(tiny_config(vocab_size=1536, hidden_dim=64))
     place = tmp_path / ("base" if base == "folder" else "base.gguf")
-    save_model(model, place, open_tokenizer(BASE))
+    save_model(model, place, open_tokenizer(BASE), "q8_0" if base.startswith("q8_0") else None)
     add_lora(model, 4, 12)
     for layer in lora_layers(model).values():
         layer.lora_B.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
@@ -233,7 +230,8 @@ def test_merging_an_adapter(tmp_path, base, out):
     want = load_adapter(load_model(place), tmp_path / "adapter")
     with torch.no_grad():
         a, b = got(tiny_tokens()), want(tiny_tokens())
-    assert (a - b).norm() / b.norm() < (1e-5 if out == "folder" else 0.06)
+    exact = out == "f32.gguf" or out == "folder" and base != "q8_0 gguf"
+    assert (a - b).norm() / b.norm() < (1e-5 if exact else 0.06)
     ours, theirs = open_tokenizer(BASE), open_tokenizer(result)
     text = "What is 12 x 34?\n  é 😀 <p>\n"
     assert theirs.encode(text, eos=True) == ours.encode(text, eos=True)
@@ -384,7 +382,8 @@ def test_random_damage_is_a_clear_error_or_changes_no_more_than_a_value(small):
     rng, refusals = np.random.default_rng(0), 0
     right = load_model(path)
     shapes = {name: tensor.shape for name, tensor in right.state_dict().items()}
-    for _ in range(1000 if slow else 150):
+    rounds = 1000 if slow else 150
+    for _ in range(rounds):
         damaged = bytearray(content)
         for _ in range(rng.integers(1, 4)):
             at, size = int(rng.integers(0, header)), int(rng.integers(1, 12))
@@ -406,7 +405,7 @@ def test_random_damage_is_a_clear_error_or_changes_no_more_than_a_value(small):
             continue
         assert {name: t.shape for name, t in model.state_dict().items()} == shapes
         assert tokenizer.vocab_size == right.config.vocab_size
-    assert refusals > 0.6 * 150
+    assert refusals > 0.6 * rounds
 
 
 def test_the_same_model_gives_the_same_bytes(small, tmp_path):
