@@ -77,7 +77,7 @@ def parser_of(task: str) -> argparse.ArgumentParser:
         help="JSON lines; a .json file gets one list; - is standard output (default "
         "data/MIXTURE.jsonl, of paper data/arithmetic.jsonl; with another task data/TASK.jsonl)")
     add("--workers", type=int, default=os.cpu_count(), metavar="N",
-        help="processes (default: one for each core)")
+        help="processes (default: one for each core; longhand and word problems take one)")
     add("--tokenizer", metavar="PATH",
         help="count tokens with the tokenizer of this model, or file (default: count characters)")
     add("--check", metavar="FILE", help="write nothing; verify every row of FILE (default: off)")

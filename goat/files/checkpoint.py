@@ -253,7 +253,8 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer = tokenizer_of(base, read_config(base))
     # few bits stand for more than bf16 holds; other types of file are rounded but once, from fp32
     halved = few_bits(base) and args.type in (None, "bf16")
-    model = merge(load_adapted(base, args.adapter, dtype=torch.bfloat16 if halved else None))
+    model = load_adapted(base, args.adapter, dtype=torch.bfloat16 if halved else None)
+    merge(model)
     save_model(model, out, tokenizer, args.type)
     for name in COPIED if base.is_dir() and out.suffix != ".gguf" else ():
         if (base / name).is_file():

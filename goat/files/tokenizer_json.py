@@ -115,7 +115,7 @@ def special_names(content: dict, file: Path) -> tuple[dict, dict[str, str | None
     processor = content.get("post_processor") or {}
     try:
         for step in processor.get("processors", [processor]):
-            first = next(iter(step.get("single") or ()), {})  # of a template: <bos> $A
+            first: dict = next(iter(step.get("single") or ()), {})  # of a template: <bos> $A
             if "SpecialToken" in first:
                 return settings, {"bos": str(first["SpecialToken"]["id"]), "eos": eos}
     except (AttributeError, TypeError, KeyError):

@@ -137,8 +137,8 @@ class WordProblems(Paper):
         output goes unnoticed."""
         given, failure = self.format.stated(row["output"])
         right = bool(given) and self.math_answers.rule(row.get("task"))(given, row["answer"])
-        label = row.get("label", "correct")
-        if label not in ("correct", "wrong"):
+        label = row.get("label")
+        if label not in (None, *self.loss_mask.LABELS):
             return f"label {label!r} is neither 'correct' nor 'wrong'"
         if label == "wrong":
             return "labelled wrong, but its answer is right" if right else None

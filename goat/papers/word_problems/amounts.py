@@ -23,7 +23,7 @@ FACTORS = {"half", "halves", "quarter", "quarters", "third", "thirds", "fourth",
            "fifths", "twice", "double", "doubled", "triple", "tripled", "dozen", "dozens",
            "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
            "twenty", "hundred", "thousand", "million"}
-_NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+")
+NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|\.\d+")
 # What stands before and behind numbers that say no amount.
 _BEFORE = re.compile(
     r"(?:[/:#.\d-]|\d to |\b(?:rooms?|grades?|chapters?|levels?|types?|days?|weeks?|months?|years?|"
@@ -50,7 +50,7 @@ def exact(digits: str) -> Fraction:
 
 def numbers(text: str) -> Iterator[tuple[re.Match, Fraction]]:
     """(where it stands, its value) of each number that is written in digits."""
-    return ((match, exact(match[0])) for match in _NUMBER.finditer(text))
+    return ((match, exact(match[0])) for match in NUMBER.finditer(text))
 
 
 def values(text: str) -> list[Fraction]:
@@ -164,7 +164,7 @@ def rewrite(text: str, table: dict[Fraction, Fraction], code: bool = False) -> s
             return match[0]
         return written(number, match[0] if not code else "0.0" if "." in match[0] else "")
 
-    return _NUMBER.sub(new, text)
+    return NUMBER.sub(new, text)
 
 
 def written(value: Fraction, like: str) -> str:

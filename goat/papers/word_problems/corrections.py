@@ -21,31 +21,28 @@ _EDIT = re.compile(r"(\d+)(?:-(\d+)(?==))?([:=]) ?(.*)")
 class Correction(NamedTuple):
     """A line of the table; `answer` and `working` are "" where nothing is to be changed."""
 
-    check: str
+    number: int
     answer: str
     working: str
     why: str
 
 
 class Corrections:
-    """The table by number of the problem, and how many of its lines came to use so far: `applied`,
-    and `strange` where another problem stands at the number."""
+    """The table by the checksum of the problem, and how many have been `applied`."""
 
     def __init__(self, table: str | os.PathLike = TABLE):
-        self.table: dict[int, Correction] = {}
-        self.applied = self.strange = 0
+        self.table: dict[str, Correction] = {}
+        self.applied = 0
         for line in Path(table).read_text(encoding="utf-8").splitlines():
             if line and not line.startswith("#"):
-                number, *columns = line.split("\t")
-                self.table[int(number)] = Correction(*("" if c == "-" else c for c in columns))
+                number, check, *columns = line.split("\t")
+                columns = ["" if column == "-" else column for column in columns]
+                self.table[check] = Correction(int(number), *columns)
 
-    def apply(self, number: int, question: str, answer: str) -> str:
-        """The field `answer` of problem `number`, worked solution and label, as it should be."""
-        correction = self.table.get(number)
+    def apply(self, question: str, answer: str) -> str:
+        """The field `answer` of a problem, worked solution and label, as it should be."""
+        correction = self.table.get(checksum(question, answer))
         if correction is None:
-            return answer
-        if correction.check != checksum(question, answer):
-            self.strange += 1
             return answer
         self.applied += bool(correction.answer or correction.working)
         worked, _, label = answer.partition("####")
@@ -53,11 +50,9 @@ class Corrections:
 
     def told(self) -> list[str]:
         """The lines that tell what came to use."""
-        lines = [f"{self.applied:,} of the problems read were corrected (--original-labels leaves "
-                 "them as they are)",
-                 f"{self.strange:,} corrections do not fit this file, which has other problems at "
-                 "their lines; they were left out"]
-        return [line for line, count in zip(lines, (self.applied, self.strange)) if count]
+        line = (f"{self.applied:,} of the problems read were corrected (--original-labels leaves "
+                "them as they are)")
+        return [line] * bool(self.applied)
 
 
 def checksum(question: str, answer: str) -> str:

@@ -133,9 +133,10 @@ def nameless(out: str) -> bool:
 
 
 def beside(out: str, name: str) -> Path:
-    """The file that goes with `out`: data/a.jsonl and "wrong" give data/a.wrong.jsonl."""
+    """The file that goes with `out`: data/a.jsonl and "wrong" give data/a.wrong.jsonl; a.json
+    has files of its own."""
     path = Path("data/word_problems.jsonl" if nameless(out) else out)
-    return path.with_name(f"{path.stem}.{name}.jsonl")
+    return path.with_name(f"{path.name.removesuffix('.jsonl')}.{name}.jsonl")
 
 
 def write_beside(out: str, name: str, rows: Sequence[Row]) -> None:

@@ -200,7 +200,7 @@ def parse_number(text: str) -> Fraction | None:
     return -value if match["sign"] == "-" else value
 
 
-def same_answer(said: str, gold: str) -> bool:
+def same_number(said: str, gold: str) -> bool:
     """Whether two answers are the same text or the same number, to within 1e-6.
 
     Currency, thousands commas, per cent signs, units and marks of Markdown and LaTeX do not count:

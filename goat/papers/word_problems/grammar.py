@@ -36,6 +36,11 @@ ONE: Tree = ("number", Fraction(1))
 MINUS: Tree = ("number", Fraction(-1))
 
 
+def is_name(tree: Tree) -> bool:
+    r"""x, f(x) or AB: what an answer may be called."""
+    return tree[0] == "name" or tree[0] == "*" and all(part[0] == "name" for part in tree[1:])
+
+
 def read(text: str) -> list[Tree]:
     r"""What an answer lists: one tree, or several where it has commas; `3 \pm x` lists two. Raises
     Unreadable."""
@@ -101,6 +106,8 @@ class Parser:
         while self.peek() in RELATIONS:
             signs.append(RELATIONS[self.take()])
             members.append(self.union())
+        if signs[:1] == ["~"] and is_name(members[0]):  # x \approx 5
+            signs[0] = "="
         if "~" in signs:  # 2/3 \approx 0.67: what comes before is exact
             del members[signs.index("~") + 1:], signs[signs.index("~"):]
         if signs == ["in"]:

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from goat.errors import UserError
 from goat.files.rows import Row, check_texts, read_rows
 from goat.papers import Question
+from goat.papers.word_problems.amounts import NUMBER, exact
+from goat.papers.word_problems.amounts import values as values_in
 from goat.papers.word_problems.format import (MAX_STEPS, TASK, Number, Step, calculate,
-                                              parse_number, printed, render, same_answer)
+                                              parse_number, printed, render, same_number)
 
 if TYPE_CHECKING:
     from goat.papers.word_problems.corrections import Corrections
@@ -107,7 +109,7 @@ def problems(path: str | os.PathLike, name: str = "train.jsonl",
         check_texts(problem, where, "question", "answer")
         question, answer = problem["question"].strip(), problem["answer"]
         if corrections:
-            answer = corrections.apply(count, question, answer)
+            answer = corrections.apply(question, answer)
         worked, _, gold = answer.partition("####")
         yield where, {"instruction": question, "input": "", "output": "",
                       "answer": gold.strip().replace(",", ""), "task": TASK,
@@ -124,16 +126,16 @@ def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, st
     if not values:
         return "", NO_CALCULATION
     steps, closing = plan(question, pieces)
-    if values[-1] != target and not (target in values and target in numbers(closing)):
+    if values[-1] != target and not (target in values and target in values_in(closing)):
         extra = last_step(values[-1], target, question)
         if extra is None:
             end = pieces[-1].tail if pieces[-1].code else pieces[-1].prose
-            return "", MISSING if target in numbers(end) else DISAGREE
+            return "", MISSING if target in values_in(end) else DISAGREE
         steps, values = [*steps, extra], [*values, target]
     if len(steps) >= MAX_STEPS:
         return "", TOO_LONG
     outputs = printed([step.code for step in steps], run)
-    if not outputs or not all(map(same_answer, outputs, map(str, values))):
+    if not outputs or not all(map(same_number, outputs, map(str, values))):
         return "", WRONG_OUTPUT
     steps = [step._replace(output=output) for step, output in zip(steps, outputs)]
     return render(steps, gold, closing), ""
@@ -163,7 +165,6 @@ _ADDED = re.compile(r": <<[^<>]*>>$")  # a correction's, see `annotate`
 _IDLE = re.compile(r"<<([^<>=]*)=\1>>")  # of these, the ones that hide a plain equation
 _OPERATOR = re.compile(r"[\d)]\s*[-+*/]")
 _RESULT = re.compile(r"\s*=\s*[$€£]?\s*([-−]?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+))(?![\d/])")
-_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+")
 
 
 def read_line(line: str) -> list[Piece]:
@@ -265,23 +266,19 @@ def _expression(text: str, value: Number) -> str | None:
 
 # -------------------------------------------------------------------------- from pieces to steps
 
-def numbers(text: str) -> set[Number]:
-    """The numbers that are written in digits in a text."""
-    return {Fraction(match.rstrip(",").replace(",", "")) for match in _NUMBER.findall(text)}
-
-
 def masked(text: str, value: Number) -> str:
     """The text with "?" in the place of a number."""
-    return _NUMBER.sub(lambda match: "?" if numbers(match[0]) == {value} else match[0], text)
+    return NUMBER.sub(lambda match: "?" if exact(match[0]) == value else match[0], text)
 
 
 def plan(question: str, pieces: list[Piece]) -> tuple[list[Step], str]:
     """(steps whose outputs are still empty, the prose after the last calculation). Lines without a
     calculation are prose of the step that follows. A result that its own line tells in advance ("He
     ate 32 because 2 * 16 = 32") is masked by "?"."""
-    steps, prose, known = [], [], numbers(question)
+    steps, prose = [], []
+    known: set[Number] = set(values_in(question))
     for piece in pieces:
-        told = not piece.code or piece.value in known | numbers(piece.code)
+        told = not piece.code or piece.value in {*known, *values_in(piece.code)}
         prose.append(piece.prose if told else masked(piece.prose, piece.value))
         if piece.code:
             steps.append(Step("\n".join(prose), f"print({piece.code})"))

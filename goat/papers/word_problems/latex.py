@@ -23,11 +23,12 @@ class Unreadable(ValueError):
     """The text is nothing that the grammar knows."""
 
 
-_UNICODE = {"−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "÷": "/", "π": "\\pi ",
-            "√": "\\sqrt ", "∞": "\\infty ", "∪": "\\cup ", "≤": "\\le ", "≥": "\\ge ",
-            "±": "\\pm ", "θ": "\\theta ", "²": "^2 ", "³": "^3 ",
-            "⟨": "\\langle ", "⟩": "\\rangle ", "≠": "\\ne ", "’": "'", "\u00a0": " "}
-_WORDED = r"\\(?:text|mbox|textnormal|textbf|textit|textrm|mathrm|hbox)\s*\{([^{}]*)\}"
+_UNICODE = str.maketrans({
+    "−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "÷": "/", "π": "\\pi ",
+    "√": "\\sqrt ", "∞": "\\infty ", "∪": "\\cup ", "≤": "\\le ", "≥": "\\ge ",
+    "±": "\\pm ", "θ": "\\theta ", "²": "^2 ", "³": "^3 ", "⟨": "\\langle ",
+    "⟩": "\\rangle ", "≠": "\\ne ", "’": "'", "\u00a0": " "})
+WORDED = r"\\(?:text|mbox|textnormal|textbf|textit|textrm|mathrm|hbox)\s*\{([^{}]*)\}"
 # (what is replaced, by what), in this order; words of prose come out between double quotes.
 _PLAIN = [(re.compile(pattern), plain) for pattern, plain in (
     (r'"', " "),
@@ -41,8 +42,8 @@ _PLAIN = [(re.compile(pattern), plain) for pattern, plain in (
     (r"\^\s*(?:\{\s*°\s*\}|°)", "°"), (r"\*\*", "^"),
     (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^5
     (r"<=", r"\\le "), (r">=", r"\\ge "),
-    (_WORDED + r"(?=_)", r"\1"),  # \text{A5}_{11}
-    (_WORDED, lambda match: _words(match[1])))]
+    (WORDED + r"(?=_)", r"\1"),  # \text{A5}_{11}
+    (WORDED, lambda match: _words(match[1])))]
 _RUN = re.compile(r'\\(?:begin|end)\{[a-z]*\}|\\[a-zA-Z]+|"[^"]*"|[A-Za-z]+')
 _WORD = re.compile(r"[A-Za-z][A-Za-z.'-]*")
 _VALUE_END = re.compile(r"[\d})]$")
@@ -90,7 +91,7 @@ def tokens(text: str) -> list[tuple[str, str]]:
     """(kind, text) of each token, spaces left out. Raises Unreadable."""
     if len(text) > LONGEST:
         raise Unreadable("too long")
-    text = "".join(_UNICODE.get(letter, letter) for letter in text).strip("*`_ \n")
+    text = text.translate(_UNICODE).strip("*`_ \n")
     for pattern, plain in _PLAIN:
         text = pattern.sub(plain, text)
     text = re.sub(r",(?:\s*,)+", ",", _RUN.sub(_run, text)).strip().rstrip(".,; ")

@@ -13,10 +13,9 @@ import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from goat.papers.word_problems.format import MATH, parse_number
-from goat.papers.word_problems.format import same_answer as same_number
-from goat.papers.word_problems.grammar import MINUS, Tree, read
-from goat.papers.word_problems.latex import CLOCK, FUNCTIONS, UNITS, Unreadable
+from goat.papers.word_problems.format import MATH, parse_number, same_number
+from goat.papers.word_problems.grammar import MINUS, Tree, is_name, read
+from goat.papers.word_problems.latex import CLOCK, FUNCTIONS, UNITS, WORDED, Unreadable
 from goat.papers.word_problems.worth import AGREE, SMALLEST, Value, names, number, points
 
 LONGEST_LIST = 50  # what has no order is compared each with each
@@ -55,7 +54,7 @@ def boxed(solution: str) -> str | None:
 # ------------------------------------------------------------------------------------ same answer
 
 def same_answer(said: str, gold: str) -> bool:
-    r"""Whether two answers are the same: two plain numbers by GSM8K's rule (format.py), else LaTeX.
+    r"""Whether two answers are the same: two plain numbers, or LaTeX.
 
     "$1,234.50" equals "1234.5", `\frac12` equals 0.5, `2(x+1)` equals `2x+2`, `x = 5` equals 5,
     "2, 1" equals "1, 2"; (1, 2) is not [1, 2], `2\pi` is not 6.28, 18 is not 18.002. Never raises,
@@ -66,8 +65,9 @@ def same_answer(said: str, gold: str) -> bool:
     if max(len(said), len(gold)) > LONGEST_TEXT:
         return False
     said, gold = boxed(said) or said, boxed(gold) or gold
-    if plain(said) and plain(gold):
-        return same_number(said, gold)
+    x, y = plain(said), plain(gold)
+    if x is not None and y is not None:
+        return equal(x, y, FLOAT)
     if normalised(said) == normalised(gold):
         return True
     places = max(map(len, re.findall(r"\.(\d+)", f"{said} {gold}")), default=0)
@@ -87,22 +87,22 @@ _NAMES = re.compile(r"(?<![a-zA-Z])(?<!\\)([\s°]?)([a-zA-Z]+)")
 _DRESS = re.compile(r"\\(?:boxed|text|mathrm|mathbf)(?![a-zA-Z])|(?<=\d)[eE](?=[-+]?\d)")
 
 
-def plain(text: str) -> bool:
-    """Whether a text is a number of GSM8K's kind, with a unit or without: "18 eggs", "18 m" and
-    "18cm", but not "18x", "2 ab" or "5 sin x", where letters are names."""
+def plain(text: str) -> Fraction | None:
+    """The number that a text of GSM8K's kind is, with a unit or without: "18 eggs", "18 m" and
+    "18cm"; None for others, such as "18x", "2 ab" or "5 sin x", where letters are names."""
     def unit(before: str, word: str) -> bool:
         return word not in FUNCTIONS and not CLOCK.fullmatch(word) and (
             len(word) > 3 or word in UNITS
             or bool(before) and (len(word) == 3 or word in tuple("mgshCFL")))
 
-    return parse_number(text) is not None and all(
-        unit(*found) for found in _NAMES.findall(_DRESS.sub(" ", text)))
+    units = all(unit(*found) for found in _NAMES.findall(_DRESS.sub(" ", text)))
+    return parse_number(text) if units else None
 
 
 def normalised(text: str) -> str:
     """A text without spaces and signs that say nothing; words in small letters, unless they are
     names such as AB."""
-    text = re.sub(r"\\(?:text|mbox|textbf|mathrm|textnormal)\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(WORDED, r"\1", text)
     text = re.sub(r"\\(?:left|right)(?![a-zA-Z])|\\[!,;:]|\$", "", text)
     text = re.sub(r"(?<![a-zA-Z\d]) | (?![a-zA-Z\d])", "", " ".join(text.split())).rstrip(".,")
     if re.fullmatch(r"[a-zA-Z][a-zA-Z ,'-]+", text) and (not text.isupper() or text in SHOUTED):
@@ -178,11 +178,6 @@ def equal(x: Value, y: Value, places: int) -> bool:
 
 
 # -------------------------------------------------------------------------- equations, intervals
-
-def is_name(tree: Tree) -> bool:
-    r"""x, f(x) or AB: what an answer may be called."""
-    return tree[0] == "name" or tree[0] == "*" and all(part[0] == "name" for part in tree[1:])
-
 
 def solution(relation: Tree) -> Tree | None:
     """The 5 of x = 5 and of 2 + 3 = 5; None where a relation states no value."""

@@ -15,6 +15,7 @@ no vote. A tie goes to the answer that was sampled first.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Protocol
 
@@ -51,23 +52,23 @@ class Candidates:
         """The greedy solution, or the sample that `how` (one of the paper's CHOICES) takes."""
         if how == "greedy":
             return self.greedy
-        answered = [i for i, sample in enumerate(self.samples) if sample.given]
         values = self.values or []  # there are some where `how` asks for them
-        if not answered:
+        if not self.keys:
             return self.samples[0]
         if how == "value":
-            return self.samples[max(answered, key=values.__getitem__)]
+            return self.samples[max(self.keys, key=values.__getitem__)]
         weights: dict[int, float] = defaultdict(float)
-        keys = {i: self.key(i) for i in answered}
-        for i, key in keys.items():
+        for i, key in self.keys.items():
             weights[key] += 1.0 if how == "vote" else (1 + values[i]) / 2
         best = max(weights, key=weights.__getitem__)
-        return next(self.samples[i] for i in answered if keys[i] == best)
+        return next(self.samples[i] for i, key in self.keys.items() if key == best)
 
-    def key(self, i: int) -> int:
-        """What samples share that give the same answer: the first of them."""
-        same, given = rule(self.task), self.samples[i].given
-        return next(j for j, one in enumerate(self.samples) if same(given, one.given))
+    @cached_property
+    def keys(self) -> dict[int, int]:
+        """Of each sample with an answer, the first sample that gives the same answer."""
+        same = rule(self.task)
+        return {i: next(j for j, one in enumerate(self.samples) if same(sample.given, one.given))
+                for i, sample in enumerate(self.samples) if sample.given}
 
     def right(self, how: str) -> bool:
         if how == "pass":

@@ -164,13 +164,20 @@ class Server:
         reply = None
         try:
             with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.write(json.dumps(request).encode() + b"\n")
-                self.process.stdin.flush()
-                reply = self.receive(time.monotonic() + patience)
+                deadline = time.monotonic() + patience
+                if self.send(json.dumps(request).encode() + b"\n", deadline):
+                    reply = self.receive(deadline)
         finally:
             if reply is None:
                 self.close()
         return reply
+
+    def send(self, data: bytes, deadline: float) -> bool:
+        """Whether the server takes it all before the deadline; a pipe holds 64 KB or less."""
+        pipe = self.process.stdin.fileno()
+        while data and select.select([], [pipe], [], max(0.0, deadline - time.monotonic()))[1]:
+            data = data[os.write(pipe, data[:select.PIPE_BUF]):]  # so much never blocks
+        return not data
 
     def receive(self, deadline: float) -> dict | None:
         """The next line of JSON, or None where the server ends or the deadline is over first."""

@@ -19,6 +19,7 @@ from goat.distributed import Group
 from goat.files import checkpoint
 from goat.files.bases import EMBEDDED
 from goat.files.rows import Row
+from goat.llama.sampling import Sampling
 from goat.papers import row_prompt
 from goat.papers.word_problems.format import interpreter_spans
 from goat.papers.word_problems.interpreter import Solution, solve
@@ -84,6 +85,7 @@ def sample(questions: Sequence[Row], args: argparse.Namespace, group: Group) -> 
     """Let the model of args.base and args.from_model solve each row args.samples times. Ctrl-C ends
     it early: what has been found by then is returned, if any question has all its samples. `args`
     are the flags of generate_data.py. The processes of `group` share the questions."""
+    Sampling(args.temperature)  # refuses what makes no sense before a model is loaded
     where, dtype = device.choose("auto", "auto")
     base = args.base or EMBEDDED
     model = checkpoint.load_adapted(base, args.from_model, dtype=dtype, device=where,

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from goat.errors import UserError
 from goat.files.adapter import VALUE_HEAD, has_value_head
 from goat.files.tensors import checked, open_tensors, same_names, write_tensors
+from goat.llama.generate import evaluating
 from goat.llama.model import Llama
 
 TOKENS_A_ROW = 128  # times the rows of a batch: the tokens of a pass that values solutions
@@ -47,8 +48,8 @@ class ValueHead(nn.Module):
 
     def squared_error(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The sum of (value - target)^2 where `targets` is not 0. hidden (N, C), targets of N."""
-        at = targets.flatten().nonzero()[:, 0].to(hidden.device)
-        wanted = targets.flatten().to(hidden.device)[at]
+        at = targets.nonzero()[:, 0].to(hidden.device)
+        wanted = targets.to(hidden.device)[at]
         return (self(hidden[at]) - wanted).square().sum()
 
 
@@ -86,20 +87,20 @@ def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
            budget: int = 128 * TOKENS_A_ROW) -> list[float]:
     """The value of each (prompt, solution), read at its last token. `budget` is the largest
     number of solutions times tokens of the longest in a pass."""
-    device, training = model.model.embed_tokens.weight.device, model.training
+    device = model.model.embed_tokens.weight.device
     ids = [tokenizer.continued(prompt, text)[:model.config.max_positions]
            for prompt, text in solutions]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     found = [0.0] * len(ids)
-    head = model.eval().get_submodule("value_head")
-    while order:
-        count = max(1, budget // len(ids[order[0]]))
-        some, order = order[:count], order[count:]
-        lengths = [len(ids[i]) for i in some]
-        tokens = torch.tensor([token for i in some for token in ids[i]], device=device)
-        last = torch.tensor(lengths, device=device).cumsum(0) - 1
-        hidden = model.hidden(tokens, model.rows(lengths), last)  # (B, C)
-        for i, value in zip(some, head(hidden).tolist()):
-            found[i] = value
-    model.train(training)
+    head = model.get_submodule("value_head")
+    with evaluating(model):
+        while order:
+            count = max(1, budget // len(ids[order[0]]))
+            some, order = order[:count], order[count:]
+            lengths = [len(ids[i]) for i in some]
+            tokens = torch.tensor([token for i in some for token in ids[i]], device=device)
+            last = torch.tensor(lengths, device=device).cumsum(0) - 1
+            hidden = model.hidden(tokens, model.rows(lengths), last)  # (B, C)
+            for i, value in zip(some, head(hidden).tolist()):
+                found[i] = value
     return found

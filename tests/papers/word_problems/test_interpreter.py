@@ -316,6 +316,9 @@ def test_eval_with_interpreter(tiny_base, tmp_path, capsys):
     assert "interpreter: 0 programs run for 4 questions" in shown and "# masked" in shown
     records = json.loads((tmp_path / "r.json").read_text())["records"]
     assert all(r["kind"] in interpreter.OUTCOMES and r["runs"] == 0 for r in records)
+    (tmp_path / "test.jsonl").write_text('{"question": "2 + 2?", "answer": "4\\n#### 4"}\n' * 2)
+    script.main([*flags, *out, "--gsm8k", str(tmp_path), "--limit", "1"])
+    assert "1 questions" in capsys.readouterr().out
     script.main([*flags, "--ask", "How many?"])
     for wrong in (["--suite", "demo"], ["--suite", TASK, "--beams", "2"]):
         with pytest.raises(UserError, match="--interpreter"):

@@ -240,3 +240,22 @@ def test_problems_of_gsm8k():
     old = {row["source"]: row for row in rows}
     for row in new:
         assert_sound(old[row["source"].partition(",")[0]], row)
+
+
+@pytest.mark.parametrize("question, worked, holds", [
+    ("24 pens and 20 books.", "24 + 20 = <<24+20=44>>44.\n#### 44", lambda a, b: a > b),
+    ("9 at $20 and 10 at $19.", "9 * 20 = <<9*20=180>>180.\n10 * 19 = <<10*19=190>>190.\n"
+     "180 + 190 = <<180+190=370>>370.\n#### 370", lambda a, b, c, d: a * b < c * d),
+    ("40 pens less 36.", "40 - 36 = <<40-36=4>>4.\n#### 4", lambda a, b: 2 <= a - b <= 8),
+    ("30 pens, 12 red and 18 blue. Each costs $3 and the red ones $5 more.",
+     "3 * 30 = <<3*30=90>>90.\n5 * 12 = <<5*12=60>>60.\n90 + 60 = <<90+60=150>>150.\n"
+     "150 + 18 = <<150+18=168>>168.\n#### 168", lambda all, red, blue, *_: all == red + blue),
+    ("In 1998 come 20 men 9 times.", "9 * 20 = <<9*20=180>>180.\n#### 180",
+     lambda year, *_: year == 1998),
+    ("9 pizzas have 8 slices each.", "9 * 8 = <<9*8=72>>72.\n#### 72", lambda a, b: b == 8),
+    ("Each of 9 men has 2 pens.", "9 * 2 = <<9*2=18>>18.\n#### 18", lambda a, b: b == 2)])
+def test_what_holds_in_every_version(question, worked, holds):
+    found, why = versions(question, worked, 12)
+    assert found and not why
+    for row in found:
+        assert holds(*map(Fraction, DIGITS.findall(row["instruction"]))), row["instruction"]

@@ -147,12 +147,14 @@ def test_a_dead_server_is_replaced():
     assert run_code("1").output == "1\n"
 
 
-def test_a_server_that_does_not_answer_is_replaced(monkeypatch):
+@pytest.mark.parametrize("size", [1, 90_000])
+def test_a_server_that_does_not_answer_is_replaced(monkeypatch, size):
     run_code("1")
     monkeypatch.setattr(sandbox, "GRACE", 0.2)
     server = sandbox._server().process.pid
     os.kill(server, signal.SIGSTOP)
-    assert run_code("1", timeout=0.2).error.startswith("SandboxError")
+    code = "#" * size  # a pipe takes 64 KB of it
+    assert run_code(code, timeout=0.2).error.startswith("SandboxError")
     monkeypatch.undo()
     assert run_code("1").output == "1\n" and not alive(server)
 

@@ -22,11 +22,9 @@ import pytest
 from goat.errors import UserError
 from goat.papers.word_problems import sandbox, sandbox_guest
 from goat.papers.word_problems.sandbox import run_code
-from support.problems import GSM8K
 from support.runs import ROOT
 from support.sandbox import in_a_thread, sandbox_is_right_and_quick
 
-GSM8K_TEST = GSM8K / "test.jsonl"
 SECRET = "the label is 42"
 
 # What escapes begin with: os, by way of the subclasses of object, and ctypes.
@@ -115,14 +113,6 @@ def test_no_file_is_read(name, ground, run):
         result = run(READERS[name].format(path=str(ground / "secret")))
         assert SECRET not in result.output and "secret'" not in result.output
         assert result.error or "-1" in result.output
-
-
-@pytest.mark.skipif(not GSM8K_TEST.is_file(), reason="set GOAT_GSM8K to GSM8K's folder")
-def test_the_labels_of_gsm8k_cannot_be_read():
-    start = GSM8K_TEST.read_text(encoding="utf-8")[15:50]
-    for code in READERS.values():
-        result = run_code(code.format(path=str(GSM8K_TEST)))
-        assert start not in result.output and "jsonl" not in result.output
 
 
 WRITERS = {

@@ -132,9 +132,12 @@ def test_nothing_is_put_beside_a_device(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     problems, out = gsm8k(tmp_path), tmp_path / "rows.jsonl"
     out.symlink_to("/dev/null")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "word_problems.wrong.jsonl").write_text("another run's")
     assert generate_data.main(["--task", "word_problems", "--gsm8k", str(problems), "--out",
                                str(out)]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"data", "rows.jsonl", "train.jsonl"}
+    assert (tmp_path / "data" / "word_problems.wrong.jsonl").read_text() == "another run's"
 
 
 @pytest.mark.parametrize("text, flags, why", [
@@ -186,7 +189,7 @@ def test_flags_of_another_task_are_refused(flags, tmp_path):
     (["--from-model", "x", "--temperature", "0"], "--temperature 0"),
     (["--samples", "0", "--from-model", "x"], "--samples 0"), (["--gsm8k", "nowhere"], "train"),
     (["--gsm8k", ".", "--seed", "3"], "--skip N"), (["--gsm8k", ".", "--skip", "-1"], "0 or more"),
-    (["--gsm8k", ".", "--held-out"], "--held-out"), (["--math", ".", "--no-code"], "--no-code"),
+    (["--gsm8k", ".", "--held-out"], "--held-out"),
     (["--gsm8k", ".", "--no-code", "--redraw", "2"], "--redraw"),
     (["--mixture", "skills"], "--mixture goes with --task arithmetic"),
     (["--from-model", "x", "--markup", "markdown"], "--markup: a model marks")])

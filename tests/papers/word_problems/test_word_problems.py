@@ -16,7 +16,7 @@ import goat
 from goat.errors import UserError
 from goat.papers.word_problems import gsm8k, sandbox
 from goat.papers.word_problems.format import (TAGS, Step, calculate, final_answer, observation,
-                                              render, same_answer)
+                                              render, same_number)
 from goat.papers.word_problems.gsm8k import Rejection, gsm8k_rows
 from goat.papers.word_problems.templates import template_rows, templates
 from support.problems import GSM8K, execute, needs_gsm8k
@@ -65,7 +65,7 @@ def test_observation_is_output_and_error():
     ("18\u00a0eggs", "18"), ("18\u202f%", "18"), ("€\u00a07", "7"), ("18 °C", "18"), ("18¢", "18"),
     ("3\u00a01/2", "3.5"), ("**-$5**", "-5")])
 def test_same_number(given, gold):
-    assert same_answer(given, gold) and same_answer(gold, given)
+    assert same_number(given, gold) and same_number(gold, given)
     assert goat.same_answer(given, gold) and goat.same_answer(gold, given)
 
 
@@ -82,7 +82,7 @@ def test_same_number(given, gold):
     ("3½ m²", "3"),
     ("18x²", "18"), ("18x^2", "18"), ("1\u00a0234", "1"), ("3 x 10²", "3"), ("*", "0")])
 def test_not_the_same_number(given, gold):
-    assert not same_answer(given, gold) and not same_answer(gold, given)
+    assert not same_number(given, gold) and not same_number(gold, given)
     assert not goat.same_answer(given, gold) and not goat.same_answer(gold, given)
 
 
@@ -182,10 +182,10 @@ def test_the_training_set_gives_seven_thousand_traces():
     assert {"train 787", "train 1155", "train 4797"} < suspects and len(suspects) < 20
     lines = (GSM8K / "train.jsonl").read_text(encoding="utf-8").splitlines()
     golds = [json.loads(line)["answer"].split("####")[1].strip() for line in lines]
-    assert all(same_answer(gold, gold.replace(",", "")) for gold in golds)
+    assert all(same_number(gold, gold.replace(",", "")) for gold in golds)
     for row in rows:
         gold = golds[int(row["source"].split()[1]) - 1]
-        assert same_answer(final_answer(row["output"]), gold) and same_answer(row["answer"], gold)
+        assert same_number(final_answer(row["output"]), gold) and same_number(row["answer"], gold)
         assert "<<" not in row["output"] and set(re.findall(r"</?[a-z]+>", row["output"])) <= set(
             TAGS)
         assert row["output"].count("<step>") <= 8
