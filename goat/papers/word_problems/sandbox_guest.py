@@ -3,7 +3,7 @@
 sandbox.py starts this file in a process of its own: next to no environment, no site-packages,
 no torch, an empty folder. It imports what guests may use, once, and then answers requests: for each
 it forks a child, the child builds the walls around itself, runs the code and dies. Forking a small
-process takes a millisecond, starting an interpreter twenty to forty.
+process takes a few milliseconds, starting an interpreter more than ten.
 
 The guest's code runs only in such a child, behind these walls. They overlap, so that a hole in one
 is covered by another:
