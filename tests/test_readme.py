@@ -10,10 +10,12 @@ results pages: each of their tables stands under one line that says where its fi
 Run: python -m pytest tests/test_readme.py
 """
 
+import importlib
 import re
 import shlex
 import subprocess
 import sys
+from argparse import ArgumentParser
 
 import pytest
 
@@ -50,7 +52,7 @@ ALL = list(dict.fromkeys(words for text in TEXT.values() for words in commands(t
 
 def test_there_are_commands_for_every_script():
     assert {words[0] for words in commands(TEXT[FRONT])} == set(PARSERS)
-    assert len(ALL) >= 12
+    assert len(ALL) >= 120 and len(MODULES) >= 10
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
@@ -58,10 +60,43 @@ def test_flags_are_understood(words):
     PARSERS[words[0]](list(words[1:]))
 
 
-@pytest.mark.parametrize("words", [w for w in ALL if w[0] == "generate_data.py" and "--rows" in w
-                                   and not {"--from-model", "gcd"} & set(w)], ids=" ".join)
+MODULES = sorted({tuple(shlex.split(line, comments=True)) for text in TEXT.values()
+                  for line in re.findall(r"(?m)^    python -m (goat.*)$", text)
+                  + re.findall(r"\| `python -m (goat[^`]*)`$", text, re.MULTILINE)})
+
+
+@pytest.mark.parametrize("words", MODULES, ids=" ".join)
+def test_flags_of_modules_are_understood(words, monkeypatch):
+    """`python -m goat.files.adapter average …`, `python -m goat.bench data`: parsed, no more."""
+    class Parsed(Exception):
+        pass
+
+    def parse(parser, arguments):
+        parse_args(parser, arguments)
+        raise Parsed
+
+    parse_args = ArgumentParser.parse_args
+    monkeypatch.setattr(ArgumentParser, "parse_args", parse)
+    name, *flags = words
+    if name == "goat.bench":
+        name, *flags = f"{name}.{flags[0]}", *flags[1:]
+    with pytest.raises(Parsed):
+        importlib.import_module(name).main(flags)
+
+
+def kind(words: tuple[str, ...]) -> tuple[str, ...]:
+    """A command without its rows, seed and place."""
+    return tuple(word for before, word in zip(("", *words), words)
+                 if not {before, word} & {"--rows", "--seed", "--out"})
+
+
+SMALL = {kind(words): words for words in ALL if words[0] == "generate_data.py"
+         and "--rows" in words and not {"--from-model", "gcd"} & set(words)}
+
+
+@pytest.mark.parametrize("words", SMALL.values(), ids=" ".join)
 def test_small_data_commands_run(words, tmp_path, monkeypatch):
-    """At most 2,000 rows each, to save time. (The mixture gcd is the reader's own: see
+    """One of each kind, at most 2,000 rows, to save time. (The mixture gcd is the reader's own: see
     test_own_operation.py.)"""
     monkeypatch.chdir(tmp_path)
     place = words.index("--rows") + 1
