@@ -138,7 +138,7 @@ class Ledger:
 
 def plan(config: LlamaConfig, s: Workload) -> Ledger:
     """The ledger of a training step."""
-    wide, heads = s.dtype.itemsize, config.n_heads
+    wide = s.dtype.itemsize
     if s.checkpointing:  # a block keeps its input only; the last one also what counts behind it
         inputs = config.n_layers * s.N * config.dim + s.W * config.dim
         saved = {"saved: inputs of the blocks": inputs * wide}
@@ -148,8 +148,8 @@ def plan(config: LlamaConfig, s: Workload) -> Ledger:
                   for i in range(end + 1)]
         saved = {f"saved: {name}": sum(block[name] for block in blocks) for name in blocks[0]}
     # what all blocks share, `Rows`: rotary tables, places, the bias
-    saved["saved: rows"] = (2 * s.N * config.head_dim * wide + s.width ** 2 * wide + 8 * (
-        s.N * heads + s.places * sum({heads, config.n_kv_heads})))
+    saved["saved: rows"] = ((2 * s.N * config.head_dim + s.width ** 2) * wide
+                            + 8 * (s.N + s.places))
     saved["saved: final norm"] = norm_saved(config, s, s.W, grad_in=True)
     saved[f"saved: logits of {s.W:,} positions"] = head_saved(config, s)
     return Ledger(config, s, state(config, s), saved, {

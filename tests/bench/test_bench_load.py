@@ -15,7 +15,8 @@ def test_a_model_is_read_and_its_loss_told(tiny_base, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     for name in ("settings and tokenizer", "fp32", "8 bits"):
         line = next(line for line in lines if line.startswith(f"{name:24}"))
-        assert all(float(figure) > 0 for figure in line[24:].split()), line
+        seconds, peak = map(float, line[24:].split())
+        assert seconds >= 0 and peak > 50, line
     assert any(line.startswith("loss of a text of ") for line in lines)
 
 

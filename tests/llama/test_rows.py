@@ -41,7 +41,7 @@ def batch_of(valued=False) -> Batch:
 def test_the_worked_number_of_the_docstring(monkeypatch):
     monkeypatch.setattr("goat.llama.attention.WIDTH", 1)
     rows = Rows([3, 5], tiny_config(n_heads=1, n_kv_heads=1), torch.zeros(()))
-    assert rows.spread[1].tolist() == [0, 1, 2, 3, 4, 3, 4, 5, 6, 7]
+    assert rows.spread.tolist() == [0, 1, 2, 3, 4, 3, 4, 5, 6, 7]
     assert rows.gathered.tolist() == [0, 1, 2, 5, 6, 7, 8, 9]
     angle = rows.rotary[0][:, 0, 0].acos()
     torch.testing.assert_close(angle, torch.tensor([0.0, 1, 2, 0, 1, 2, 3, 4])

@@ -70,7 +70,7 @@ def saved_bytes(model, loss):
 
     def rows(lengths):
         made = type(model).rows(model, lengths)
-        for tensor in (made.bias, made.gathered, *made.rotary, *made.spread.values()):
+        for tensor in (made.bias, made.gathered, *made.rotary, made.spread):
             pack(tensor)
         return made
 
