@@ -161,7 +161,7 @@ def check_flags(args: argparse.Namespace, given: argparse.Namespace) -> None:
         raise UserError("--top-p is for tokens chosen at random: add --temperature or --samples")
 
 
-# Flags that choose questions, or what is shown of their answers.
+# Flags that choose questions, or what is shown or kept of their answers.
 ASKING = ("suite", "data", "gsm8k", "math", "limit", "cell", "leave_out", "html", "show", "out")
 
 

@@ -251,8 +251,8 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = None
     if base.is_file() or out.suffix == ".gguf":  # before the weights, which take long
         tokenizer = tokenizer_of(base, read_config(base))
-    # few bits stand for more than bf16 holds; other types of file are rounded but once, from fp32
-    halved = few_bits(base) and args.type in (None, "bf16")
+    # from few bits: bf16 is near enough for what is stored in it, or in 8 bits; else from fp32
+    halved = few_bits(base) and args.type in (None, "bf16", "q8_0")
     model = load_adapted(base, args.adapter, dtype=torch.bfloat16 if halved else None)
     merge(model)
     save_model(model, out, tokenizer, args.type)

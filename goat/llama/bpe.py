@@ -23,8 +23,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from functools import cached_property, lru_cache
-from itertools import groupby
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from goat.errors import UserError

@@ -63,8 +63,8 @@ class MemoryMeter:
 
     @contextmanager
     def first_pass(self, kept: list[Tensor]) -> Iterator[None]:
-        """Follows one pass, beside gradients and optimizer state of full size; `kept` are the
-        tensors that stay for the whole run."""
+        """Follows one pass. The caller holds gradients and optimizer state of full size meanwhile;
+        `kept` are the tensors that stay for the whole run."""
         if self.where.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.where)

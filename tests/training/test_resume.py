@@ -47,7 +47,8 @@ def test_kill_and_resume_gives_the_very_bytes(tiny_base, rows, straight, tmp_pat
     logged = len(log(out))
     assert logged >= 4
     if not (out / "adapter").exists():
-        train.main(flags(tiny_base, rows, out, "--save-every", "3", "--resume"))
+        train.main(flags(tiny_base, rows, out, "--save-every", "3", "--resume",
+                         "--checkpointing", "on"))  # which changes no byte
         assert len(log(out)) - logged <= 6 - 3  # never repeats more than --save-every steps
     assert adapter(out) == adapter(straight)
 
@@ -132,8 +133,7 @@ def test_resume_with_other_settings_names_them(tiny_base, rows, straight, change
 
 
 def test_resume_may_pass_over_bad_steps(tiny_base, rows, straight):
-    more = ["--skip-bad-steps", "3", "--checkpointing", "on"]  # which changes no byte
-    assert train.main(flags(tiny_base, rows, straight, "--resume", *more)) is None
+    assert train.main(flags(tiny_base, rows, straight, "--resume", "--skip-bad-steps", "3")) is None
 
 
 def test_a_run_that_began_meanwhile_is_not_overwritten(tmp_path):

@@ -42,7 +42,11 @@ class Arithmetic(Paper):
             steps=not args.no_steps, omit=tuple(args.omit), bare=args.bare, held_out=args.held_out)
         as_published = args.mixture == "notebook"  # with the questions that the suites ask
         reserved = () if as_published else self.suites.reserved()
-        return self.dataset.write_mixture(out, recipe, reserved, args.workers, count_tokens)
+        report = self.dataset.write_mixture(out, recipe, reserved, args.workers, count_tokens)
+        if as_published:
+            report.notes += ["", "as published: questions of the suites are not left out (see "
+                             "eval.py --leave-out)"]
+        return report
 
     def write_default(self, path: str, mixture: str, rows: int | None) -> str:
         return self.dataset.write_default(path, mixture, rows, self.suites.reserved())

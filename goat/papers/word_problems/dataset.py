@@ -133,8 +133,8 @@ def nameless(out: str) -> bool:
 
 
 def beside(out: str, name: str) -> Path:
-    """The file that goes with `out`: data/a.jsonl and "wrong" give data/a.wrong.jsonl; a.json
-    has files of its own."""
+    """The file that goes with `out`: data/a.jsonl and "wrong" give data/a.wrong.jsonl.
+    data/a.json gives data/a.json.wrong.jsonl: the two share no file."""
     path = Path("data/word_problems.jsonl" if nameless(out) else out)
     return path.with_name(f"{path.name.removesuffix('.jsonl')}.{name}.jsonl")
 

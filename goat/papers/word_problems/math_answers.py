@@ -170,8 +170,11 @@ def equal(x: Value, y: Value, places: int) -> bool:
     """Whether two values are the same. `places` tells whether one may be a printed float; fractions
     are then compared as loosely as GSM8K's numbers."""
     if isinstance(x, Fraction) and isinstance(y, Fraction):
-        loose = places >= FLOAT and min(abs(x), abs(y)) >= SMALL
-        return abs(x - y) <= (TOLERANCE if loose else 0)
+        if places < FLOAT:
+            return x == y
+        small, large = sorted((abs(x), abs(y)))
+        noise = max(large / 10**9, Fraction(1, 10**14))  # of binary floats
+        return abs(x - y) <= (TOLERANCE if small >= SMALL else noise)
     x, y = number(x), number(y)
     share = Fraction(1, 10 ** (LONG_FLOAT - 1 if places >= LONG_FLOAT else AGREE))
     return abs(x - y) <= max(max(abs(x), abs(y)) * number(share), number(SMALLEST))

@@ -197,8 +197,7 @@ def _end(process: subprocess.Popen, owner: int) -> None:
         process.kill()  # its children are killed with it
         process.wait()
     assert process.stdin and process.stdout  # they are pipes
-    with contextlib.suppress(BrokenPipeError):  # a request that never got through
-        process.stdin.close()
+    process.stdin.close()
     process.stdout.close()
 
 

@@ -61,8 +61,8 @@ PROBLEMS = [("Two and two?", "2+2 = 5\n#### 5"), ("How many of 6?", "Half are 3\
 @pytest.fixture
 def corrected(tmp_path, monkeypatch):
     """A folder of four problems; three have a correction, one a correction of another version."""
-    rows = [(1, PROBLEMS[0], "4", "1= Together {2+2}"), (2, PROBLEMS[1], "-", "1: 6/2"),
-            (3, ("Another version?", "1+1 = 3\n#### 3"), "2", "-"), (4, PROBLEMS[3], "?", "-")]
+    rows = [(90, PROBLEMS[0], "4", "1= Together {2+2}"), (7, PROBLEMS[1], "-", "1: 6/2"),
+            (55, ("Another version?", "1+1 = 3\n#### 3"), "2", "-"), (1, PROBLEMS[3], "?", "-")]
     table = tmp_path / "table.tsv"
     table.write_text("# problem\n" + "".join(f"{number}\t{checksum(*problem)}\t{answer}\t{working}"
                                             "\twhy\n" for number, problem, answer, working in rows))

@@ -128,6 +128,11 @@ def test_readers_agree_on_what_is_no_row(tmp_path, form):
     assert [q.answer for q in read_questions(tmp_path / "rows.jsonl")] == ["2"]
 
 
+def test_a_list_and_lines_share_no_file_beside_them():
+    assert dataset.beside("d/a.jsonl", "wrong").name == "a.wrong.jsonl"
+    assert dataset.beside("d/a.json", "wrong").name == "a.json.wrong.jsonl"
+
+
 def test_nothing_is_put_beside_a_device(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     problems, out = gsm8k(tmp_path), tmp_path / "rows.jsonl"
