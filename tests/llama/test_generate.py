@@ -309,3 +309,13 @@ def test_a_gpu_continues_as_many_rows_as_it_has_room_for(monkeypatch):
                         lambda model, size: sizes.append(size) or made(model, size))
     monkeypatch.setattr(engine, "most_rows", lambda model, rows: 2)
     assert generate(model, LETTERS, prompts, 8) == free and sizes == [2]
+
+
+def test_one_text_is_no_list_of_prompts_but_may_be_what_stops():
+    model = tiny_model()
+    with pytest.raises(UserError, match="must be a list of texts, not one text"):
+        generate(model, LETTERS, "ab")
+    [text] = generate(model, LETTERS, ["ab"], 20)
+    stop = text[3:5]
+    assert generate(model, LETTERS, ["ab"], 20, stop=stop) == generate(
+        model, LETTERS, ["ab"], 20, stop=(stop,))
