@@ -95,11 +95,16 @@ def pre_tokenizer(found: Any, file: Path) -> str:
                     f"{', '.join(PRE_TOKENIZERS)}")
 
 
+def settings_beside(file: Path) -> dict:
+    """What the `tokenizer_config.json` beside a tokenizer's file says; {} where there is none."""
+    place = file.with_name(TOKENIZER_CONFIG)
+    return read_json(place) if place.is_file() else {}
+
+
 def special_names(content: dict, file: Path) -> tuple[dict, dict[str, str | None]]:
     """The settings in `tokenizer_config.json`, and which tokens are bos (if it is put before a
     text) and eos."""
-    place = file.with_name(TOKENIZER_CONFIG)
-    settings = read_json(place) if place.is_file() else {}
+    place, settings = file.with_name(TOKENIZER_CONFIG), settings_beside(file)
     bos, eos = (name.get("content") if isinstance(name := settings.get(f"{which}_token"), dict)
                 else name for which in ("bos", "eos"))
     for name in (bos, eos):

@@ -17,9 +17,9 @@ from goat.files.atomic import write_bytes
 from goat.files.bases import located
 from goat.files.gguf import GGUF
 from goat.files.sentencepiece_file import model_file, pieces_of, settings_of
-from goat.files.tensors import read_json, write_json
+from goat.files.tensors import write_json
 from goat.files.tokenizer_json import (BPE, TOKENIZER_CONFIG, bpe, chat_template, from_json,
-                                       save_json)
+                                       save_json, settings_beside)
 from goat.llama.bpe import ByteLevelBPE
 from goat.llama.tokenizer import SentencePiece, Tokenizer
 
@@ -50,8 +50,7 @@ def open_tokenizer(path: str | os.PathLike) -> Tokenizer:
         raise UserError(f"{path}: no such file or folder")
     if path.suffix == ".json":
         return from_json(path)
-    pieces, place = SentencePiece(path.read_bytes(), path), path.with_name(TOKENIZER_CONFIG)
-    settings = read_json(place) if place.is_file() else {}
+    pieces, settings = SentencePiece(path.read_bytes(), path), settings_beside(path)
     pieces.chat_template = chat_template(settings, path.parent)
     if settings.get("add_bos_token") is False:
         pieces.bos_id = None
