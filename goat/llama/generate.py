@@ -77,10 +77,14 @@ class DecodingBatch:
     def admit(self, newcomers: list[Row], group: int) -> Tensor:
         """Read the prompts of up to `group` rows into free places; logits (newcomers, V) behind.
 
-        The pass has `group` rows, or the next power of two where these are fewer: few shapes.
+        Samples of one prompt share its reading. The pass has `group` rows, or the next power of
+        two where the prompts are fewer: few shapes.
         """
-        group = min(group, 1 << (len(newcomers) - 1).bit_length())
-        prompts = [row.ids for row in newcomers] + [[0]] * (group - len(newcomers))
+        every = [row.ids for row in newcomers]
+        prompts = [ids for i, ids in enumerate(every) if ids not in every[:i]]
+        prompt_of = self.tensor([prompts.index(ids) for ids in every])
+        group = min(group, 1 << (len(prompts) - 1).bit_length())
+        prompts += [[0]] * (group - len(prompts))
         longest = max(map(len, prompts))
         length = round_up(longest, PREFILL_STEP)
         tokens = self.tensor([ids + [0] * (length - len(ids)) for ids in prompts])
@@ -91,14 +95,13 @@ class DecodingBatch:
         logits = self.model.lm_head(hidden)
 
         self.resize(max(self.cache.slots, longest))
-        n = len(newcomers)
-        places = self.free()[:n]
+        places = self.free()[:len(newcomers)]
         into = self.tensor(places)
         for held, new in zip(self.cache.keys + self.cache.values, read.keys + read.values):
-            held[into, :, :longest] = new[:n, :, :longest]
+            held[into, :, :longest] = new[prompt_of, :, :longest]
         for place, row in zip(places, newcomers):
             self.rows[place] = row
-        return logits[:n]
+        return logits[prompt_of]
 
     def step(self, reading: list[list[int]]) -> Tensor:
         """Every row reads T tokens: its pending ones, then those guessed to follow.

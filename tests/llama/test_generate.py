@@ -248,6 +248,17 @@ def test_samples_depend_on_seed_problem_and_number_only(model):
     assert generate(model, LETTERS, prompts, 30, 128, **options(seed=8)) != answers
 
 
+def test_samples_of_a_prompt_share_its_reading(model, monkeypatch):
+    """Eight samples of four prompts, read four by four: each pass has one row, not four."""
+    read, cache = [], model.cache
+    monkeypatch.setattr(model, "cache", lambda rows, slots: read.append(rows) or cache(rows, slots))
+    prompts, how = some_prompts(4), {"samples": 8, "temperature": 1.0}
+    together = generate(model, LETTERS, prompts, 20, 32, **how)
+    assert read == [32, *[1] * 8]
+    assert together == generate(model, LETTERS, prompts, 20, 1, **how)
+    assert len(set(together)) > 20
+
+
 @pytest.mark.parametrize("top_p", [1.0, 0.6])
 def test_frequencies_are_the_probabilities(model, top_p):
     """First tokens of 4,000 samples against softmax(logits / T), cut to the top share by hand."""
