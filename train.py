@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from goat import cli, device
@@ -25,6 +25,7 @@ from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.bases import EMBEDDED
 from goat.llama import lora
+from goat.llama.kernels import head_loss
 from goat.llama.model import Llama, LlamaConfig
 from goat.papers import paper_of
 from goat.training import memory
@@ -45,13 +46,19 @@ def answer_loss(model: Llama, batch: Batch, where: torch.device,
     has values, `value_scale` times the sum of their squared errors."""
     counts = batch.counts
     hidden = model.hidden(batch.tokens.to(where), model.rows(batch.lengths), counts.to(where))
-    logits = model.lm_head(hidden).float()  # (W, V): of the tokens that count, and a few others
-    labels = batch.labels[counts].to(where)
-    loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    loss = token_loss(model.lm_head, hidden, batch.labels[counts].to(where))
     if batch.values is not None:
         head: Any = model.value_head
         loss += value_scale * head.squared_error(hidden, batch.values[counts])
     return loss
+
+
+def token_loss(head: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
+    """The sum of the cross-entropies of tokens with these hidden states (W, C)."""
+    if any(p.requires_grad for p in head.parameters()):
+        logits = head(hidden).float()  # (W, V)
+        return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    return head_loss(hidden, head.weight, labels, IGNORE)  # the same, for a frozen head
 
 
 def trial_pass(model: Llama, optimizer: Optimizer, batches: Iterable[Batch], where: torch.device,

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 IGNORE = -100  # a label that counts nothing
 LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)  # of longest rows
 ROWS = 8  # rows of a micro-batch come in multiples of this, where the budget has room for it
-TOKENS = 256  # and so do its tokens, and those that count
 ALL = slice(0, None, 1)  # the share of one process among one
 
 
@@ -52,13 +51,13 @@ class Batch(NamedTuple):
 
     @property
     def counts(self) -> Tensor:
-        """The places (W,) of the tokens that count, for an answer or a value is asked there; W is
-        filled up to a multiple of 256 with others."""
+        """The places (W,) of the tokens that count, for an answer or a value is asked there, with
+        others behind them up to one of few sizes."""
         learnt = self.labels != IGNORE
         if self.values is not None:
             learnt |= self.values != 0
         places, others = learnt.nonzero()[:, 0], (~learnt).nonzero()[:, 0]
-        missing = round_up(max(1, len(places)), TOKENS) - len(places)
+        missing = one_of_few(max(1, len(places))) - len(places)
         return torch.cat((places, others[:missing]))
 
     def rows(self) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -233,8 +232,8 @@ def put(tokens: np.ndarray, labels: np.ndarray, ids: np.ndarray, n_prompt: int) 
 
 def filled_up(sizes: list[int], length: int) -> list[int]:
     """The lengths of rows of these sizes with filler behind them: the first rows become `length`
-    long, until the tokens are a multiple of TOKENS or all rows are so long."""
-    missing = -sum(sizes) % TOKENS
+    long, until the tokens have one of few sizes or all rows are so long."""
+    missing = one_of_few(sum(sizes)) - sum(sizes)
     lengths = []
     for size in sizes:
         more = min(missing, length - size)
@@ -251,6 +250,12 @@ def apply_mask(mask: "LossMask", labels: np.ndarray, values: np.ndarray | None) 
         labels[:] = IGNORE
     if values is not None:
         values[mask.steps] = mask.value
+
+
+def one_of_few(count: int) -> int:
+    """The smallest size that holds so many tokens: a multiple of 8, above 256 one of 16 that lie
+    evenly between a power of two and the next, so that a sixteenth is filler at most."""
+    return round_up(count, 1 << max(3, count.bit_length() - 5))
 
 
 def rounded(length: int) -> int:

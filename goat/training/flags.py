@@ -24,7 +24,7 @@ from goat.training.batches import rounded
 from goat.training.optim import MUON_DECAY
 
 PASS = 8192  # tokens of one
-LOGITS = 10 ** 8  # of a pass on a CPU: more take gigabytes
+TAKEN = 4 * memory.GB  # by a pass on a CPU: half of a laptop's memory
 ENOUGH = 1536  # tokens of a pass: faster than recomputing one of 8,192 (goat/bench/README.md)
 
 
@@ -129,8 +129,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=int, default=128, help="rows per step (default %(default)s)")
     add("--micro-tokens", type=int,
         help="of a forward pass at most: rows times tokens of the longest, see --checkpointing; "
-             f"several processes share them (default {PASS:,}; on a CPU as many as have "
-             f"{LOGITS:,} logits, if these are fewer)")
+             f"several processes share them (default {PASS:,}; on a CPU fewer, if these take "
+             f"more than {TAKEN // memory.GB} GB)")
     add("--epochs", type=float, default=1.0, help="passes over the rows (default %(default)s)")
     add("--max-minutes", type=float, metavar="M",
         help="at most as many steps as this machine manages in M minutes of training, with the "
@@ -268,13 +268,17 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
     if args.plan and (where.type == "cpu" or args.card):
         dtype = device.DTYPES.get(args.dtype, torch.bfloat16)
     size = processes()
-    usual = PASS if gpu else min(PASS, max(length, LOGITS // config.vocab_size))
-    micro_tokens = args.micro_tokens or usual
     workload = memory.Workload(
         rank=0 if args.full else args.lora_r, targets=block_targets(args, config),
-        dropout=args.lora_dropout, micro_batch=max(1, micro_tokens // size // length),
+        adapted_head="lm_head" in lora_targets(args), dropout=args.lora_dropout, micro_batch=1,
         length=length, dtype=dtype, fused=gpu, checkpointing=args.checkpointing == "on",
         muon=args.muon_lr > 0)
+    micro_tokens = args.micro_tokens or PASS
+    if not gpu and not args.micro_tokens:
+        state = sum(memory.state(config, workload).values())
+        rows = memory.largest(config, workload, state + TAKEN // size)
+        micro_tokens = min(PASS, max(1, rows) * length * size)
+    workload = replace(workload, micro_batch=max(1, micro_tokens // size // length))
     int8 = args.int8
     if int8 is None:
         blocks = next(iter(memory.state(config, workload).values()))

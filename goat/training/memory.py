@@ -20,7 +20,7 @@ import torch
 
 from goat.llama.attention import WIDTH
 from goat.llama.lora import ALL_TARGETS, ATTENTION_TARGETS
-from goat.llama.kernels import round_up
+from goat.llama.kernels import PIECE, round_up
 from goat.llama.model import LlamaConfig
 from goat.training.batches import Batch
 
@@ -62,7 +62,12 @@ class Workload:
     checkpointing: bool = False  # recompute each block in the backward pass
     dtype: torch.dtype = torch.bfloat16
     fused: bool = True  # a GPU's attention and dropout, which save less than a CPU's
+    adapted_head: bool = False  # `lm_head` is among the layers that learn
     muon: bool = False  # one fp32 moment for each weight of the blocks instead of AdamW's two
+
+    @property
+    def learns_head(self) -> bool:
+        return self.rank == 0 or self.adapted_head
 
     @property
     def places(self) -> int:
@@ -151,7 +156,8 @@ def plan(config: LlamaConfig, s: Workload) -> Ledger:
     saved["saved: rows"] = ((2 * s.N * config.head_dim + s.width ** 2) * wide
                             + 8 * (s.N + s.places))
     saved["saved: final norm"] = norm_saved(config, s, s.W, grad_in=True)
-    saved[f"saved: logits of {s.W:,} positions"] = head_saved(config, s)
+    saved[f"saved: {'logits' if s.learns_head else 'head'}, {s.W:,} positions"] = head_saved(
+        config, s)
     return Ledger(config, s, state(config, s), saved, {
         "short-lived tensors at the worst moment (estimate)": worst_moment(config, s),
         "the matrix library's workspace (estimate)": LIBRARIES if s.fused else 0})
@@ -270,24 +276,25 @@ def attention_saved(config: LlamaConfig, s: Workload, q: bool, k: bool, v: bool)
 
 
 def head_saved(config: LlamaConfig, s: Workload) -> int:
-    """log-softmax in fp32, the positions and labels, and, if all weights learn, what the head
-    and the embedding were given."""
-    saved = s.W * (4 * config.vocab_size + 16) + 4
-    if s.rank == 0:
-        saved += s.W * config.dim * s.dtype.itemsize + 8 * s.N
-    return saved
+    """The positions and, of a frozen head, the gradient of its input; of one that learns, its input
+    and, in fp32, the log-softmax, the labels, and what the embedding was given if all learns."""
+    saved = s.W * (config.dim * s.dtype.itemsize + 8)
+    if s.learns_head:
+        saved += s.W * (4 * config.vocab_size + 8) + 4
+    return saved + 8 * s.N * (s.rank == 0)
 
 
 def worst_moment(config: LlamaConfig, s: Workload) -> int:
     """The most that short-lived tensors add to all that is saved, as measured by following every
     tensor of a step (tests/training/test_memory.py). Five moments may be the worst.
 
-    In the loss: two fp32 gradients of the logits. Then, each time with what was saved behind it
-    gone: in the backward of the last norm, 12 bytes for each of its entries; in the last block and
-    in the one before, the gradients around the MLP (with int8 and the 16-bit copy of its largest
-    weight), and under checkpointing the block's activations, which have been recomputed; and in
-    the last block's attention, where few answers leave little behind it, two gradients of the
-    scores or, where these are never made, those of q, k, v, the output and the input.
+    In the loss: two fp32 tensors of the logits, which a frozen head has of PIECE tokens only. Then,
+    each time with what was saved behind it gone: in the backward of the last norm, 12 bytes for
+    each of its entries; in the last block and in the one before, the gradients around the MLP (with
+    int8 and the 16-bit copy of its largest weight), and under checkpointing the block's
+    activations, which have been recomputed; and in the last block's attention, where few answers
+    leave little behind it, two gradients of the scores or, where these are never made, those of q,
+    k, v, the output and the input.
     """
     wide, C, hidden, P = s.dtype.itemsize, config.dim, config.hidden_dim, s.W
     copy = wide * max(i * o for i, o in layer_sizes(config).values()) if s.int8 else 0
@@ -300,7 +307,8 @@ def worst_moment(config: LlamaConfig, s: Workload) -> int:
 
     last, before = (sum(block_saved(config, s, True, last=end).values()) for end in (True, False))
     gone = head_saved(config, s)
-    moments = [8 * P * config.vocab_size, 12 * P * C - gone]
+    scores = P if s.learns_head else min(P, PIECE)
+    moments = [8 * scores * config.vocab_size + P * C * wide, 12 * P * C - gone]
     gone += norm_saved(config, s, P, grad_in=True)
     inside = s.N * C * wide  # a block's input: saved before, not recomputed
     if s.checkpointing:

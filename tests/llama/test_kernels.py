@@ -33,6 +33,9 @@ PAIRS = {  # (name, what is given): the inputs that learn come first
     "LoRA": ("low_rank", (X, A, B, 2.5, 0.0), 3),
     "LoRA with dropout": ("low_rank", (X, A, B, 2.5, 0.3), 3),
     "int8": ("int8_linear", (X, *quantise(random(6, 8, seed=4))), 1),
+    "loss": ("head_loss", (X, random(6, 8, seed=1), torch.tensor([5, 0, 9, 2, 9, 1, 0]), 9), 1),
+    "loss in pieces": ("head_loss", (random(600, 8), random(6, 8, seed=1),
+                                     torch.arange(600) % 6, 5), 1),
 }
 
 

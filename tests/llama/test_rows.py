@@ -11,18 +11,12 @@ import train
 from goat.llama import lora
 from goat.llama.attention import Rows
 from goat.papers.word_problems import value_head
-from goat.training import batches
 from goat.training.batches import IGNORE, Batch
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
 CPU = torch.device("cpu")
 LENGTHS = [16, 9, 1, 40, 0, 5]  # with filler in some, and one row that is empty
 ANSWERS = [(3, 12), (2, 5), (0, 1), (6, 7), (0, 0), (1, 5)]  # each row's targets: from, to
-
-
-@pytest.fixture(autouse=True)
-def small_lists(monkeypatch):
-    monkeypatch.setattr(batches, "TOKENS", 4)
 
 
 def batch_of(valued=False) -> Batch:
@@ -48,12 +42,12 @@ def test_the_worked_number_of_the_docstring(monkeypatch):
                                .cos().acos(), rtol=0, atol=1e-5)  # each row from position 0 on
 
 
-@pytest.mark.parametrize("answers", [0, 1, 4, 5, 20])
+@pytest.mark.parametrize("answers", [0, 1, 5, 9, 20])
 def test_what_counts_is_filled_up_with_others_once_each(answers):
     labels = torch.full((21,), IGNORE)
     labels[torch.randperm(21, generator=torch.Generator().manual_seed(0))[:answers]] = 1
     counts = Batch(labels, labels, [21]).counts
-    assert len(counts) == {0: 4, 1: 4, 4: 4, 5: 8, 20: 20}[answers]
+    assert len(counts) == {0: 8, 1: 8, 5: 8, 9: 16, 20: 21}[answers]
     assert len(set(counts.tolist())) == len(counts)
     assert (labels[counts[:answers]] == 1).all() and (labels[counts[answers:]] == IGNORE).all()
 
@@ -120,4 +114,4 @@ def test_no_filler_is_computed_and_behind_the_last_attention_only_what_counts():
         block.mlp.register_forward_hook(lambda module, x, output: computed.append(len(output)))
     train.answer_loss(model, batch, CPU)
     targets = int((batch.labels != IGNORE).sum())
-    assert computed == [sum(LENGTHS), -(-targets // 4) * 4]
+    assert computed == [sum(LENGTHS), -(-targets // 8) * 8]

@@ -15,7 +15,7 @@ from goat.evaluation.audit import audit_file
 from goat.evaluation.questions import read_questions
 from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
-from goat.training.batches import (IGNORE, LENGTHS, ROWS, TOKENS, RowBatches, filled_up,
+from goat.training.batches import (IGNORE, LENGTHS, ROWS, RowBatches, filled_up, one_of_few,
                                    rounded, training_rows)
 from goat.training.skill_stream import SkillStream
 from support.runs import BASE
@@ -83,19 +83,27 @@ def test_shapes_are_few_and_within_the_budget(rows_file, tokenizer):
     assert all(length in LENGTHS and count * length <= 320 for count, length in shapes)
     assert all(count % ROWS == 0 or count < ROWS for count, _ in shapes)
     assert len(shapes) <= 12
-    window = [max(batch.lengths) for batch in data.window(0)]
+    window = [rounded(max(batch.lengths)) for batch in data.window(0)]
     assert window == sorted(window, reverse=True)  # longest first
     for batch in batches:
         places = len(batch.lengths) * rounded(max(batch.lengths))
         assert sum(batch.lengths) == len(batch.tokens) == len(batch.labels)
-        assert len(batch.tokens) % TOKENS == 0 or len(batch.tokens) == places
+        assert len(batch.tokens) == one_of_few(len(batch.tokens)) or len(batch.tokens) == places
 
 
 @pytest.mark.parametrize("sizes, length, wanted", [
-    ([60, 50, 40], 64, [64, 64, 64]), ([250, 6, 0], 256, [250, 6, 0]),
-    ([250, 7, 0, 0], 256, [256, 256, 0, 0]), ([200], 256, [256]), ([1], 300, [256])])
+    ([60, 50, 40], 64, [62, 50, 40]), ([250, 6, 0], 256, [250, 6, 0]),
+    ([250, 7, 0, 0], 256, [256, 16, 0, 0]), ([250, 247], 250, [250, 250]), ([1], 300, [8])])
 def test_filler_stands_behind_the_first_rows(sizes, length, wanted):
     assert filled_up(sizes, length) == wanted
+
+
+def test_sizes_are_few_and_hold_little_filler():
+    assert [one_of_few(n) for n in (1, 8, 9, 256, 257, 511, 513, 1000, 4097, 8191)] == [
+        8, 8, 16, 256, 272, 512, 544, 1024, 4352, 8192]
+    sizes = {one_of_few(n) for n in range(4097, 8193)}
+    assert len(sizes) == 16 and all(n <= one_of_few(n) < max(n + 8, 17 / 16 * n)
+                                    for n in range(1, 9000))
 
 
 def test_processes_share_the_rows_before_these_are_cut(rows_file, tokenizer):

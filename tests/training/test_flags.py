@@ -87,7 +87,7 @@ def test_lengths_are_counted_with_their_padding(card):
 
 def test_a_plan_without_a_gpu_assumes_a_24_gb_card():
     setting = decide("--plan", "llama-7b", where=torch.device("cpu"), dtype=torch.float32)
-    assert setting.dtype == torch.bfloat16 and setting.int8 and setting.micro_batch == 5
+    assert setting.dtype == torch.bfloat16 and setting.int8 and setting.micro_batch == 6
     assert memory.room(torch.device("cpu")) == memory.CARD
 
 
@@ -254,8 +254,16 @@ def test_plans_for_other_cards(card, capsys):
         flags.parse_args(["--card", "16"])
 
 
-def test_a_pass_on_a_cpu_has_a_bounded_number_of_logits():
-    cpu = torch.device("cpu")
-    assert decide(where=cpu, config=memory.PRESETS["smollm2"]).micro_batch == 3  # 2,034 tokens
-    assert decide(where=cpu, config=memory.PRESETS["llama-3.1-8b"]).micro_batch == 1
-    assert decide("--micro-tokens", "8192", where=cpu).micro_batch == 16
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_pass_on_a_cpu_takes_4_gb_at_most(dtype):
+    def taken(setting, config, rows):
+        ledger = memory.plan(config, replace(setting, micro_batch=rows))
+        return sum(ledger.saved.values()) + sum(ledger.passing.values())
+
+    cpu, config = torch.device("cpu"), memory.PRESETS["smollm2"]
+    setting = decide(where=cpu, dtype=dtype, config=config)
+    rows = setting.micro_batch
+    assert taken(setting, config, rows) <= 4e9 < taken(setting, config, rows + 1)
+    assert (1 if dtype == torch.float32 else 4) < rows < 16
+    assert decide(where=cpu, dtype=dtype, config=memory.PRESETS["llama-3.1-8b"]).micro_batch == 1
+    assert decide("--micro-tokens", "8192", where=cpu, dtype=dtype).micro_batch == 16
