@@ -53,6 +53,8 @@ class WordProblems(Paper):
         add("--samples", type=int, default=8, metavar="N",
             help="of the model for each question (default 8)")
         add("--temperature", type=float, default=0.7, help="of these (default 0.7)")
+        add("--max-new-tokens", type=int, default=self.new_tokens, metavar="N",
+            help="of a solution (default %(default)s)")
         add("--batch-size", type=int, default=128, metavar="N",
             help="solutions at a time (default 128)")
         add("--int8", action="store_true", help="hold the base in 8 bits (default: not)")
@@ -62,10 +64,10 @@ class WordProblems(Paper):
             raise UserError("--temperature 0: all --samples of a question would be the same")
         if not args.from_model:
             refuse_given(given, "{flag} goes with --from-model", "base", "samples", "temperature",
-                         "batch_size", "int8")
+                         "max_new_tokens", "batch_size", "int8")
         else:
             refuse_given(given, "{flag}: a model marks its code as it has learnt to", "markup")
-        refuse_below(args, 1, "rows", "samples", "batch_size")
+        refuse_below(args, 1, "rows", "samples", "max_new_tokens", "batch_size")
         if args.gsm8k and args.math:
             raise UserError("--gsm8k and --math exclude each other: write a file of each")
         if (args.levels or args.subjects) and not args.math:

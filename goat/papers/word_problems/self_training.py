@@ -92,9 +92,9 @@ def sample(questions: Sequence[Row], args: argparse.Namespace, group: Group) -> 
                                     int8=args.int8)
     tokenizer = checkpoint.tokenizer_of(base, model.config)
     solutions = solve(model, tokenizer, [row_prompt(row) for row in questions],
-                      batch_size=args.batch_size, samples=args.samples,
-                      temperature=args.temperature, seed=args.seed, interpreter=not args.no_code,
-                      share=group.share)
+                      max_new_tokens=args.max_new_tokens, batch_size=args.batch_size,
+                      samples=args.samples, temperature=args.temperature, seed=args.seed,
+                      interpreter=not args.no_code, share=group.share)
     with device.out_of_memory(f"lower --batch-size (now {args.batch_size}), or hold the base in 8 "
                               "bits with --int8"):
         found, complete = group.gather(solutions, len(questions) * args.samples, "solution", True)

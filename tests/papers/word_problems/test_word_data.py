@@ -190,7 +190,9 @@ def test_flags_of_another_task_are_refused(flags, tmp_path):
 
 @pytest.mark.parametrize("flags, why", [
     (["--rows", "0"], "--rows 0"), (["--no-steps"], "--no-code"), (["--bare"], "--task arithmetic"),
-    (["--samples", "4"], "--from-model"), (["--skip", "4"], "--skip leaves out"),
+    (["--samples", "4"], "--from-model"), (["--max-new-tokens", "4"], "--from-model"),
+    (["--max-new-tokens", "0", "--from-model", "x"], "--max-new-tokens 0"),
+    (["--skip", "4"], "--skip leaves out"),
     (["--from-model", "x", "--temperature", "0"], "--temperature 0"),
     (["--samples", "0", "--from-model", "x"], "--samples 0"), (["--gsm8k", "nowhere"], "train"),
     (["--gsm8k", ".", "--seed", "3"], "--skip N"), (["--gsm8k", ".", "--skip", "-1"], "0 or more"),
@@ -251,11 +253,12 @@ def test_coverage_grows_with_the_samples():
 def test_from_a_model(make, tiny_base, tmp_path, monkeypatch):
     adapted(tiny_base, tmp_path / "adapter")
     asked = list(template_rows(0, 2))
-    flags = ("--rows", 2, "--samples", 2, "--from-model", tmp_path / "adapter", "--base", tiny_base)
+    flags = ("--rows", 2, "--samples", 2, "--from-model", tmp_path / "adapter", "--base", tiny_base,
+             "--max-new-tokens", 99)
 
     def solve(model, tokenizer, prompts, share, **options):
         assert options == {"samples": 2, "temperature": 0.7, "seed": 0, "interpreter": True,
-                           "batch_size": 128}
+                           "batch_size": 128, "max_new_tokens": 99}
         assert prompts == [row["instruction"] + "\nAnswer: " for row in asked]
         yield solution(1, 0, "-1")
         yield solution(0, 1, asked[0]["answer"])
