@@ -54,7 +54,7 @@ MODELS = {"embedded": read_config(EMBEDDED),
 PASS = [*MODELS], 4096, (128, 512, 2048)  # which of them, tokens in all, and in a row
 TOY_PASS = ["embedded"], 64, (16, 32)
 PARTS = ("blocks", "attention", "head", "LoRA")
-PART_OF = {"attention": "attention", "logits": "head", "LoRA": "LoRA"}  # first words of the ledger
+PART_OF = {"attention": "attention", "head,": "head", "LoRA": "LoRA"}  # first words of the ledger
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,8 +6,9 @@ alone. A prompt is read in one pass (prefill), then all rows go on step by step.
 the rows has finished, that many waiting prompts are read and take their places; when nobody waits
 any more, the batch is halved as it empties. So no step is spent on many dead rows, and there are
 few different tensor shapes, which matters on a CPU, where the matrix library builds a kernel for
-each new shape: prefill batches have one size (but on a CPU a wide model reads the first prompts
-together, up to 2,048 tokens), and prefill lengths and the cache are rounded up.
+each new shape: prefill batches have one size (where samples share a prompt a smaller power of two;
+and on a CPU a wide model reads the first prompts together, up to 2,048 tokens), and prefill lengths
+and the cache are rounded up.
 
 Two tokens read at once often cost little more than one: the time goes into fetching weights and
 cache from memory. So rows guess their next tokens (`Lookup`: what followed the last time these

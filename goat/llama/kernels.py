@@ -20,6 +20,7 @@ from torch import Tensor
 
 
 PIECE = 256  # tokens of which `head_loss` has logits at a time
+FP16_SCALE = 1024  # of the gradient that it keeps
 
 
 def round_up(n: int, step: int) -> int:
@@ -168,7 +169,8 @@ class HeadLoss(torch.autograd.Function):
 
     The gradient of a token's h is W^T (p - e_y), where e_y is 1 at y and 0 elsewhere: nothing in it
     has to wait for the backward pass. So it is computed at once, for a few tokens at a time, and is
-    all that is kept: C numbers a token instead of V (4,096 instead of 128,256 in Llama 3.1 8B).
+    all that is kept: C numbers a token instead of V (4,096 instead of 128,256 in Llama 3.1 8B). In
+    fp16, where p - e_y can be too small for a number, it is kept FP16_SCALE times as large.
     Source: the idea of Wijmans et al. 2024 (arXiv 2411.09009) and Hsu et al. 2024 (2410.10989).
 
     A worked number, V = 2: logits [0, 0] give p = [0.5, 0.5]. For y = 0 the loss is 0.69 and
@@ -179,6 +181,7 @@ class HeadLoss(torch.autograd.Function):
     def forward(ctx, hidden: Tensor, weight: Tensor, labels: Tensor, ignore: int) -> Tensor:
         grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         loss = hidden.new_zeros((), dtype=torch.float32)
+        ctx.scale = FP16_SCALE if hidden.dtype == torch.float16 else 1
         for start in range(0, len(hidden), PIECE):
             some = slice(start, start + PIECE)
             y, log_p = labels[some], F.linear(hidden[some], weight).float().log_softmax(-1)
@@ -187,7 +190,7 @@ class HeadLoss(torch.autograd.Function):
                 error, counts = log_p.exp_(), y != ignore  # p
                 error[torch.arange(len(y), device=y.device), y * counts] -= 1
                 error *= counts[:, None]
-                grad[some] = error.to(weight.dtype) @ weight
+                grad[some] = error.mul_(ctx.scale).to(weight.dtype) @ weight
                 del error
             del log_p  # before the next piece's are made
         ctx.save_for_backward(grad)
@@ -196,7 +199,7 @@ class HeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_loss: Tensor):
         [grad] = ctx.saved_tensors
-        return grad_loss * grad, None, None, None
+        return (grad.float() * (grad_loss / ctx.scale)).to(grad.dtype), None, None, None
 
 
 rms_norm, low_rank, int8_linear = Norm.apply, LowRank.apply, Int8Product.apply

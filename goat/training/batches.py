@@ -185,7 +185,7 @@ class RowBatches:
             count = self.count(length, -(-self.batch // self.share.step))  # the largest share
             for longest in (self.size, lambda row: self.size(row) - self.prompts[row]):
                 most = sorted(rows, key=longest, reverse=True)
-                batches.append(self.collate((most * count)[:count], count, length))
+                batches.append(self.collate((most[:count] * count)[:count], count, length))
         return batches
 
     def count(self, length: int, rows: int) -> int:

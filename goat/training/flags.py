@@ -24,7 +24,7 @@ from goat.training.batches import rounded
 from goat.training.optim import MUON_DECAY
 
 PASS = 8192  # tokens of one
-TAKEN = 4 * memory.GB  # by a pass on a CPU: half of a laptop's memory
+TAKEN = 4 * memory.GB  # by a pass without a CUDA GPU: half of a laptop's memory
 ENOUGH = 1536  # tokens of a pass: faster than recomputing one of 8,192 (goat/bench/README.md)
 
 
@@ -129,8 +129,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=int, default=128, help="rows per step (default %(default)s)")
     add("--micro-tokens", type=int,
         help="of a forward pass at most: rows times tokens of the longest, see --checkpointing; "
-             f"several processes share them (default {PASS:,}; on a CPU fewer, if these take "
-             f"more than {TAKEN // memory.GB} GB)")
+             f"several processes share them (default {PASS:,}; without a CUDA GPU fewer, if these "
+             f"take more than {TAKEN // memory.GB} GB)")
     add("--epochs", type=float, default=1.0, help="passes over the rows (default %(default)s)")
     add("--max-minutes", type=float, metavar="M",
         help="at most as many steps as this machine manages in M minutes of training, with the "
@@ -258,10 +258,10 @@ def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:
 
 def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
                    dtype: torch.dtype, card: int) -> tuple[dict, memory.Workload]:
-    """(flags, workload): what the `card` bytes of memory decide (int8, checkpointing and, with the
-    latter, micro_tokens) or the model (cutoff, at most its positions), by the names of the flags;
-    and what a pass over the longest possible rows is then made of. Raises UserError for
-    --lora-targets that the model has not."""
+    """(flags, workload): what memory decides, the `card` bytes of a GPU (int8, checkpointing and,
+    with the latter, micro_tokens) or TAKEN (micro_tokens), and the model (cutoff, at most its
+    positions), by the names of the flags; and what a pass over the longest possible rows is then
+    made of. Raises UserError for --lora-targets that the model has not."""
     cutoff = min(args.cutoff, config.max_positions)
     length = rounded(cutoff)
     gpu = where.type == "cuda" or args.plan is not None
@@ -275,8 +275,9 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
         muon=args.muon_lr > 0)
     micro_tokens = args.micro_tokens or PASS
     if not gpu and not args.micro_tokens:
-        state = sum(memory.state(config, workload).values())
-        rows = memory.largest(config, workload, state + TAKEN // size)
+        kept = replace(workload, checkpointing=False)  # --resume may switch it on
+        state = sum(memory.state(config, kept).values())
+        rows = memory.largest(config, kept, state + TAKEN // size)
         micro_tokens = min(PASS, max(1, rows) * length * size)
     workload = replace(workload, micro_batch=max(1, micro_tokens // size // length))
     int8 = args.int8

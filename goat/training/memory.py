@@ -156,8 +156,7 @@ def plan(config: LlamaConfig, s: Workload) -> Ledger:
     saved["saved: rows"] = ((2 * s.N * config.head_dim + s.width ** 2) * wide
                             + 8 * (s.N + s.places))
     saved["saved: final norm"] = norm_saved(config, s, s.W, grad_in=True)
-    saved[f"saved: {'logits' if s.learns_head else 'head'}, {s.W:,} positions"] = head_saved(
-        config, s)
+    saved[f"saved: head, {s.W:,} positions"] = head_saved(config, s)
     return Ledger(config, s, state(config, s), saved, {
         "short-lived tensors at the worst moment (estimate)": worst_moment(config, s),
         "the matrix library's workspace (estimate)": LIBRARIES if s.fused else 0})

@@ -35,7 +35,7 @@ def test_the_memory_is_all_that_the_ledger_has():
     kept = scale.memory_kept(CONFIG, RANK, ROWS, LENGTH)
     assert sum(kept.values()) == sum(plan.saved.values()) and min(kept.values()) > 0
     assert kept["LoRA"] == plan.saved["saved: LoRA"]
-    assert kept["head"] == plan.saved[f"saved: logits of {N} positions"]
+    assert kept["head"] == plan.saved[f"saved: head, {N} positions"]
     assert sum(scale.memory_held(CONFIG, RANK)) == sum(plan.state.values())
     assert scale.memory_held(CONFIG, RANK)[1] == 4 * plan.state["LoRA weights, float32"]
 

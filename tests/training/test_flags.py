@@ -264,6 +264,8 @@ def test_a_pass_on_a_cpu_takes_4_gb_at_most(dtype):
     setting = decide(where=cpu, dtype=dtype, config=config)
     rows = setting.micro_batch
     assert taken(setting, config, rows) <= 4e9 < taken(setting, config, rows + 1)
+    again = decide("--checkpointing", "on", where=cpu, dtype=dtype, config=config)
+    assert again.checkpointing and again.micro_batch == rows  # for --resume
     assert (1 if dtype == torch.float32 else 4) < rows < 16
     assert decide(where=cpu, dtype=dtype, config=memory.PRESETS["llama-3.1-8b"]).micro_batch == 1
     assert decide("--micro-tokens", "8192", where=cpu, dtype=dtype).micro_batch == 16
