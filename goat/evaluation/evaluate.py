@@ -13,8 +13,8 @@ from goat.llama.generate import stream
 from goat.llama.model import Llama
 from goat.llama.sampling import Row
 from goat.papers import PAPERS, Question
-from goat.papers.word_problems.format import NEITHER, interpreter_spans
-from goat.papers.word_problems.interpreter import Solution, solve
+from goat.papers.word_problems.format import NEITHER, complete, interpreter_spans
+from goat.papers.word_problems.interpreter import TOO_LONG, Solution, solve
 from goat.stats import wilson
 
 
@@ -74,8 +74,8 @@ def evaluate(model: Llama, tokenizer, questions: Sequence[Question], *, beams: i
         rows = solve(model, tokenizer, prompts, **decoding)
     else:
         rows = stream(model, tokenizer, prompts, **decoding)
-    judge: Callable[[Question, Any], Record] = (
-        solved_record if interpreter else lambda question, row: unaided_record(question, row.text))
+    judge: Callable[[Question, Any], Record] = solved_record if interpreter else (
+        lambda question, row: unaided_record(question, row, tokenizer))
     found, _ = group.gather(((row.problem, judge(questions[row.problem], row)) for row in rows),
                             len(prompts), "problem", progress)
     records = dict(found)
@@ -92,12 +92,19 @@ def record(question: Question, output: str) -> Record:
                   **verdict._asdict(), subject=question.subject)
 
 
-def unaided_record(question: Question, output: str) -> Record:
-    """The judged output where no code is run: where the model has invented what its code prints, no
-    answer to a word problem is right."""
-    judged = record(question, output)
-    invented = PAPERS[question.paper].interpreter and interpreter_spans(output)
-    return replace(judged, given="", right=False, kind=NEITHER) if invented else judged
+def unaided_record(question: Question, row: Row, tokenizer) -> Record:
+    """The judged output where no code is run. To a word problem no answer is right where the model
+    has invented what its code prints, or may have been cut off within the answer."""
+    assert row.text is not None
+    judged = record(question, row.text)
+    if not PAPERS[question.paper].interpreter:
+        return judged
+    if interpreter_spans(row.text):
+        return replace(judged, given="", right=False, kind=NEITHER)
+    ended = len(row.new) < row.limit or row.new[-1] == tokenizer.eos_id
+    if judged.given and not complete(row.text, ended):
+        return replace(judged, given="", right=False, kind=TOO_LONG)
+    return judged
 
 
 def solved_record(question: Question, solution: Solution) -> Record:

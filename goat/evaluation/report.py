@@ -19,7 +19,7 @@ from goat.evaluation.scoring import locate
 from goat.files.atomic import write_text
 from goat.papers.arithmetic.operations import OPERATIONS
 from goat.papers.arithmetic.table_3 import COLUMNS, PAPER
-from goat.papers.word_problems.format import interpreter_spans, with_mask
+from goat.papers.word_problems.format import FINAL, interpreter_spans, with_mask
 from goat.stats import mcnemar
 
 TITLES = {op.name: op.name.upper() for op in OPERATIONS.values()}
@@ -141,13 +141,14 @@ def wrong_by_turns(records: Sequence[Record]) -> list[Record]:
 
 
 def interpreter_lines(records: Sequence[Record]) -> str:
-    """What the interpreter had to do, how many answers did without it, and what it had not to."""
+    """What the interpreter had to do in these solutions, how many answers did without it, and what
+    it had not to."""
     lines = []
     if helped := [r for r in records if r.runs is not None]:
         idle = [r for r in helped if not r.runs]
         lines = [f"interpreter: {sum(r.runs or 0 for r in helped):,} programs run for "
                  f"{len(helped):,} questions, {sum(r.failed_runs for r in helped):,} ended in an "
-                 f"error or were stopped; {len(idle):,} solutions hold no code, "
+                 f"error or were stopped; {len(idle):,} solutions ran no code, "
                  f"{sum(r.right for r in idle):,} of them right"]
     if unrun := sum(r.runs is None and interpreter_spans(r.working) != [] for r in records):
         lines.append(f"{unrun:,} solutions hold code that nobody has run: add --interpreter")
@@ -155,8 +156,8 @@ def interpreter_lines(records: Sequence[Record]) -> str:
 
 
 def shows_mask(record: Record) -> bool:
-    """Whether it solves a word problem by steps, in tags or by an interpreter."""
-    return "<step>" in record.working or record.runs is not None
+    """Whether it solves a word problem by steps, in tags or Markdown, or by an interpreter."""
+    return FINAL in record.working or "<step>" in record.working or record.runs is not None
 
 
 def mistakes(records: Sequence[Record], count: int) -> str:

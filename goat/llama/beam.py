@@ -92,7 +92,8 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
                 for place in search.places:
                     batch.rows[place] = None
                 answer = search.rows[0]
-                answer.text = tokenizer.decode_answer(answer.prompt, search.ended[0][1])
+                answer.new = search.ended[0][1]
+                answer.text = tokenizer.decode_answer(answer.prompt, answer.new)
                 yield answer
 
 

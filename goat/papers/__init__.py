@@ -102,7 +102,7 @@ class Verdict(NamedTuple):
 
     given: str  # the answer it states
     right: bool  # whether that is the whole true answer
-    kind: str | None  # the class of its first false step (a key of the paper's KINDS)
+    kind: str | None  # the class of its first false step, or why a word problem has no answer
     first_error: str | None  # which step that is, and why it is false
 
 

@@ -67,7 +67,8 @@ def edited(worked: str, edits: str) -> str:
     for edit in filter(None, edits.split("; ")):
         match = _EDIT.fullmatch(edit)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if match is None or not 0 < first <= last or match[3] == ":" and last > len(lines):
+        most = len(lines) + 1 if match and match[3] == "=" else len(lines)
+        if match is None or not 0 < first <= last <= most:
             raise ValueError(f"{edit!r} is no edit of {len(lines)} lines")
         if match[3] == ":":
             lines[first - 1] = annotate(lines[first - 1], match[4])

@@ -73,7 +73,7 @@ def source_rows(args: Namespace) -> Rows:
         elif args.math:
             why = "no problem in it is of these levels and subjects"
         else:
-            why = "no problem in it has a number behind '####'" if args.from_model else "empty"
+            why = "empty"
         raise UserError(f"{args.math or args.gsm8k}: {why}")
     if not args.redraw:
         return Rows(rows, rejections=rejections, corrections=corrections)
@@ -89,7 +89,7 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
     if out != "-":
         for place in (out, beside(out, "wrong"), beside(out, "left-out")):
             check_place(place)  # sampling may take hours
-            refuse_same(place, *own_files(args.gsm8k, args.math))
+            refuse_same(place, args.gsm8k, *own_files(args.gsm8k, args.math))
     source = source_rows(args)
     rows, notes, complete, wrong = source.rows, [], True, []
     if args.from_model:
@@ -109,7 +109,8 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
             raise UserError(f"{args.from_model}: solves none of {len(found.first_right):,} "
                             f"questions; {kept}")
     if source.rejections:
-        notes.append(rejected(out, source, "MATH" if args.math else "GSM8K"))
+        notes.append(rejected(out, source, "MATH" if args.math else "GSM8K",
+                              "asked" if args.from_model else "rows"))
     if source.corrections:
         notes += source.corrections.told()
     if args.redraw:
@@ -152,10 +153,10 @@ def reasons(rejections: tuple[Rejection, ...]) -> list[tuple[str, int]]:
     return Counter(r.reason for r in rejections).most_common()
 
 
-def rejected(out: str, source: Rows, name: str) -> str:
-    """The lines that tell how many problems give no row, and why."""
+def rejected(out: str, source: Rows, name: str, what: str) -> str:
+    """The lines that tell how many problems are no rows, or not asked, and why."""
     rejections, kept = source.rejections, len(source.rows)
-    lines = ["", f"{name}: {kept + len(rejections):,} problems, {kept:,} rows; the other "
+    lines = ["", f"{name}: {kept + len(rejections):,} problems, {kept:,} {what}; the other "
                  f"{len(rejections):,} stand in {beside(out, 'left-out')}:"]
     lines += [f"{number:8,}  {reason}" for reason, number in reasons(rejections)]
     suspects = [r.source for r in rejections if r.reason == DISAGREE]

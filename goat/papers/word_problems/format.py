@@ -162,6 +162,11 @@ def stated(text: str) -> tuple[str, str | None]:
     return (answer, None) if answer else ("", NEITHER)
 
 
+def complete(text: str, ended: bool) -> bool:
+    """Whether the answer that a text states is whole: the text has ended, or the line."""
+    return ended or "\n" in text.rpartition(FINAL)[2]
+
+
 Number = int | Fraction
 _NUMBER = re.compile(
     r"(?P<sign>[-+]?)(?:(?P<whole>\d+) (?=\d+/))?"  # the 3 of 3 1/2

@@ -68,11 +68,18 @@ def gsm8k_rows(path: str | os.PathLike, run: Callable,
 
 
 def unsolved_rows(path: str | os.PathLike,
-                  corrections: "Corrections | None" = None) -> Iterator[Row]:
-    """Rows without a solution: every problem of `path` whose label is a number, if need be a
-    corrected one."""
-    return (row for _, row, _ in problems(path, corrections=corrections)
-            if parse_number(row["answer"]) is not None)
+                  corrections: "Corrections | None" = None) -> Iterator[Row | Rejection]:
+    """A row without a solution for each problem of `path` whose label is a number, if need be a
+    corrected one, a Rejection for each other."""
+    for _, row, _ in problems(path, corrections=corrections):
+        labelled = parse_number(row["answer"]) is not None
+        yield row if labelled else Rejection(row["source"], unlabelled(row["answer"]),
+                                             row["instruction"])
+
+
+def unlabelled(gold: str) -> str:
+    """Why a problem has no number as its label."""
+    return DOUBTED if gold == DOUBTFUL else NO_LABEL
 
 
 def own_files(*folders: str | None) -> list[Path]:
@@ -120,7 +127,7 @@ def trace(question: str, worked: str, gold: str, run: Callable) -> tuple[str, st
     """(the tagged solution, "") of one problem, or ("", the reason why there is none)."""
     target = parse_number(gold)
     if target is None:
-        return "", DOUBTED if gold == DOUBTFUL else NO_LABEL
+        return "", unlabelled(gold)
     pieces = [piece for line in worked.splitlines() for piece in read_line(line)]
     values = [piece.value for piece in pieces if piece.code]
     if not values:

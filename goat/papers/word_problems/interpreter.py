@@ -20,7 +20,7 @@ from goat.llama.generate import ALL, decode, new_rows
 from goat.llama.model import Llama
 from goat.llama.sampling import Row, Sampling
 from goat.papers.word_problems import sandbox
-from goat.papers.word_problems.format import (BOTH, FINAL, MARKUPS, MAX_STEPS, NEITHER,
+from goat.papers.word_problems.format import (BOTH, MARKUPS, MAX_STEPS, NEITHER, complete,
                                               observation, observed, stated)
 
 ANSWERED = "answered"
@@ -59,7 +59,7 @@ class Solution:
         markup = next((m for m in MARKUPS.values() if written.endswith(m.ask)), None)
         if run is None and any(m.code in written for m in MARKUPS.values()):
             self.outcome = NEITHER  # an output that it has invented is no working
-        elif answer and (ended or "\n" in written.rpartition(FINAL)[2]):
+        elif answer and complete(written, ended):
             self.outcome, self.answer = ANSWERED, answer
         elif why == BOTH:
             self.outcome = BOTH

@@ -58,7 +58,7 @@ def same_answer(said: str, gold: str) -> bool:
 
     "$1,234.50" equals "1234.5", `\frac12` equals 0.5, `2(x+1)` equals `2x+2`, `x = 5` equals 5,
     "2, 1" equals "1, 2"; (1, 2) is not [1, 2], `2\pi` is not 6.28, 18 is not 18.002. Never raises,
-    and takes well under a second, whatever the texts.
+    and takes a few seconds at most, whatever the texts.
     """
     if said.strip() == gold.strip():
         return True

@@ -12,7 +12,8 @@ is covered by another:
     limits      no new file descriptor (so no file or socket is opened), no new process, no file
                 growth, bounded memory and CPU time
     privileges  none gained by exec; killed when the server dies; closed to debuggers
-    landlock    the kernel refuses all paths, TCP ports and signals to the outside (Linux >= 5.13)
+    landlock    the kernel refuses all paths (Linux >= 5.13), TCP ports (6.7) and signals to the
+                outside (6.12)
     seccomp     the kernel refuses every system call that arithmetic does not need
 
 The last three are Linux's, set by raw system calls: prctl(2), landlock(7), seccomp(2). The guest's

@@ -48,7 +48,7 @@ def test_edits(edits, lines):
 
 
 @pytest.mark.parametrize("edits", ["a", "2 * 3", "1: x", "1: ", "4: 2*3", "0: 2*3", "1-2: 2*3",
-                                   "3-2= x", "1= {x}", "1= {}", "1: 2*3;2: 2*3"])
+                                   "3-2= x", "5= x", "4-5= x", "1= {x}", "1= {}", "1: 2*3;2: 2*3"])
 def test_edits_that_are_none(edits):
     with pytest.raises(ValueError):
         edited("a\nb\nc", edits)
@@ -108,6 +108,7 @@ def test_self_training_asks_for_corrected_answers(corrected, original, answers):
                                            rows=None, original_labels=original))
     assert [row["answer"] for row in source.rows] == answers
     assert original or source.corrections.applied == 3
+    assert len(source.rows) + len(source.rejections) == 4  # which --skip and --rows count
 
 
 # ------------------------------------------------------------------------------------ the table

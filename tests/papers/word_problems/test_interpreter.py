@@ -274,7 +274,7 @@ def test_records_tell_the_outcome():
     idle = evaluate.solved_record(question, Solution(0, 0, "", final("1"), ANSWERED, "1", runs=0))
     shown = report.interpreter_lines([record, idle])
     assert shown.startswith("interpreter: 2 programs run for 2 questions, 1 ended in an error")
-    assert shown.endswith("1 solutions hold no code, 1 of them right")
+    assert shown.endswith("1 solutions ran no code, 1 of them right")
     assert report.interpreter_lines([evaluate.record(question, final("1"))]) == ""
     invented = evaluate.record(question, turn("print(1)") + observed("1") + NEXT + final("1"))
     assert report.interpreter_lines([invented, idle]).endswith(
@@ -285,11 +285,25 @@ def test_without_an_interpreter_an_invented_output_makes_no_answer_right(monkeyp
     asked = [Question(TASK, "c", "How much?", "", "1", paper=TASK),
              Question("s", "c", "", "0 + 1", "1")]
     texts = [turn("print(1)") + observed("1") + NEXT + final("1"), "0 + 1 = 1"]
-    monkeypatch.setattr(evaluate, "stream", lambda model, tokenizer, prompts, share: (
-        SimpleNamespace(problem=i, text=text) for i, text in enumerate(texts)))
-    records, _ = evaluate.evaluate(None, None, asked)
+    records = judged_unaided(monkeypatch, asked, texts, [0])
     assert [(r.given, r.right, r.kind) for r in records] == [
         ("", False, NEITHER), ("1", True, None)]
+
+
+@pytest.mark.parametrize("new, right", [([5, 5], False), ([5], True), ([], True), ([5, 0], True)])
+def test_without_an_interpreter_an_answer_that_was_cut_off_is_none(monkeypatch, new, right):
+    """Two tokens are the limit, 0 is the end of a text."""
+    asked = [Question(TASK, "c", "How much?", "", "1", paper=TASK)]
+    for text, whole in (("Final Answer: 1", right), ("Final Answer: 1\n", True)):
+        [record] = judged_unaided(monkeypatch, asked, [text], new)
+        assert (record.right, record.kind) == (whole, None if whole else TOO_LONG)
+
+
+def judged_unaided(monkeypatch, asked, texts, new):
+    monkeypatch.setattr(evaluate, "stream", lambda model, tokenizer, prompts, share: (
+        SimpleNamespace(problem=i, text=text, new=new, limit=2) for i, text in enumerate(texts)))
+    records, _ = evaluate.evaluate(None, SimpleNamespace(eos_id=0), asked)
+    return records
 
 
 def test_what_is_shown_marks_what_is_masked():

@@ -147,8 +147,8 @@ def test_nothing_is_put_beside_a_device(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text, flags, why", [
     ("", ["--skip", "9"], "no such problem behind the first 9: lower --skip"),
-    ("", [], ": empty"), ("", ["--from-model", "x"], "no problem in it has a number"),
-    ('{"question": "Q?", "answer": "1+1 = 2"}', ["--from-model", "x"], "behind '####'"),
+    ("", [], ": empty"), ("", ["--from-model", "x"], ": empty"),
+    ('{"question": "Q?", "answer": "1+1 = 2"}', ["--from-model", "x"], "after '####'"),
     ('{"question": "Q?", "answer": "x\\n#### 2"}', [], "1 no calculation that can be read"),
     ('{"question": "Q?", "answer": "\xff"}', [], "line 1: this is not text in UTF-8")])
 def test_gsm8k_without_a_usable_problem(make, tmp_path, text, flags, why):
@@ -168,6 +168,11 @@ def test_the_problems_themselves_are_never_written_over(tmp_path, name):
         with pytest.raises(UserError, match=f"{name}: it would be replaced"):
             main([*more, *flags])
     assert (tmp_path / name).read_text() == line
+    (tmp_path / "mine.wrong.jsonl").write_text(line)  # beside which a run may write
+    with pytest.raises(UserError, match="mine.wrong.jsonl: it would be replaced"):
+        generate_data.main(["--task", "word_problems", "--out", str(tmp_path / "mine.jsonl"),
+                            "--gsm8k", str(tmp_path / "mine.wrong.jsonl")])
+    assert (tmp_path / "mine.wrong.jsonl").read_text() == line
 
 
 def test_problems_of_the_test_set_are_not_trained_on(make, tmp_path):
