@@ -66,7 +66,7 @@ def parser_of(task: str) -> argparse.ArgumentParser:
     add("--task", choices=list(PAPERS), default="arithmetic",
         help="kind of question; `--task NAME --help` shows its own flags (default arithmetic)")
     add("--rows", type=int, metavar="N", help="how many (default: as many as the mixture has; of "
-        "longhand 200, of word_problems 20,000, of --gsm8k and --math all)")
+        "longhand 200, of word_problems 20,000, of --gsm8k and --math all, of skills 1,000,000)")
     add("--seed", type=int, default=0, help="default 0")
     add("--held-out", action="store_true",
         help="with the wordings (of word problems: templates) that training never shows (default: "

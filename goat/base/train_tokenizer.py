@@ -65,7 +65,7 @@ def train_tokenizer(texts: list[str], vocab_size: int, group_digits: bool = Fals
 def main(argv: list[str] | None = None) -> None:
     parser = parser_for("python -m goat.base.train_tokenizer", __doc__)
     parser.add_argument("files", nargs="+",
-                        help="rows (.jsonl or .json; their string fields) or plain text")
+                        help="rows (.jsonl or .json; what they ask and answer) or plain text")
     parser.add_argument("--vocab-size", type=int, default=1536, help="pieces (default 1536)")
     parser.add_argument("--group-digits", action="store_true",
                         help="let runs of digits become one token, to show what that costs")

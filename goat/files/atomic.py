@@ -54,7 +54,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def check_place(path: str | os.PathLike) -> None:
-    """Make the folder of a file that is written hours later; UserError where it cannot be."""
+    """Make the folder of a file that is written hours later; UserError where none can be written
+    there, OSError where the folder cannot be made."""
     if is_special(path := Path(path)):
         place = path
     else:

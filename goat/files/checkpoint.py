@@ -49,9 +49,9 @@ def load_model(path: str | Path, *, dtype: torch.dtype | None = None,
                device: str | torch.device = "cpu", int8: bool = False) -> Llama:
     """The model in a Hugging Face or Meta folder or a GGUF file, or "smollm2"; in eval mode.
 
-    `dtype` None keeps the stored one (fp32 for what GGUF stores in few bits); `int8` rounds the
-    linear layers of the blocks to 8 bits while they are read. Raises UserError with the reason for
-    anything that does not fit.
+    `dtype` None keeps that of the stored embedding (fp32 where GGUF stores it in few bits); `int8`
+    rounds the linear layers of the blocks to 8 bits while they are read. Raises UserError with the
+    reason for anything that does not fit.
     """
     path = located(path)
     config, readers = open_model(path)
@@ -252,8 +252,9 @@ def main(argv: list[str] | None = None) -> None:
     if base.is_file() or out.suffix == ".gguf":  # before the weights, which take long
         tokenizer = tokenizer_of(base, read_config(base))
     # from few bits: bf16 is near enough for what is stored in it, or in 8 bits; else from fp32
-    halved = few_bits(base) and args.type in (None, "bf16", "q8_0")
-    model = load_adapted(base, args.adapter, dtype=torch.bfloat16 if halved else None)
+    halved = args.type in (None, "bf16", "q8_0")
+    dtype = None if not few_bits(base) else torch.bfloat16 if halved else torch.float32
+    model = load_adapted(base, args.adapter, dtype=dtype)
     merge(model)
     save_model(model, out, tokenizer, args.type)
     for name in COPIED if base.is_dir() and out.suffix != ".gguf" else ():

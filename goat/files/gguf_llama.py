@@ -23,7 +23,7 @@ from torch import Tensor
 from goat.errors import UserError
 from goat.files.gguf import GGUF, Put, write_gguf
 from goat.files.gguf_types import NAMED, to_q8_0
-from goat.files.meta import half_split, neighbours, turned
+from goat.files.meta import half_split, turned
 from goat.files.tensors import Readers, positive, unsupported
 from goat.llama.attention import RopeScaling
 from goat.llama.model import LlamaConfig
@@ -94,7 +94,7 @@ def read_config(file: GGUF) -> LlamaConfig:
     path, refuse = file.path, partial(unsupported, file.path)
     kind, parts = file.get("general.architecture", str), file.get("split.count", int, 1)
     refuse(kind not in NEIGHBOURS, f"general.architecture {kind!r:.60}")
-    refuse(parts != 1, f"a model in {parts} files (join them by llama-gguf-split --merge)")
+    refuse(parts > 1, f"a model in {parts} files (join them by llama-gguf-split --merge)")
     number = partial(positive, {key.removeprefix(f"{kind}."): value
                                 for key, value in file.metadata.items()
                                 if key.startswith(f"{kind}.")}, path)
@@ -192,7 +192,7 @@ def save_gguf(path: Path, config: LlamaConfig, tensors: dict[str, Tensor], out_t
 
 
 def bytes_of(tensor: Tensor, heads: int | None, as_type: str) -> bytes:
-    tensor = neighbours(tensor.detach().cpu(), heads).contiguous()
+    tensor = half_split(tensor.detach().cpu(), heads, back=True).contiguous()
     if as_type == "BF16":
         return tensor.bfloat16().view(torch.int16).numpy().tobytes()
     numbers = tensor.float().numpy()

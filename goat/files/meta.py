@@ -103,23 +103,13 @@ def turned(name: str, config: LlamaConfig) -> int | None:
     return of.get(name.split(".")[-2])
 
 
-def half_split(weight: Tensor, heads: int | None) -> Tensor:
-    """Rows, or a bias's numbers, from Meta's order (pairs side by side) to HF's (halves). `heads`
-    None: not turned."""
-    return swapped(weight, heads, (-1, 2))
-
-
-def neighbours(weight: Tensor, heads: int | None) -> Tensor:
-    """The inverse of `half_split`."""
-    return swapped(weight, heads, (2, -1))
-
-
-def swapped(weight: Tensor, heads: int | None, sides: tuple[int, int]) -> Tensor:
-    """Each head's rows, seen as a table of `sides`, column by column."""
+def half_split(weight: Tensor, heads: int | None, back: bool = False) -> Tensor:
+    """Rows, or a bias's numbers, from Meta's order (pairs side by side) to HF's (halves), or back.
+    `heads` None: not turned."""
     if heads is None or weight.size(0) % (2 * heads):
         return weight  # a wrong shape is reported by the caller, who knows the right one
-    pairs = weight.view(heads, *sides, *weight.shape[1:])  # (heads, D/2, side, …) for half_split
-    return pairs.transpose(1, 2).reshape(weight.shape)
+    sides = (2, -1) if back else (-1, 2)  # of a head's rows as a table, which are read by columns
+    return weight.view(heads, *sides, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
 
 
 def meta_config(file: Path, vocab_size: int) -> LlamaConfig:

@@ -132,7 +132,7 @@ def _whole_object(path: str | os.PathLike) -> dict:
     with open_text(path) as file:
         try:
             whole = json.load(file)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
     return whole if isinstance(whole, dict) and "examples" in whole else {}
 

@@ -33,7 +33,7 @@ def read_json(file: Path) -> dict:
         content = json.loads(file.read_text(encoding="utf-8"), parse_constant=no_number)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file")
-    except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
+    except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are both ValueErrors
         raise UserError(f"{file}: not valid JSON ({error})")
     if not isinstance(content, dict):
         raise UserError(f"{file}: a JSON object is expected, not a {type(content).__name__}")

@@ -152,7 +152,8 @@ def save_json(tokenizer: ByteLevelBPE, folder: Path) -> None:
     """Write the tokenizer's files into a model folder: those that it was read from, or new ones."""
     if tokenizer.path.suffix == ".json":
         for name in (BPE, TOKENIZER_CONFIG, CHAT):
-            if (file := tokenizer.path.with_name(name)).is_file():
+            file = tokenizer.path if name == BPE else tokenizer.path.with_name(name)
+            if file.is_file():
                 write_bytes(folder / name, file.read_bytes())
         return
     names = {which: None if i is None else tokenizer.tokens[i]

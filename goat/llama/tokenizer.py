@@ -78,8 +78,10 @@ class Tokenizer:
         return self.encode(prompt.rstrip(" ")) or [self.eos_id]
 
     def continued(self, prompt: str, text: str) -> list[int]:
-        """The ids of bos + prompt + a text behind it, in one piece."""
-        return self.encode(prompt + text)
+        """The ids of bos + prompt + a text behind it, in one piece; they begin with those of
+        `encode_prompt`."""
+        nothing = self.bos_id is None and not prompt.rstrip(" ")
+        return [self.eos_id] * nothing + self.encode(prompt + text)
 
     def encode_pair(self, prompt: str, answer: str) -> tuple[list[int], int]:
         """(ids of bos + prompt + answer + eos, how many of them are the prompt's).

@@ -78,11 +78,6 @@ class Question:
         return PAPERS[self.paper].asked(self.operands)
 
 
-def cell_size(usual: int, size: int | None, limit: int | None) -> int:
-    """How many questions of a cell are asked: `size`, else the suite's `usual`; at most `limit`."""
-    return min(size or usual, limit or size or usual)
-
-
 class Check(NamedTuple):
     """What a check of a working finds."""
 
@@ -191,8 +186,8 @@ class Paper(ABC):
 
     @abstractmethod
     def suite(self, name: str, **options) -> Iterator[Question]:
-        """The questions of one of `suite_names`. Options: size (of a cell), seed, wording, limit
-        (the first so many of each cell); None takes the suite's own."""
+        """The questions of one of `suite_names`. Options: seed, wording (None takes the suite's
+        own), limit (the first so many of each cell)."""
 
     @abstractmethod
     def judge(self, question: Question, output: str) -> Verdict:

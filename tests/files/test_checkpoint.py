@@ -216,6 +216,8 @@ def test_folders_without_a_model_say_what_is_looked_for(tmp_path, folder):
 def test_a_missing_or_broken_config_is_named(folder):
     (folder / "config.json").write_text('{"hidden_size": 32,')
     assert "config.json: not valid JSON" in refusal(folder)
+    (folder / "config.json").write_text('{"a": ' + "[" * 200_000)
+    assert "config.json: not valid JSON" in refusal(folder)
     (folder / "config.json").write_text("[1]")
     assert "a JSON object is expected" in refusal(folder)
     (folder / "config.json").write_text('{"rms_norm_eps": NaN}')

@@ -72,6 +72,14 @@ def test_what_is_not_plain_is_refused_by_name(byte_level, tmp_path, key, value, 
     assert part in refusal(edited(path, {key: value}))
 
 
+def test_a_file_that_was_put_together_of_several_is_one(byte_level, tmp_path):
+    """llama-gguf-split --merge writes 0 files."""
+    path = tmp_path / "a.gguf"
+    path.write_bytes(byte_level)
+    edited(path, {"split.count": 0})
+    load_model(path)
+
+
 @pytest.mark.parametrize("key, value", [
     ("bos_token_id", "x"), ("bos_token_id", 10 ** 6), ("eos_token_id", [1]),
     ("unknown_token_id", 0.0), ("add_space_prefix", [1, 2]), ("scores", ["a"])])

@@ -243,6 +243,9 @@ def test_chat_templates(folder, tmp_path):
     assert open_tokenizer(folder).chat_template == "J"
     save_tokenizer(open_tokenizer(folder), tmp_path / "copy")
     assert open_tokenizer(tmp_path / "copy").chat_template == "J"
+    (folder / "tokenizer.json").rename(folder / "mine.json")
+    save_tokenizer(open_tokenizer(folder / "mine.json"), tmp_path / "other")
+    assert open_tokenizer(tmp_path / "other").tokens == open_tokenizer(tmp_path / "copy").tokens
 
 
 def test_bos_is_put_where_the_file_says_so(tmp_path):

@@ -63,6 +63,15 @@ def test_text_survives(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text, eos=True)) == text
 
 
+@pytest.mark.parametrize("prompt", ["", "  "])
+def test_a_row_without_a_prompt_where_texts_have_no_bos(prompt):
+    tokenizer = open_tokenizer(BASE)
+    tokenizer.bos_id = None
+    ids, count = tokenizer.encode_pair(prompt, "12 + 3")
+    assert ids[:count] == tokenizer.encode_prompt(prompt) == [tokenizer.eos_id]
+    assert tokenizer.decode_answer(prompt, ids[count:-1]) == "12 + 3"
+
+
 def test_eos_and_bos_only_where_asked(tokenizer):
     assert tokenizer.encode("5", bos=False)[0] != 1 and tokenizer.encode("5")[0] == 1
     assert tokenizer.encode("5")[-1] != 2 and tokenizer.encode("5", eos=True)[-1] == 2

@@ -200,6 +200,13 @@ def test_bad_lines_are_named(tmp_path, line, message):
         list(training_rows(path))
 
 
+def test_a_first_line_with_deep_brackets_is_named(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"a": ' + "[" * 200_000 + "\n")
+    with pytest.raises(UserError, match="line 1: not a JSON object"):
+        list(training_rows(path))
+
+
 def test_a_single_list_is_read_too(rows_file, tmp_path):
     path, rows = rows_file
     (tmp_path / "list.json").write_text(json.dumps(rows, indent=4))

@@ -10,7 +10,7 @@ from functools import partial
 from goat.base.rows import mixes
 from goat.base.rows.skills import SYMBOLS, value_of
 from goat.files.rows import BLOCK, Report, Row, block_report, write_blocks
-from goat.papers import MAX_DIGITS, Operands, Question, cell_size
+from goat.papers import MAX_DIGITS, Operands, Question
 from goat.papers.arithmetic.operations import either
 from goat.papers.arithmetic.solutions import extract_answer
 from goat.papers.arithmetic.suites import reserved
@@ -60,16 +60,16 @@ def audit(row: Row) -> str | None:
     return None
 
 
-def suite(size: int | None = None, seed: int = 0, wording: str | None = None,
+def suite(seed: int = 0, wording: str | None = None,
           limit: int | None = None) -> Iterator[Question]:
-    """`size` questions (default: SIZE) of each kind of row, the first `limit`. Always in the base's
-    own notation. The answer is what follows the last "=" of the row. They are drawn as rows are: a
-    few may come twice."""
+    """SIZE questions of each kind of row, the first `limit`. Always in the base's own notation. The
+    answer is what follows the last "=" of the row. They are drawn as rows are: a few may come
+    twice."""
     for name, kind in mixes.KINDS.items():
         if name == "text":  # nothing is asked there
             continue
         rng = random.Random(f"skills/{name}/{seed}")
-        for _ in range(cell_size(SIZE, size, limit)):
+        for _ in range(min(SIZE, limit or SIZE)):
             prompt, output = kind(rng, 8)
             yield Question("skills", name, "", prompt, extract_answer(output), "bare",
                            paper="skills")

@@ -35,7 +35,9 @@ class Operation:
     stages: tuple[str, ...] = ()  # what can be left out of its workings
     tasks: tuple[str, ...] = ()  # the kinds of its rows; by default its name
     plain: bool = False  # its workings have nothing but line breaks for JSON to escape
-    sizes: tuple[tuple[int, int], ...] = ()  # digits of a and b, in its own mixture and suite
+    # digits of a and b, in its own mixture and suite; one digit is 0 to 9 in the former, so that
+    # `solve` must answer for 0, and 1 to 9 in the latter
+    sizes: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         here = f"operation {self.symbol}"

@@ -5,7 +5,7 @@ cell and seed, so a cell's questions never depend on the others. Within a cell n
 twice; one with no more possible questions than asked for is listed whole, in random order.
 
     bigbench       BIG-bench arithmetic: 1 to 5 digits, four operations, its wording, exact
-                   divisions; one-digit cells have zero operands (20 cells)
+                   divisions; one-digit cells have zero operands, but for division (20 cells)
     large          the paper's own large-number cells, divisions with remainders (12 cells)
     grid           digits of a against digits of b, for heat maps
     extrapolation  sizes beyond those of the training rows

@@ -16,7 +16,7 @@ from random import Random
 
 from goat.errors import UserError
 from goat.files.rows import Row, read_pairs
-from goat.papers import MAX_DIGITS, Check, Question, cell_size
+from goat.papers import MAX_DIGITS, Check, Question
 from goat.papers.longhand.forms import FORMS, Form
 
 WORDINGS = ("Calculate the remainder when {a} is divided by {b}.",
@@ -134,11 +134,11 @@ SUITES = {"longhand": ("train", "interpolate"), "longhand-big": ("hard", "longer
 SIZE = 500  # questions of a split
 
 
-def suite(name: str, size: int | None = None, seed: int = 0, wording: str | None = None,
+def suite(name: str, seed: int = 0, wording: str | None = None,
           limit: int | None = None) -> Iterator[Question]:
-    """`size` different questions (default: SIZE) of each split in SUITES[name], the first `limit`.
-    Always in the two wordings of the dataset, which training shows."""
-    count = cell_size(SIZE, size, limit)
+    """SIZE different questions of each split in SUITES[name], the first `limit`. Always in the two
+    wordings of the dataset, which training shows."""
+    count = min(SIZE, limit or SIZE)
     for split in SUITES[name]:
         for text, x, y in islice(different(split, f"suite {seed}"), count):
             yield Question(name, split, text, f"{x} % {y}", str(x % y), "seen", (x, "%", y),

@@ -18,7 +18,7 @@ from random import Random
 from typing import NamedTuple
 
 from goat.files.rows import Row
-from goat.papers import Question, cell_size
+from goat.papers import Question
 from goat.papers.word_problems.format import TASK, Number, Step, calculate, render
 
 POOLS = {
@@ -93,11 +93,11 @@ def template_rows(seed: int | str, n: int, held_out: bool = False,
                "task": TASK, "source": template.name}
 
 
-def suite(size: int | None = None, seed: int = 0, wording: str | None = None,
+def suite(seed: int = 0, wording: str | None = None,
           limit: int | None = None) -> Iterator[Question]:
-    """`size` questions (default: SIZE) of the templates that training shows, and of the others;
-    the first `limit`. Drawn apart from all training rows: their seeds are numbers."""
-    count = cell_size(SIZE, size, limit)
+    """SIZE questions of the templates that training shows, and of the others; the first `limit`.
+    Drawn apart from all training rows: their seeds are numbers."""
+    count = min(SIZE, limit or SIZE)
     for cell, held_out in (("seen templates", False), ("held-out templates", True)):
         for row in template_rows(f"suite {seed}", count, held_out):
             yield Question(TASK, cell, row["instruction"], "", row["answer"], paper=TASK)
