@@ -24,7 +24,7 @@ from goat.training.batches import rounded
 from goat.training.optim import MUON_DECAY
 
 PASS = 8192  # tokens of one
-TAKEN = 4 * memory.GB  # by a pass without a CUDA GPU: half of a laptop's memory
+TAKEN = 3 * memory.GB  # by a pass without a CUDA GPU; the process takes 2 more, of a laptop's 8
 ENOUGH = 1536  # tokens of a pass: faster than recomputing one of 8,192 (goat/bench/README.md)
 
 
