@@ -312,7 +312,7 @@ def main(argv: list[str] | None = None) -> int | None:
     group, questions = sharing(), []
     if args.ask is None:  # before the model is loaded, so that bad input shows at once
         questions = gather(args)
-        taken = [args.base, args.data, args.leave_out, args.gsm8k, args.math,
+        taken = [args.base, args.data, args.leave_out,
                  *PAPERS["word_problems"].gsm8k.own_files(args.gsm8k, args.math)]
         for place in filter(None, (args.out, args.html)):
             check_place(place)

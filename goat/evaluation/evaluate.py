@@ -100,19 +100,20 @@ def unaided_record(question: Question, row: Row, tokenizer) -> Record:
     if not PAPERS[question.paper].interpreter:
         return judged
     if interpreter_spans(row.text):
-        return replace(judged, given="", right=False, kind=NEITHER)
+        return unanswered(judged, NEITHER)
     ended = len(row.new) < row.limit or row.new[-1] == tokenizer.eos_id
-    if judged.given and not complete(row.text, ended):
-        return replace(judged, given="", right=False, kind=TOO_LONG)
-    return judged
+    return judged if complete(row.text, ended) or not judged.given else unanswered(judged, TOO_LONG)
 
 
 def solved_record(question: Question, solution: Solution) -> Record:
     """The judged solution of one word problem; without an answer, `kind` is its outcome."""
     judged = replace(record(question, solution.text), runs=solution.runs,
                      failed_runs=solution.failed)
-    return judged if solution.answered else replace(judged, given="", right=False,
-                                                    kind=solution.outcome)
+    return judged if solution.answered else unanswered(judged, solution.outcome)
+
+
+def unanswered(judged: Record, why: str | None) -> Record:
+    return replace(judged, given="", right=False, kind=why)
 
 
 def score(records: Sequence[Record]) -> Score:

@@ -89,7 +89,7 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
     if out != "-":
         for place in (out, beside(out, "wrong"), beside(out, "left-out")):
             check_place(place)  # sampling may take hours
-            refuse_same(place, args.gsm8k, *own_files(args.gsm8k, args.math))
+            refuse_same(place, *own_files(args.gsm8k, args.math))
     source = source_rows(args)
     rows, notes, complete, wrong = source.rows, [], True, []
     if args.from_model:

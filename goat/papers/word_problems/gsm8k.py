@@ -82,9 +82,10 @@ def unlabelled(gold: str) -> str:
     return DOUBTED if gold == DOUBTFUL else NO_LABEL
 
 
-def own_files(*folders: str | None) -> list[Path]:
-    """The files of the data set in each of these folders, as far as one is given."""
-    return [Path(folder, name) for folder in folders if folder for name in SPLITS]
+def own_files(*places: str | None) -> list[Path]:
+    """What must not be written over of each data set given, a file or a folder: it itself, and the
+    files in it."""
+    return [Path(place, name) for place in places if place for name in ("", *SPLITS)]
 
 
 def evaluation_questions(folder: str | os.PathLike, limit: int | None = None) -> list[Question]:

@@ -3,8 +3,8 @@
 Right is what states the gold answer (the outputs in it are the sandbox's own). Of each question at
 most KEPT different solutions are kept, and as many wrong ones, for the value model. Two solutions
 are the same if their code that came to its end is, spaces and comments apart; without such code, if
-their text is. Source:
-the self-training of MARIO (Liao et al. 2024, arXiv 2401.08190) at its temperature of 0.7.
+their text is. Source: the self-training of MARIO (Liao et al. 2024, arXiv 2401.08190) at its
+temperature of 0.7.
 
 A solution that states no answer is counted, not kept: nobody will ever have to choose it.
 """
