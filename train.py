@@ -8,9 +8,11 @@ Read main() first. It goes: settings, model, data, optimizer, loop, result.
 
 import argparse
 import math
+import shlex
 import sys
 from collections.abc import Iterable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,11 @@ from goat.training.batches import IGNORE, Batch
 from goat.training.flags import memory_choices, parse_args
 from goat.training.memory_meter import MemoryMeter
 from goat.training.optim import Optimizer, schedule
-from goat.training.pace import Pace, foresee, told
+from goat.training.pace import Pace, duration, foresee
 from goat.training.peek import peek
 from goat.training.run_folder import Best, RunFolder, StopSignal, snapshot
-from goat.training.setup import (identity, learning, load_data, load_held_out, load_model,
-                                 save_result, stopped)
+from goat.training.setup import (identity, load_data, load_held_out, load_model, parameter_counts,
+                                 save_result)
 
 
 def answer_loss(model: Llama, batch: Batch, where: torch.device,
@@ -66,14 +68,17 @@ def trial_pass(model: Llama, optimizer: Optimizer, batches: Iterable[Batch], whe
     """A forward and backward pass that learns nothing, over the one of `batches` that needs most,
     beside gradients and optimizer state of full size: a run that does not fit fails now and not
     hours later. Returns what measured it."""
-    meters = [MemoryMeter(where, batch) for batch in batches]
-    meter = max(meters, key=lambda meter: meter.predicted(model.config, workload))
+    def needed(batch: Batch) -> int:
+        return memory.plan(model.config, memory.of_batch(workload, batch)).total
+
+    batch = max(batches, key=needed)
+    meter = MemoryMeter(where, needed(batch))
     reserve = optimizer.future_state()
     grads = [torch.zeros_like(p) for p in optimizer.masters]
     for p, grad in zip(optimizer.masters, grads):
         p.grad = grad
     with meter.first_pass([*model.state_dict().values(), *optimizer.masters, *grads]):
-        answer_loss(model, meter.batch, where).backward()
+        answer_loss(model, batch, where).backward()
     optimizer.skip()
     del reserve
     return meter
@@ -153,6 +158,8 @@ def main(argv: list[str] | None = None) -> int | None:
     # settings
     args, config, where, dtype = settle(argv)
     group = Group(where, "see its message, and go on from the last checkpoint with --resume")
+    group.hush()
+    say = partial(print, flush=True)
     card = min(group.everybodys(memory.room(where, args.card)))  # the smallest decides for all
     chosen, workload = memory_choices(args, config, where, dtype, card)
     vars(args).update(chosen)
@@ -160,24 +167,23 @@ def main(argv: list[str] | None = None) -> int | None:
         show([memory.plan(config, workload).table(card)], group)
         return None
     folder = RunFolder(args, "out/full" if args.full else "out/lora", group)
-    say = folder.say
     say(f"{folder.path}: {where.type}, {str(dtype)[6:]}, {torch.get_num_threads()} threads; "
         + " ".join(f"{k}={v}" for k, v in vars(args).items() if v is not None and v is not False))
 
     # model: a frozen base and its adapter, or all weights with fp32 master copies
     torch.manual_seed(args.seed)
     tokenizer = checkpoint.tokenizer_of(args.base or EMBEDDED, config)
-    model = load_model(args, where, dtype, say).train()
+    model = load_model(args, where, dtype).train()
     model.checkpointing = workload.checkpointing
     params = lora.trainable(model)
-    say(learning(model, params))
+    say(parameter_counts(model, params))
 
     # data: what a step sees depends on (seed, step) only
-    data = load_data(args, tokenizer, group.share, say)
+    data = load_data(args, tokenizer, group.share)
     if args.peek:
-        show(peek(model, tokenizer, data, args.peek, where), group)
+        show(islice(peek(model, tokenizer, data, where), args.peek), group)
         return None
-    held_out = load_held_out(args, tokenizer, data, say)
+    held_out = load_held_out(args, tokenizer, data)
     asked = args.max_steps or math.ceil(len(data) * args.epochs / args.batch)
 
     # optimizer, and the checkpoint to go on from
@@ -233,13 +239,14 @@ def main(argv: list[str] | None = None) -> int | None:
             if stopping:
                 break
     if stopping:
-        return stopped(folder, group, stop.number, done)
+        say(f"stopped after step {done}; go on with --resume --out {shlex.quote(str(folder.path))}")
+        group.close()  # not before the writer has saved
+        return 128 + stop.number
 
     # result: written by one process (an adapter is read again and compared)
-    predicted = meter.predicted(config, workload) / memory.GB
-    say(f"{pace.steps - pace.first} steps in {told(pace.seconds)}, {pace.speed(seen):,.0f} tokens/s"
-        f"\nmemory: predicted {predicted:.2f} GB (--plan shows for what), measured "
-        f"{meter.measured(optimizer)}")
+    say(f"{pace.steps - pace.first} steps in {duration(pace.seconds)}, {pace.speed(seen):,.0f} "
+        f"tokens/s\nmemory: predicted {meter.predicted / memory.GB:.2f} GB (--plan shows for what), "
+        f"measured {meter.measured(optimizer)}")
     if args.keep == "best" and best.weights:
         say(f"kept: the weights of step {best.step}, whose held-out loss {best.loss} is the lowest")
         optimizer.set_weights(best.weights)

@@ -32,7 +32,7 @@ PATIENCE = timedelta(days=7)
 
 
 class Group:
-    """This process among the others: `rank` of `size`; rank 0 writes and prints. Without a `device`
+    """This process among the others: `rank` of `size`; rank 0 is the writer. Without a `device`
     it is alone, whatever torchrun has started. `advice`: what helps when another one has ended."""
 
     def __init__(self, device: torch.device | None, advice: str = "see its message"):
@@ -113,6 +113,11 @@ class Group:
             everybody = self.everybodys((found, ended))
         return [item for theirs, _ in everybody for item in theirs], all(e for _, e in everybody)
 
+    def hush(self) -> None:
+        """From now on what others than the writer print goes nowhere, errors apart."""
+        if not self.writer:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open to the end)
+
     def leave_to_writer(self) -> None:
         """Nothing is left to share: only the writer goes on behind this."""
         self.close()
@@ -140,11 +145,10 @@ ALONE = Group(None)
 
 
 def sharing() -> Group:
-    """The group of a script whose questions are shared. It meets over gloo, whatever device its
-    models are on; what others than the writer print goes nowhere, errors apart."""
+    """The group of a script whose questions are shared, of which only the writer prints. It meets
+    over gloo, whatever device its models are on."""
     group = Group(torch.device("cpu"))
-    if not group.writer:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open to the end)
+    group.hush()
     return group
 
 

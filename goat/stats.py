@@ -5,17 +5,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's interval of a share, 95 % by default: (low, high).
+Z = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 
-    Unlike share ± z * sqrt(p q / n) it stays inside [0, 1] and is not empty when all answers are
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share: (low, high).
+
+    Unlike share ± Z * sqrt(p q / n) it stays inside [0, 1] and is not empty when all answers are
     right: wilson(100, 100) = (0.963, 1.0). Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209.
     """
     if total == 0:
         return 0.0, 1.0
-    share, z2 = right / total, z * z
+    share, z2 = right / total, Z * Z
     middle = share + z2 / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    spread = Z * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
     low, high = (middle - spread) / (1 + z2 / total), (middle + spread) / (1 + z2 / total)
     return max(0.0, low), min(1.0, high)  # only rounding can leave [0, 1]
 

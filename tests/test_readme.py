@@ -22,7 +22,9 @@ import pytest
 import eval as evaluation
 import generate_data
 import train
-from support.runs import ROOT
+from goat.files.vocabulary import open_tokenizer
+from goat.papers.arithmetic.solutions import solve
+from support.runs import BASE, ROOT
 
 FRONT = ROOT / "README.md"
 RESULTS = sorted((ROOT / "goat").rglob("README.md"))
@@ -48,6 +50,14 @@ def commands(text: str) -> list[tuple[str, ...]]:
 
 
 ALL = list(dict.fromkeys(words for text in TEXT.values() for words in commands(text)))
+
+
+def test_the_journey_of_a_row_tells_true_numbers():
+    told = re.search(r"makes (\d+) ids.*?prompt's are (\d+).*?answer, whose (\d+).*?"
+                     r"(\d+) ids are read.*?The (\d+)\nlabels", TEXT[FRONT], re.S).groups()
+    ids, n = open_tokenizer(BASE).encode_pair("What is 12 x 34?\nAnswer: ",
+                                              solve("12 * 34").solution)
+    assert list(map(int, told)) == [len(ids), n, len(ids) - n, len(ids) - 1, n - 1]
 
 
 def test_there_are_commands_for_every_script():

@@ -142,7 +142,8 @@ class Rows:
 
 
 class KVCache:
-    """Keys and values of the tokens read so far: one pair of (B, K, S, D) tensors per layer.
+    """Keys and values of the tokens read so far: a pair of tensors (B, K, S, D) of each layer,
+    one behind the other in `kept`.
 
     A token's slot is its position, so rows of unequal length share a cache without left padding:
     what stands in slots beyond a row's own position is never looked at, and is overwritten later.
@@ -150,17 +151,16 @@ class KVCache:
 
     def __init__(self, rows: int, slots: int, config: "LlamaConfig", like: Tensor):
         shape = (rows, config.n_kv_heads, slots, config.head_dim)
-        self.keys = [like.new_zeros(shape) for _ in range(config.n_layers)]
-        self.values = [like.new_zeros(shape) for _ in range(config.n_layers)]
+        self.kept = [like.new_zeros(shape) for _ in range(2 * config.n_layers)]
         self.config = config
 
     @property
     def slots(self) -> int:
-        return self.keys[0].size(2)
+        return self.kept[0].size(2)
 
     def at(self, positions: Tensor) -> "KVCache":
         """Itself, ready for a pass over T tokens of each row, which stand at `positions` (B, T)."""
-        device, dtype = self.keys[0].device, self.keys[0].dtype
+        device, dtype = self.kept[0].device, self.kept[0].dtype
         self.rows, self.positions = torch.arange(len(positions), device=device)[:, None], positions
         self.rotary = rotary_angles(positions.flatten(), self.config, dtype)
         seen = torch.arange(self.slots, device=device) <= positions[:, :, None]  # (B, T, S)
@@ -168,7 +168,7 @@ class KVCache:
         return self
 
     def attention(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys, values = self.keys[layer], self.values[layer]
+        keys, values = self.kept[2 * layer:2 * layer + 2]
         q, k, v = (x.view(*self.positions.shape, *x.shape[1:]) for x in (q, k, v))  # (B, T, …, D)
         keys[self.rows, :, self.positions], values[self.rows, :, self.positions] = k, v
         y = attention(q.transpose(1, 2), keys, values, self.bias)

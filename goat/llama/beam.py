@@ -30,8 +30,8 @@ class Search:
     def advance(self, values: Tensor, tokens: Tensor, eos: int) -> list[int]:
         """Take the k best continuations; return which old beam each new beam goes on from.
 
-        values and tokens (k, 2k): the likeliest next tokens of each beam and their log
-        probabilities. Of the 2k best continuations at most k end, so k others are always there.
+        values and tokens (k, 2k): the log probabilities of each beam's likeliest next tokens, and
+        these. Of the 2k best continuations at most k end, so k others are always there.
         """
         k = len(self.rows)
         found = [(score + value, beam, token)
@@ -64,14 +64,13 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
     the prompts, see `new_rows`."""
     if beams > batch_size:
         raise UserError(f"{beams} beams do not fit into a batch of {batch_size} rows: raise "
-                        "--batch-size")
+                        "batch_size")
     rows = new_rows(model, tokenizer, prompts, max_new_tokens, beams, share)
     if not rows:
         return
-    problems = [rows[i:i + beams] for i in range(0, len(rows), beams)]
-    waiting = deque(problems)
+    waiting = deque(rows[i:i + beams] for i in range(0, len(rows), beams))
     most = min(batch_size, most_rows(model, rows)) // beams
-    batch = DecodingBatch(model, max(1, min(most, len(problems))) * beams)
+    batch = DecodingBatch(model, max(1, min(most, len(waiting))) * beams)
     searches: list[Search] = []
     with evaluating(model):
         while waiting or searches:
@@ -86,7 +85,7 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
                     read = [row.pending if row else [0] for row in batch.rows]
                     logits = batch.step(read)[:, 0]  # (B, V)
                     logits = logits[[place for s in fresh for place in s.places]]
-                advance(batch, fresh, logits, tokenizer.eos_id)
+                step(batch, fresh, logits, tokenizer.eos_id)
             for search in [s for s in fresh if s.done()]:
                 searches.remove(search)
                 for place in search.places:
@@ -97,7 +96,7 @@ def beam_search(model: Llama, tokenizer, prompts: list[str], max_new_tokens: int
                 yield answer
 
 
-def advance(batch: DecodingBatch, searches: list[Search], logits: Tensor, eos: int) -> None:
+def step(batch: DecodingBatch, searches: list[Search], logits: Tensor, eos: int) -> None:
     """One step of some searches: new beams, each with the cache of the beam it goes on from."""
     beams = len(searches[0].rows)
     values, tokens = logits.float().log_softmax(-1).topk(min(2 * beams, logits.size(-1)))
@@ -109,5 +108,5 @@ def advance(batch: DecodingBatch, searches: list[Search], logits: Tensor, eos: i
              if search.places[parent] != place]
     if moves:
         source, target = (batch.tensor(list(side)) for side in zip(*moves))
-        for held in batch.cache.keys + batch.cache.values:
+        for held in batch.cache.kept:
             held[target] = held[source]  # the right side is a copy first

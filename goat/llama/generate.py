@@ -6,7 +6,7 @@ alone. A prompt is read in one pass (prefill), then all rows go on step by step.
 the rows has finished, that many waiting prompts are read and take their places; when nobody waits
 any more, the batch is halved as it empties. So no step is spent on many dead rows, and there are
 few different tensor shapes, which matters on a CPU, where the matrix library builds a kernel for
-each new shape: prefill batches have one size (where samples share a prompt a smaller power of two;
+each new shape: prefill batches have one size (where fewer prompts are left, a smaller power of two;
 and on a CPU a wide model reads the first prompts together, up to 2,048 tokens), and prefill lengths
 and the cache are rounded up.
 
@@ -42,7 +42,7 @@ PREFILL_TOKENS = 2048  # of the first prompts, which on a CPU a wide model reads
 GUESSES = 7  # tokens guessed ahead at most
 TOKENS_PER_STEP = 32  # in all, where rows guess more than one
 WIDE = 512  # dim from which on a CPU's time goes into products (measured in fp32, at 576)
-ALL = slice(None)  # the share of a process that is alone
+ALL = slice(0, None, 1)  # the share of a process that is alone
 
 
 class DecodingBatch:
@@ -70,10 +70,9 @@ class DecodingBatch:
         if slots <= before <= slots + SLOT_STEP:
             return
         both = min(slots, before)
-        for held in (self.cache.keys, self.cache.values):
-            for i, old in enumerate(held):  # one by one: a GPU has no room for a second cache
-                held[i] = old.new_zeros(*old.shape[:2], slots, old.size(3))
-                held[i][:, :, :both] = old[:, :, :both]
+        for i, old in enumerate(self.cache.kept):  # one by one: a GPU has no room for two caches
+            self.cache.kept[i] = new = old.new_zeros(*old.shape[:2], slots, old.size(3))
+            new[:, :, :both] = old[:, :, :both]
 
     def admit(self, newcomers: list[Row], group: int) -> Tensor:
         """Read the prompts of up to `group` rows into free places; logits (newcomers, V) behind.
@@ -98,7 +97,7 @@ class DecodingBatch:
         self.resize(max(self.cache.slots, longest))
         places = self.free()[:len(newcomers)]
         into = self.tensor(places)
-        for held, new in zip(self.cache.keys + self.cache.values, read.keys + read.values):
+        for held, new in zip(self.cache.kept, read.kept):
             held[into, :, :longest] = new[prompt_of, :, :longest]
         for place, row in zip(places, newcomers):
             self.rows[place] = row
@@ -125,9 +124,8 @@ class DecodingBatch:
         if size == len(self.rows):
             return
         keep = self.tensor((live + self.free())[:size])
-        for held in (self.cache.keys, self.cache.values):
-            for i, old in enumerate(held):
-                held[i] = old[keep]
+        for i, old in enumerate(self.cache.kept):
+            self.cache.kept[i] = old[keep]
         self.rows = [self.rows[i] for i in keep.tolist()]
 
 

@@ -99,9 +99,6 @@ class Int8Linear(nn.Module):
             self.scale = exact.to(self.scale.device)
         return self
 
-    def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}"
-
 
 def few(x: Tensor, weight: Tensor) -> bool:
     """Whether `int8_linear_few` can and should be used: on a CPU, for a few tokens without
@@ -127,7 +124,6 @@ def to_int8(model: nn.Module) -> nn.Module:
     for name, linear in list(model.named_modules()):
         if isinstance(linear, nn.Linear) and name != "lm_head":
             layer = Int8Linear(linear.in_features, linear.out_features, linear.bias)
-            layer.train(linear.training)
             if not linear.weight.is_meta:
                 layer.store(linear.weight)
             model.set_submodule(name, layer)

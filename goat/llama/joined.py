@@ -35,16 +35,11 @@ def join(model: Llama) -> Llama:
     """
     for module in model.modules():
         if isinstance(module, Attention):
-            qkv = [module.q_proj, module.k_proj, module.v_proj]
-            if plain(qkv):
-                module.qkv = Joined(*qkv)  # type: ignore[method-assign]
+            name, layers = "qkv", [module.q_proj, module.k_proj, module.v_proj]
         elif isinstance(module, MLP):
-            gate_up = [module.gate_proj, module.up_proj]
-            if plain(gate_up):
-                module.gate_up = Joined(*gate_up)  # type: ignore[method-assign]
+            name, layers = "gate_up", [module.gate_proj, module.up_proj]
+        else:
+            continue
+        if all(type(layer) is nn.Linear for layer in layers):  # not LoRA's, not in 8 bits
+            setattr(module, name, Joined(*layers))
     return model
-
-
-def plain(layers: list[nn.Linear]) -> bool:
-    """False where one of them is wrapped by LoRA or in 8 bits."""
-    return all(type(layer) is nn.Linear for layer in layers)

@@ -85,9 +85,9 @@ def add_lora(model: nn.Module, rank: int = 64, alpha: float | None = None, dropo
     that names no linear layer, and for a model that already carries LoRA.
     """
     if rank < 1:
-        raise UserError(f"LoRA rank must be at least 1, not {rank}: give --lora-r 1 or more")
+        raise UserError(f"LoRA rank must be at least 1, not {rank}")
     if not 0 <= dropout < 1:
-        raise UserError(f"LoRA dropout must be in [0, 1), not {dropout}: see --lora-dropout")
+        raise UserError(f"LoRA dropout must be in [0, 1), not {dropout}")
     if lora_layers(model):
         raise UserError("the model carries LoRA layers already: merge them or load the bare base")
     linear = linear_layers(model)

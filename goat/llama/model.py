@@ -181,14 +181,13 @@ class Llama(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
-        """Random weights for training from scratch: normal(0, 0.02), norms 1, biases 0,
-        and the two matrices of a block that write to the residual stream smaller by
-        sqrt(2 * n_layers)."""
+        """Random weights, for training from scratch, of a model in fp32 on the CPU: normal(0, 0.02),
+        norms 1, biases 0, and the two matrices of a block that write to the residual stream smaller
+        by sqrt(2 * n_layers)."""
         for name, p in self.named_parameters():
             if p.dim() == 1:
                 p.fill_(0.0 if name.endswith("bias") else 1.0)
-                continue
-            into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-            std = 0.02 / (2 * self.config.n_layers) ** 0.5 if into_residual else 0.02
-            drawn = torch.empty(p.shape, dtype=torch.float32)
-            p.copy_(drawn.normal_(0.0, std, generator=generator))
+            else:
+                into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+                std = 0.02 / (2 * self.config.n_layers) ** 0.5 if into_residual else 0.02
+                p.normal_(0.0, std, generator=generator)

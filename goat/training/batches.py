@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from goat.errors import UserError
 from goat.files.rows import Row, check_texts, read_rows
+from goat.llama.generate import ALL
 from goat.llama.kernels import round_up
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import PAPERS, row_prompt
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 IGNORE = -100  # a label that counts nothing
 LENGTHS = (32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)  # of longest rows
 ROWS = 8  # rows of a micro-batch come in multiples of this, where the budget has room for it
-ALL = slice(0, None, 1)  # the share of one process among one
 
 
 class Batch(NamedTuple):
@@ -103,7 +103,7 @@ class RowBatches:
         self.pad_id = tokenizer.eos_id  # any id will do: filler is never looked at
         self.task = ""  # of the first row that names one: what to evaluate the result on
         ids: list[np.ndarray] = []
-        self.starts, self.prompts, self.numbers = [0], [], []
+        self.starts, self.prompt_sizes, self.numbers = [0], [], []
         progress = tqdm(training_rows(path), desc=f"reading {path}", unit=" rows", leave=False)
         for number, row in enumerate(progress, 1):
             prompt = row_prompt(row)
@@ -123,7 +123,7 @@ class RowBatches:
                 self.masks[len(ids)] = mask
             ids.append(np.asarray(row_ids, dtype=np.uint32))
             self.starts.append(self.starts[-1] + len(row_ids))
-            self.prompts.append(n_prompt)
+            self.prompt_sizes.append(n_prompt)
             self.numbers.append(number)
         if not ids:
             raise UserError(f"{path}: no row of at most {cutoff} tokens (see --cutoff)"
@@ -133,7 +133,7 @@ class RowBatches:
                             "and some wrong: put both files of generate_data.py --from-model, "
                             "OUT and OUT.wrong.jsonl, into one")
         self.ids = np.concatenate(ids)
-        drawn = np.random.default_rng(seed).permutation(len(self.prompts))
+        drawn = np.random.default_rng(seed).permutation(len(self.prompt_sizes))
         self.held_out = sorted(map(int, drawn[:held_out]))
         self.learnt = np.sort(drawn[held_out:])
         if not len(self.learnt):
@@ -178,12 +178,12 @@ class RowBatches:
         """Of each length the fullest micro-batches, with the longest answers and with the longest
         rows: one of these needs the most memory."""
         of_length: dict[int, list[int]] = {}
-        for row in range(len(self.prompts)):
+        for row in range(len(self.prompt_sizes)):
             of_length.setdefault(rounded(self.size(row)), []).append(row)
         batches = []
         for length, rows in of_length.items():
             count = self.count(length, -(-self.batch // self.share.step))  # the largest share
-            for longest in (self.size, lambda row: self.size(row) - self.prompts[row]):
+            for longest in (self.size, lambda row: self.size(row) - self.prompt_sizes[row]):
                 most = sorted(rows, key=longest, reverse=True)
                 batches.append(self.collate((most[:count] * count)[:count], count, length))
         return batches
@@ -217,7 +217,7 @@ class RowBatches:
         for row, size, start in zip(rows, sizes, np.cumsum([0, *lengths])):
             ids = self.ids[self.starts[row]: self.starts[row + 1]].astype(np.int64)
             own = slice(start, start + size)
-            put(tokens[own], labels[own], ids, self.prompts[row])
+            put(tokens[own], labels[own], ids, self.prompt_sizes[row])
             if mask := self.masks.get(row):
                 apply_mask(mask, labels[own], None if values is None else values[own])
         return Batch(torch.from_numpy(tokens), torch.from_numpy(labels), lengths,

@@ -169,8 +169,9 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     add("--before-after", action=argparse.BooleanOptionalAction, default=False,
         help="ask the suite `demo` before and after, and print the table")
     add("--peek", type=int, metavar="N",
-        help="train nothing: print N rows of the first step, the shortest first, as the loss sees "
-             "them, each token with its position and id, and what is learnt with its loss")
+        help="train nothing: print N rows of the first steps, of each the shortest first, as "
+             "the loss sees them, each token with its position and id, and what is learnt with its "
+             "loss")
     add("--plan", nargs="?", const="base", metavar="MODEL",
         help="train nothing: print what each byte of a step is for; MODEL needs no weights and is "
              f"one of {', '.join(memory.PRESETS)} (default: the one of --base)")
@@ -282,7 +283,7 @@ def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.d
     workload = replace(workload, micro_batch=max(1, micro_tokens // size // length))
     int8 = args.int8
     if int8 is None:
-        blocks = next(iter(memory.state(config, workload).values()))
+        blocks = next(iter(memory.state(config, workload).values()))  # their weights
         int8 = gpu and not args.full and blocks > card / 2
     workload = replace(workload, int8=int8)
     fits = memory.plan(config, workload).fits(card)

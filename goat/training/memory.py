@@ -148,14 +148,14 @@ def plan(config: LlamaConfig, s: Workload) -> Ledger:
         inputs = config.n_layers * s.N * config.dim + s.W * config.dim
         saved = {"saved: inputs of the blocks": inputs * wide}
     else:
-        end = config.n_layers - 1
-        blocks = [block_saved(config, s, s.rank == 0 or i > 0, last=i == end)
-                  for i in range(end + 1)]
+        first = s.rank == 0  # under LoRA nothing behind the first block's input learns
+        blocks = [block_saved(config, s, first or bool(s.targets) and i > 0,
+                              last=i == config.n_layers - 1) for i in range(config.n_layers)]
         saved = {f"saved: {name}": sum(block[name] for block in blocks) for name in blocks[0]}
     # what all blocks share, `Rows`: rotary tables, places, the bias
     saved["saved: rows"] = ((2 * s.N * config.head_dim + s.width ** 2) * wide
                             + 8 * (s.N + s.places))
-    saved["saved: final norm"] = norm_saved(config, s, s.W, grad_in=True)
+    saved["saved: final norm"] = norm_saved(config, s, s.W, s.rank == 0 or bool(s.targets))
     saved[f"saved: head, {s.W:,} positions"] = head_saved(config, s)
     return Ledger(config, s, state(config, s), saved, {
         "short-lived tensors at the worst moment (estimate)": worst_moment(config, s),
@@ -208,7 +208,7 @@ def state(config: LlamaConfig, s: Workload) -> dict[str, int]:
         rows["master copies of the weights, float32"] = 4 * learning
         rows[f"gradients of one pass, {kind}"] = wide * learning
     rows["gradients, float32"] = 4 * learning
-    rows["optimizer moments, float32"] = 8 * learning - 4 * s.muon * (adapter or linear)
+    rows["optimizer moments, float32"] = 8 * learning - 4 * s.muon * (adapter if s.rank else linear)
     return rows
 
 

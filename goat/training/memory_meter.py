@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from goat.llama.model import LlamaConfig
-from goat.training.batches import Batch
-from goat.training.memory import GB, Workload, of_batch, plan
+from goat.training.memory import GB
 from goat.training.optim import Optimizer
 
 
@@ -52,14 +50,11 @@ class LiveTensors(TorchDispatchMode):
 
 
 class MemoryMeter:
-    """The memory of a run on `where`, predicted and measured.
+    """The memory of a run on `where`: the bytes `predicted` for a pass over its largest batch, and
+    what `first_pass`, which is to be entered for this pass, measures."""
 
-    `first_pass` is to be entered for a pass over the largest batch.
-    """
-
-    def __init__(self, where: torch.device, batch: Batch):
-        self.where, self.batch, self.bytes, self.live = where, batch, 0, LiveTensors()
-        self.peaks = 0.0, 0.0  # GB allocated and reserved on a card
+    def __init__(self, where: torch.device, predicted: int):
+        self.where, self.predicted = where, predicted
 
     @contextmanager
     def first_pass(self, kept: list[Tensor]) -> Iterator[None]:
@@ -76,10 +71,6 @@ class MemoryMeter:
         self.bytes, self.live = sum(known.values()), LiveTensors(known)
         with self.live:
             yield
-
-    def predicted(self, config: LlamaConfig, workload: Workload) -> int:
-        """The ledger's total for the largest batch."""
-        return plan(config, of_batch(workload, self.batch)).total
 
     def measured(self, optimizer: Optimizer) -> str:
         """What was measured, in GB = 1e9 bytes."""

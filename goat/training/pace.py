@@ -33,10 +33,10 @@ class Pace:
     """
 
     def __init__(self, asked: int, minutes: float | None, warmup: int, hold: float, group,
-                 log: Callable, state: dict | None):
+                 log: Callable, state: dict):
         self.asked, self.minutes, self.hold = asked, minutes, hold
-        self.group, self.log, self.first = group, log, (state or {}).get("step", 0)
-        old = (state or {}).get("pace", {})
+        self.group, self.log, self.first = group, log, state.get("step", 0)
+        old = state.get("pace", {})
         self.steps, self.warmup = old.get("steps", asked), old.get("warmup", warmup)
         self.fixed = minutes is None or old.get("fixed", False)
         self.before, self.a_step = old.get("seconds", 0.0), 0.0
@@ -51,7 +51,7 @@ class Pace:
         self.plan(self.first)
         left = self.steps - self.first
         fewer = f" (of {self.asked}, for --max-minutes)" if self.steps < self.asked else ""
-        return f"{left} steps{fewer} of about {a_step:.2g} s: {told(left * a_step)}"
+        return f"{left} steps{fewer} of about {duration(a_step)}: {duration(left * a_step)}"
 
     def __iter__(self) -> Iterator[int]:
         step = self.first
@@ -91,8 +91,8 @@ class Pace:
                 "seconds": self.before + self.seconds}
 
 
-def told(seconds: float) -> str:
-    """A length of time in words: "40 s", "3.2 minutes", "5.1 hours"."""
+def duration(seconds: float) -> str:
+    """A length of time in words: "0.35 s", "40 s", "3.2 minutes", "5.1 hours"."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.2g} s"
     return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

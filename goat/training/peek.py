@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count
 
 import torch
 import torch.nn.functional as F
@@ -17,34 +17,27 @@ GREEN, PLAIN = "\033[32m", "\033[0m"
 HEAD = f"{'position':>8}{'id':>8}  {'token':<16}{'to be guessed':<16}{'loss':>9}"
 
 
-def peek(model: Llama, tokenizer: Tokenizer, data, rows: int,
-         where: torch.device) -> Iterator[str]:
-    """`rows` rows of the first windows, one text each: every token with its position in the row,
-    its id and, where something is learnt, what must be guessed behind it and the loss of the guess
-    (marked *; on a terminal in colour too).
+def peek(model: Llama, tokenizer: Tokenizer, data, where: torch.device) -> Iterator[str]:
+    """The rows of the windows, without end, one text each: every token with its position in the
+    row, its id and, where something is learnt, what must be guessed behind it and the loss of the
+    guess (marked *; on a terminal in colour too).
 
     `data` gives windows of batches, as `RowBatches` and `SkillStream` do; the shortest rows of a
     window come first. Dropout is off.
     """
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     model.eval()
-    shown = (text for step in count() for text in of_window(model, tokenizer, data, step, where,
-                                                            colour))
-    return islice(shown, rows)
-
-
-def of_window(model: Llama, tokenizer: Tokenizer, data, step: int, where: torch.device,
-              colour: bool) -> Iterator[str]:
-    numbers = data.row_numbers(step)[data.share]
-    for batch in reversed(data.window(step)):
-        losses = token_losses(model, batch, where).split(batch.lengths)
-        for (tokens, labels, values), loss in reversed(list(zip(batch.rows(), losses))):
-            if not ((labels != IGNORE) | (values != 0)).any():
-                continue  # an empty row
-            name = f"row {numbers.pop()}" if numbers else "rows of a block"
-            yield "\n".join([name + summary(labels, loss), HEAD, *lines(
-                tokenizer, tokens.tolist(), labels.tolist(), loss.tolist(), values.tolist(),
-                colour)])
+    for step in count():
+        numbers = data.row_numbers(step)[data.share]
+        for batch in reversed(data.window(step)):
+            losses = token_losses(model, batch, where).split(batch.lengths)
+            for (tokens, labels, values), loss in reversed(list(zip(batch.rows(), losses))):
+                if not ((labels != IGNORE) | (values != 0)).any():
+                    continue  # an empty row
+                name = f"row {numbers.pop()}" if numbers else "rows of a block"
+                yield "\n".join([name + summary(labels, loss), HEAD, *lines(
+                    tokenizer, tokens.tolist(), labels.tolist(), loss.tolist(), values.tolist(),
+                    colour)])
 
 
 @torch.no_grad()

@@ -36,7 +36,7 @@ FREE_SETTINGS = ("out", "resume", "save_every", "log_every", "eval_every", "befo
 class RunFolder:
     """`args.out`, or the first free of default, default-2, … (to resume: the last with a state).
 
-    Only the writer of `group` touches the disk or prints. Raises UserError when the folder holds
+    Only the writer of `group` touches the disk. Raises UserError when the folder holds
     another run and --resume is not given; `begin` does so too, for a run that began meanwhile.
     """
 
@@ -50,10 +50,6 @@ class RunFolder:
     def taken(self) -> UserError:
         return UserError(f"{self.path} holds another run: give --resume to continue it, or "
                          "another --out")
-
-    def say(self, text: str) -> None:
-        if self.writer:
-            print(text, flush=True)
 
     def log(self, **record) -> None:
         """Append one JSON line; numbers that are not finite become strings."""
@@ -77,12 +73,12 @@ class RunFolder:
             raise UserError(f"{self.state_file}: could not be written ({error}); the checkpoint "
                             "before it, if any, is kept")
 
-    def begin(self, settings: dict) -> dict | None:
-        """Create the folder, log the settings; when resuming, return the last state if any.
+    def begin(self, settings: dict) -> dict:
+        """Create the folder, log the settings; when resuming, return the last state, else {}.
 
         Raises UserError naming what differs when `settings` are not those of the run.
         """
-        state = self.load_state(settings) if self.resume else None
+        state = self.load_state(settings) if self.resume else {}
         if self.writer:
             self.state_file.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -93,11 +89,11 @@ class RunFolder:
                      date=time.strftime("%Y-%m-%d %H:%M:%S"))
         return state
 
-    def load_state(self, settings: dict) -> dict | None:
-        """The last state, checked against `settings`; None when nothing is saved yet."""
+    def load_state(self, settings: dict) -> dict:
+        """The last state, checked against `settings`; {} when nothing is saved yet."""
         if not self.state_file.exists():
-            self.say(f"{self.path}: nothing is saved yet, starting from the beginning")
-            return None
+            print(f"{self.path}: nothing is saved yet, starting from the beginning")
+            return {}
         try:
             state = torch.load(self.state_file, map_location="cpu", weights_only=True)
         except DAMAGE as error:
@@ -112,9 +108,9 @@ class RunFolder:
         if differ:
             raise UserError(f"{self.path} was trained with other settings: {'; '.join(differ)}")
         if state["step"] >= state["pace"]["steps"]:
-            self.say(f"{self.path}: all {state['step']} steps are done already")
+            print(f"{self.path}: all {state['step']} steps are done already")
         else:
-            self.say(f"{self.path}: going on after step {state['step']}")
+            print(f"{self.path}: going on after step {state['step']}")
         return state
 
 
@@ -153,9 +149,9 @@ class StopSignal:
 class Best:
     """The weights of the step with the lowest held-out loss."""
 
-    def __init__(self, state: dict | None):
-        """From a run's state, if there is any."""
-        old = (state or {}).get("best", {})
+    def __init__(self, state: dict):
+        """From a run's state, if it has one."""
+        old = state.get("best", {})
         self.step, self.loss = old.get("step", 0), old.get("loss", float("inf"))
         self.weights: list[Tensor] = old.get("weights", [])
 

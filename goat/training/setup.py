@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from goat.training.validation import Validation
 
 
-def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype,
-               say: Callable = print) -> Llama:
+def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype) -> Llama:
     """The model to train: base + LoRA, or a base of which every weight learns."""
     base = args.base or EMBEDDED
     if args.scratch:
@@ -45,17 +43,16 @@ def load_model(args: argparse.Namespace, where: torch.device, dtype: torch.dtype
         kept = adapter.has_value_head(args.adapter)
         value_head.load(model, args.adapter) if kept else value_head.add(model)
     elif adapter.has_value_head(args.adapter):
-        say(f"note: the value head of {args.adapter} is left out; --value-head trains it further")
+        print(f"note: the value head of {args.adapter} is left out; --value-head trains it further")
     return model
 
 
-def learning(model: Llama, params: list[nn.Parameter]) -> str:
+def parameter_counts(model: Llama, params: list[nn.Parameter]) -> str:
     some, total = (sum(p.numel() for p in ps) for ps in (params, model.parameters()))
     return f"{some:,} of {total:,} parameters learn ({100 * some / total:.2f} %)"
 
 
-def load_data(args: argparse.Namespace, tokenizer: Tokenizer, share: slice = ALL,
-              say: Callable = print):
+def load_data(args: argparse.Namespace, tokenizer: Tokenizer, share: slice = ALL):
     """Windows of rows as functions of (seed, step); a missing default file is written first."""
     if args.skills:
         from goat.training.skill_stream import SkillStream  # only here: it loads the base's rows
@@ -65,24 +62,24 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer, share: slice = ALL
     path = args.data or ("data/arithmetic.jsonl" if args.base else "data/demo.jsonl")
     if args.data is None:
         mixture = "paper" if args.base else "demo"
-        say(PAPERS["arithmetic"].write_default(path, mixture, args.rows))
-    return read_rows(args, path, tokenizer, say, share, args.val_rows or 0)
+        print(PAPERS["arithmetic"].write_default(path, mixture, args.rows))
+    return read_rows(args, path, tokenizer, share, args.val_rows or 0)
 
 
-def read_rows(args: argparse.Namespace, path: str, tokenizer: Tokenizer, say: Callable,
-              share: slice = ALL, held_out: int = 0) -> RowBatches:
+def read_rows(args: argparse.Namespace, path: str, tokenizer: Tokenizer, share: slice = ALL,
+              held_out: int = 0) -> RowBatches:
     """The rows of a file; says which are left out."""
     data = RowBatches(path, tokenizer, args.batch, args.micro_tokens or PASS, args.cutoff,
                       args.seed, args.learn_output, args.value_head, share, held_out)
     if data.left_out:
         numbers = ", ".join(map(str, data.left_out[:10])) + ", …" * (len(data.left_out) > 10)
-        say(f"{path}: {len(data.left_out):,} rows of more than {args.cutoff} tokens are left out "
-            f"(--cutoff): rows {numbers}")
+        print(f"{path}: {len(data.left_out):,} rows of more than {args.cutoff} tokens are left "
+              f"out (--cutoff): rows {numbers}")
     return data
 
 
-def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data,
-                  say: Callable = print) -> "Validation | None":
+def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer,
+                  data) -> "Validation | None":
     """The rows that are never learnt, if any."""
     if not (args.val_rows or args.val_data):
         return None
@@ -90,7 +87,7 @@ def load_held_out(args: argparse.Namespace, tokenizer: Tokenizer, data,
 
     if args.val_rows:
         return Validation(data, data.held_out)
-    other = read_rows(args, args.val_data, tokenizer, say)
+    other = read_rows(args, args.val_data, tokenizer)
     return Validation(other, range(len(other)))
 
 
@@ -115,11 +112,3 @@ def save_result(model: Llama, tokenizer: Tokenizer, args: argparse.Namespace,
         PAPERS["word_problems"].value_head.save(model, folder.path / "adapter")
     base = ["--base", args.base] if args.base else []
     return shlex.join([*base, "--adapter", str(folder.path / "adapter")])
-
-
-def stopped(folder: RunFolder, group: Group, number: int, done: int) -> int:
-    """The exit code of a run that has saved its state because of the signal `number`."""
-    folder.say(f"stopped after step {done}; go on with --resume --out "
-               + shlex.quote(str(folder.path)))
-    group.close()  # not before the writer has saved
-    return 128 + number

@@ -269,7 +269,7 @@ def test_ask(run, monkeypatch):
 
 
 @pytest.mark.parametrize("flags, message", [
-    (["--suite", "bigbang"], "no suite is called 'bigbang'; there are: bigbench"),
+    (["--suite", "demo", "bigbang"], "no suite is called 'bigbang'; there are: bigbench, large"),
     (["--limit", 0], "--limit 0: must be 1 or more"),
     (["--beams", 2, "--temperature", 1], "--beams and --temperature exclude each other"),
     (["--beams", 4, "--batch-size", 2, "--limit", 1], "4 beams do not fit"),

@@ -112,10 +112,8 @@ def test_wordings():
     assert bare.instruction == "" and bare.prompt == bare.expression + " = "
 
 
-def test_seed_limit_and_fingerprint():
+def test_fingerprint():
     some = load_suites(["demo"], limit=20)
-    assert Counter(q.cell for q in some) == dict.fromkeys(cells("demo"), 20)
-    assert some == [q for q in load_suites(["demo"]) if q in some]  # the first of each cell
     assert fingerprint(some) == fingerprint(load_suites(["demo"], limit=20))
     assert fingerprint(some) != fingerprint(load_suites(["demo"], limit=20, seed=1))
     assert fingerprint(some) != fingerprint(some[:-1])
@@ -135,11 +133,6 @@ def test_a_thousand_questions_a_cell():
     assert sizes.pop("add 1D+1D") == 81 and sizes.pop("add 1D+2D") == sizes.pop("add 2D+1D") == 810
     assert set(sizes.values()) == {1000}
     assert {suites.SIZES[name] for name in suites.CELLS if name != "demo"} == {1000}
-
-
-def test_unknown_suite_lists_the_known_ones():
-    with pytest.raises(UserError, match="no suite is called 'bigbang'; there are: bigbench, large"):
-        load_suites(["demo", "bigbang"])
 
 
 def test_reserved_questions():

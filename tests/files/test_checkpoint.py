@@ -20,7 +20,7 @@ from goat.files.checkpoint import load_model, main, read_config, save_model, tok
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import add_lora, lora_layers, merge
 from goat.llama.model import LlamaConfig
-from support.folders import edit_config, refusal, rewrite, same, split, weights_of
+from support.folders import edit_config, refusal, rewrite, same, weights_of
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
 
@@ -52,12 +52,6 @@ def test_dtype_is_converted_on_request_and_int8_rounds_the_stored_weights(folder
     assert same(rough, want)
     assert sum(isinstance(m, Int8Linear) for m in rough.modules()) == 14
     assert torch.equal(rough(tiny_tokens()), want(tiny_tokens()))
-
-
-@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
-def test_shards_equal_the_single_file(folder, suffix):
-    split(folder, suffix)
-    assert same(load_model(folder), tiny_model())
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])

@@ -143,7 +143,7 @@ def test_windows_and_missing_settings(tmp_path):
     edit_config(tmp_path, sliding_window=8, max_position_embeddings=64)
     model = load_model(tmp_path)
     assert (model.config.max_positions, model.config.sliding_window) == (8, 8)
-    with pytest.raises(UserError, match="looks back at most 8"):
+    with pytest.raises(UserError, match="row of 9 tokens, .* looks back at most 8"):
         model(tiny_tokens(1, 9))
     edit_config(tmp_path, sliding_window=None)
     assert load_model(tmp_path).config.sliding_window is None

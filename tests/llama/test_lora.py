@@ -61,6 +61,11 @@ def test_the_layer_is_the_formula_with_alpha_over_rank():
     torch.testing.assert_close(layer(x), want.float(), rtol=1e-5, atol=1e-5)
 
 
+def test_a_starts_uniform_as_pefts_does():
+    a = LoRALinear(nn.Linear(400, 8, bias=False), 64, 64).lora_A.data
+    assert a.abs().max() <= 1 / 20 and a.std().item() == pytest.approx(1 / 20 / 3 ** 0.5, rel=0.03)
+
+
 def test_alpha_defaults_to_the_rank():
     layer = next(iter(lora_layers(add_lora(tiny_model(), rank=4)).values()))
     assert (layer.alpha, layer.scaling) == (4, 1.0)

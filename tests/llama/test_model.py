@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from goat.llama import lora
-from goat.errors import UserError
 from goat.llama.attention import RopeScaling, attention, rotary_angles, rotate
 from goat.llama.joined import join
 from goat.llama.model import Llama, RMSNorm
@@ -83,14 +82,6 @@ def test_llama_3_stretches_as_published(factor, head_dim, golden):
         [math.cos(7 * reference.stretched(x, RopeScaling(factor))) for x in w]), 1e-6)
 
 
-def test_rows_beyond_a_sliding_window_are_refused():
-    model = tiny_model(tiny_config(sliding_window=16, max_positions=16))
-    plain = tiny_model(tiny_config(max_positions=16))
-    assert torch.equal(model(tiny_tokens(2, 16)), plain(tiny_tokens(2, 16)))
-    with pytest.raises(UserError, match="row of 17 tokens, .* looks back at most 16"):
-        model(tiny_tokens(2, 17))
-
-
 @pytest.mark.parametrize("heads, kv_heads", [(4, 4), (4, 2), (6, 2), (4, 1)])
 def test_attention_is_the_naive_loop(heads, kv_heads):
     q = random(2, heads, 9, 8)
@@ -150,14 +141,6 @@ def test_no_token_sees_a_later_one():
     before, after = model(tokens), model(changed)
     assert torch.equal(before[0, :6], after[0, :6])
     assert not torch.allclose(before[0, 6:], after[0, 6:])
-
-
-def test_tied_head_is_the_embedding_and_an_untied_one_is_not():
-    tied, untied = Llama(tiny_config(tie_embeddings=True)), Llama(GROUPED)
-    assert tied.lm_head.weight is tied.model.embed_tokens.weight
-    assert untied.lm_head.weight is not untied.model.embed_tokens.weight
-    assert sum(p.numel() for p in untied.parameters()) \
-        - sum(p.numel() for p in tied.parameters()) == 64 * 32
 
 
 def test_initial_weights_have_the_documented_spread():

@@ -196,7 +196,7 @@ def test_long_rows_are_left_out_and_counted(rows_file, tokenizer):
 def test_bad_lines_are_named(tmp_path, line, message):
     path = tmp_path / "bad.jsonl"
     path.write_text('{"instruction": "a", "output": "b"}\n' + line + "\n")
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=f"bad.jsonl, {message}"):
         list(training_rows(path))
 
 

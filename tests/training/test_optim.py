@@ -57,6 +57,20 @@ def test_matrices_of_the_blocks_go_to_muon_and_the_rest_to_adamw():
     assert len(alone.param_groups[0]["params"]) == len(names)
 
 
+def test_gradients_are_cut_to_the_norm_that_is_asked_for():
+    model = tiny_model()
+    optimizer = optim.Optimizer(model, list(model.parameters()), torch.float32, lr=0.1,
+                                muon_lr=0.0, betas=(0.9, 0.9), weight_decay=0.0)
+    for p in optimizer.masters:
+        p.grad = torch.ones_like(p)
+    numbers = sum(p.numel() for p in optimizer.masters)
+    assert optimizer.clip(0.5) == pytest.approx(numbers ** 0.5, rel=1e-5)
+    cut = [p.grad.clone() for p in optimizer.masters]
+    assert torch.cat([g.flatten() for g in cut]).norm().item() == pytest.approx(0.5, rel=1e-4)
+    assert optimizer.clip(1.0) == pytest.approx(0.5, rel=1e-4)
+    assert all(map(torch.equal, cut, (p.grad for p in optimizer.masters)))  # short enough
+
+
 def test_small_steps_survive_in_the_masters():
     """1000 steps of 1e-4 move a bf16 weight of 1.0 by 0.1, though each alone would be lost."""
     p = nn.Parameter(torch.ones(4, dtype=torch.bfloat16))

@@ -14,7 +14,7 @@ from goat.errors import UserError
 from goat.training import pace
 from goat.training.batches import Batch
 from goat.training.optim import schedule
-from goat.training.pace import Pace, foresee, told
+from goat.training.pace import Pace, duration, foresee
 from goat.training.validation import Validation
 from support.runs import adapter, flags, log
 
@@ -31,7 +31,7 @@ def clock(monkeypatch):
 def steps_of(clock, seconds, a_step=1.0, asked=10_000, minutes=5.0, warmup=0, hold=0.0):
     """All steps of a run whose step number n takes `seconds(n)`; (steps, what was logged)."""
     done, logged = [], []
-    plan = Pace(asked, minutes, warmup, hold, ALONE, lambda **line: logged.append(line), None)
+    plan = Pace(asked, minutes, warmup, hold, ALONE, lambda **line: logged.append(line), {})
     plan.start(a_step)
     for step in plan:
         clock.now += seconds(step)
@@ -82,7 +82,7 @@ def test_never_more_steps_than_asked_for(clock):
 
 
 def test_a_resumed_run_has_its_plan_and_the_time_behind_it(clock):
-    whole = Pace(10_000, 5, 10, 0.0, ALONE, dict, None)
+    whole = Pace(10_000, 5, 10, 0.0, ALONE, dict, {})
     assert whole.start(2.0) == "150 steps (of 10000, for --max-minutes) of about 2 s: 5.0 minutes"
     for step in range(30):
         clock.now += 2.0
@@ -109,7 +109,8 @@ def test_a_step_is_foreseen_from_a_pass_over_the_largest_batch(clock):
 
     assert foresee(batches, one_pass) == pytest.approx(4.0) and passed == [40]
     assert foresee([], one_pass) == 0.0
-    assert [told(s) for s in (40, 200, 7200)] == ["40 s", "3.3 minutes", "2.0 hours"]
+    assert [duration(s) for s in (0.354, 40, 200, 7200)] == [
+        "0.35 s", "40 s", "3.3 minutes", "2.0 hours"]
 
 
 def test_a_run_within_a_time_is_the_run_of_so_many_steps(tiny_base, rows, tmp_path, monkeypatch,

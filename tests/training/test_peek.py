@@ -4,6 +4,7 @@ Run: python -m pytest tests/training/test_peek.py
 """
 
 import json
+from itertools import islice
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def path(tmp_path_factory):
 def show(base, path, rows):
     tokenizer, model = open_tokenizer(base), checkpoint.load_model(base)
     data = RowBatches(path, tokenizer, 3, 512, 100, seed=0)
-    return list(peek(model.train(), tokenizer, data, rows, CPU)), tokenizer, model
+    return list(islice(peek(model.train(), tokenizer, data, CPU), rows)), tokenizer, model
 
 
 def test_every_token_its_id_and_position_and_what_is_learnt_with_its_loss(tiny_base, path):
@@ -91,9 +92,9 @@ def test_values_and_blocks_are_shown_too(tiny_base, tmp_path):
                             for i, label in ((2, "correct"), (3, "wrong"))))
     tokenizer, model = open_tokenizer(tiny_base), checkpoint.load_model(tiny_base)
     data = RowBatches(path, tokenizer, 2, 512, 100, seed=0, valued=True)
-    right, wrong = sorted(peek(model, tokenizer, data, 2, CPU))
+    right, wrong = sorted(islice(peek(model, tokenizer, data, CPU), 2))
     assert right.endswith("  value +1") and wrong.endswith("  value -1")
     assert wrong.count("*") == 1 and "row 2: 0 tokens are learnt" in wrong
     stream = SkillStream(tokenizer, budget=512, max_digits=3, steps=9, seed=0, reserved=())
-    block = next(peek(model, tokenizer, stream, 1, CPU))
+    block = next(peek(model, tokenizer, stream, CPU))
     assert block.startswith("rows of a block: ") and block.count("<s>") > 2

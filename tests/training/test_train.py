@@ -18,14 +18,17 @@ import torch
 from safetensors.torch import load_file
 
 import train
+from goat.distributed import ALONE
 from goat.errors import UserError
 from goat.evaluation import before_after
 from goat.files import checkpoint
 from goat.llama import lora
 from goat.files.vocabulary import open_tokenizer
 from goat.training.batches import IGNORE, RowBatches
-from support.runs import BASE, ROOT, adapter, flags, log, run_script
+from support.runs import BASE, ROOT, adapter, flags, log
 from support.tiny import tiny_model
+
+CPU = torch.device("cpu")
 
 
 def test_same_command_gives_the_same_bytes(tiny_base, rows, straight, tmp_path):
@@ -40,16 +43,25 @@ def test_same_command_gives_the_same_bytes(tiny_base, rows, straight, tmp_path):
 
 def test_only_the_adapter_learns(tiny_base, rows):
     args = train.parse_args(flags(tiny_base, rows, "unused"))
-    model = train.load_model(args, torch.device("cpu"), torch.float32).train()
+    model = train.load_model(args, CPU, torch.float32)
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
     assert learning and all(".lora_A" in name or ".lora_B" in name for name in learning)
-    frozen = {n: p.clone() for n, p in model.named_parameters() if n not in learning}
-    data = train.load_data(args, open_tokenizer(tiny_base))
-    optimizer = torch.optim.AdamW(lora.trainable(model), lr=0.01)
-    train.answer_loss(model, data.window(0)[0], torch.device("cpu")).backward()
-    optimizer.step()
-    assert all(torch.equal(p, frozen[n]) for n, p in model.named_parameters() if n in frozen)
-    assert all(p.grad is not None for n, p in model.named_parameters() if n in learning)
+
+
+def test_a_part_of_an_epoch_and_its_learning_rates(tiny_base, rows, tmp_path):
+    words = flags(tiny_base, rows, tmp_path / "run", "--epochs", "0.5", "--final-lr", "0.2")
+    at = words.index("--max-steps")
+    del words[at:at + 2]
+    train.main(words)  # 96 rows / 2 / 16
+    assert [r["lr"] for r in log(tmp_path / "run")] == pytest.approx(
+        [1e-2 * train.schedule(n, 3, 2, 0.0, 0.2) for n in range(3)])
+
+
+def test_what_it_could_do_before_stands_beside_what_it_can_do_after(tiny_base, rows, tmp_path,
+                                                                    monkeypatch, capsys):
+    monkeypatch.setattr(before_after, "SIZES", {"add 1-8D": 1})
+    train.main(flags(tiny_base, rows, tmp_path / "run", "--max-steps", "1", "--before-after"))
+    assert capsys.readouterr().out.count("add and sub pooled") == 2
 
 
 EVERY_LAYER = ",".join((*lora.ALL_TARGETS, "lm_head"))
@@ -70,18 +82,16 @@ def test_it_learns_sixteen_rows_by_heart(tiny_base, rows, tmp_path, mode):
 def test_loss_of_a_window_is_that_of_one_big_batch(tiny_base, rows):
     """Micro-batches of unequal numbers of answer tokens: sums over the window's total, not a mean
     of means; and the gradients are those of the one big batch."""
-    tokenizer = open_tokenizer(tiny_base)
-    model = checkpoint.load_model(tiny_base).requires_grad_(True)
+    tokenizer, model = open_tokenizer(tiny_base), checkpoint.load_model(tiny_base)
+    optimizer = train.Optimizer(model, list(model.parameters()), torch.float32, lr=0.1, muon_lr=0.0,
+                                betas=(0.9, 0.9), weight_decay=0.0)
     gradients, losses = [], []
     data = RowBatches(rows, tokenizer, 24, 128, 200, seed=0)
     cut = data.window(0)
     whole = data.collate(data.drawn(0), 24, 512)
     for window in (cut, [whole]):
-        answers = sum(int((b.labels != IGNORE).sum()) for b in window)
-        parts = [train.answer_loss(model, b, torch.device("cpu")) / answers for b in window]
-        model.zero_grad()
-        sum(parts).backward()
-        losses.append(sum(parts).item())
+        optimizer.skip()  # forgets the gradients
+        losses.append(train.add_gradients(model, window, optimizer, ALONE, CPU, None)[0])
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
     assert len(cut) > 3 and len(whole.lengths) == 24
     assert losses[0] == pytest.approx(losses[1], abs=3e-6)
@@ -126,7 +136,7 @@ def test_a_run_ends_with_predicted_beside_measured_memory(tiny_base, rows, tmp_p
 def test_small_models_on_a_cpu_stay_as_they_are(tiny_base):
     args = train.parse_args(["--base", str(tiny_base)])
     config = checkpoint.read_config(tiny_base)
-    chosen, _ = train.memory_choices(args, config, torch.device("cpu"), torch.float32, 0)
+    chosen, _ = train.memory_choices(args, config, CPU, torch.float32, 0)
     assert (chosen["int8"], chosen["checkpointing"]) == (False, "off")
 
 
@@ -170,15 +180,6 @@ def test_another_runs_folder_is_refused_and_untouched(tiny_base, rows, straight)
     with pytest.raises(UserError, match="holds another run: give --resume"):
         train.main(flags(tiny_base, rows, straight))
     assert before == {path: path.read_bytes() for path in straight.rglob("*") if path.is_file()}
-
-
-def test_exit_code_two_and_no_traceback(tiny_base, tmp_path):
-    bad = tmp_path / "bad.jsonl"
-    bad.write_text('{"instruction": "1 + 1", "output": "2"}\nnonsense\n')
-    process = run_script(flags(tiny_base, bad, tmp_path / "run"))
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == 2
-    assert f"error: {bad}, line 2: not a JSON object" in said and "Traceback" not in said
 
 
 def test_without_base_the_recipe_gives_the_defaults():

@@ -16,6 +16,7 @@ from goat.llama.generate import generate
 from goat.files.vocabulary import open_tokenizer
 from goat.papers import PAPERS, row_prompt
 from goat.papers.word_problems.templates import template_rows
+from goat.training import validation
 from goat.training.batches import RowBatches
 from goat.training.validation import Validation
 from support.runs import BASE, adapter, flags, stop_after_first
@@ -68,13 +69,16 @@ def test_loss_and_exact_match_are_the_plain_ones(tiny_base, tmp_path):
     assert bare.questions == []  # there is nothing to compare with: the loss alone
 
 
-def test_solutions_with_code_are_run(tiny_base, tmp_path):
+def test_solutions_with_code_are_run(tiny_base, tmp_path, monkeypatch):
+    asked, real = {}, validation.evaluate
+    monkeypatch.setattr(validation, "evaluate", lambda *a, **o: asked.update(o) or real(*a, **o))
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in template_rows(0, 2)))
     tokenizer, model = open_tokenizer(tiny_base), checkpoint.load_model(tiny_base)
     found = Validation(RowBatches(path, tokenizer, 2, 4096, 1000, seed=0), range(2)).measure(
         model, tokenizer, lambda model, batch: train.answer_loss(model, batch, CPU))
     assert found["val_asked"] == 2 and found["val_exact"] == 0.0
+    assert asked == {"interpreter": True, "max_new_tokens": PAPERS["word_problems"].new_tokens}
 
 
 @pytest.mark.parametrize("how", ["--val-rows", "--val-data"])
@@ -139,7 +143,7 @@ def test_flags_that_make_no_sense_are_refused(tiny_base, rows, tmp_path, words, 
 
 @pytest.mark.parametrize("paper", ["arithmetic", "longhand", "word_problems", "skills"])
 def test_the_true_solutions_of_every_paper_are_right(tmp_path, paper):
-    """Whatever its rows hold, the right scorer reads them; code is run as in evaluation."""
+    """Whatever its rows hold, the right scorer reads them."""
     path = tmp_path / "rows.jsonl"
     args = generate_data.parse_args(["--task", paper, "--rows", "12", "--out", str(path)])
     PAPERS[paper].write(str(path), args, None)

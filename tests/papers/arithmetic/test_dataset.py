@@ -63,8 +63,10 @@ def test_rows_are_solved_independently_checked(mixture, tmp_path):
     found = Counter(row["task"] for row in rows)
     assert found == {task: summary.rows for task, summary in report.tasks.items()}
     assert mixture != "paper" or min(found.values()) >= 10_000
-    for row in rows:
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    for row, line in zip(rows, lines, strict=True):
         assert_solved(row)
+        assert line == json.dumps(row)
         assert mixtures.OPERATORS[row["task"]] == row["input"].split(" ")[1]
 
 

@@ -116,8 +116,3 @@ def test_no_operation_passes_for_another(changes):
     assert before == OPERATIONS
 
 
-@pytest.mark.parametrize("mixture", list(mixtures.MIXTURES))
-def test_lines_are_what_json_would_write(mixture, tmp_path):
-    dataset.write_mixture(tmp_path / "rows", dataset.Recipe(mixture, 4000), ())
-    for line in (tmp_path / "rows").read_text().splitlines():
-        assert line == json.dumps(json.loads(line))
