@@ -30,14 +30,13 @@ from goat.evaluation.questions import fingerprint, load_suites, read_questions, 
 from goat.files import checkpoint
 from goat.files.adapter import has_value_head
 from goat.files.atomic import check_place, refuse_same
-from goat.files.bases import EMBEDDED, SMOLLM2
+from goat.files.bases import EMBEDDED, SMOLLM2, folder_hash
 from goat.llama import lora
 from goat.llama.joined import join
 from goat.llama.model import Llama
 from goat.llama.sampling import Sampling
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import PAPERS, WORDINGS, Paper, Question, read_question
-from goat.training.run_folder import fingerprint as folder_hash
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable
 
-from tqdm import tqdm
 
 from goat.cli import (INTERRUPTED, given_flags, parser_for, processes, refuse_below, refuse_empty,
                       refuse_given, run)
@@ -42,7 +41,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     first.add_argument("--task")
     first.add_argument("--mixture")
     asked = first.parse_known_args(argv)[0]
-    task = asked.task or (asked.mixture if asked.mixture in PAPERS else "arithmetic")
+    task = asked.task or ("skills" if asked.mixture == "skills" else "arithmetic")
     parser = parser_of(task if task in PAPERS else "arithmetic")
     args, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -150,8 +149,7 @@ def verify_file(path: str, workers: int) -> int:
     from goat.evaluation import audit
 
     started = time.perf_counter()
-    with tqdm(unit=" rows", unit_scale=True, leave=False, disable=None) as bar:
-        found = audit.audit_file(path, workers, progress=bar.update)
+    found = audit.audit_file(path, workers)
     print(f"{path}: {found.rows:,} rows, {found.bad:,} bad ({time.perf_counter() - started:.1f} s)")
     for number, reason in found.first_bad:
         print(f"  {found.unit} {number}: {reason}")

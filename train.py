@@ -245,8 +245,8 @@ def main(argv: list[str] | None = None) -> int | None:
 
     # result: written by one process (an adapter is read again and compared)
     say(f"{pace.steps - pace.first} steps in {duration(pace.seconds)}, {pace.speed(seen):,.0f} "
-        f"tokens/s\nmemory: predicted {meter.predicted / memory.GB:.2f} GB (--plan shows for what), "
-        f"measured {meter.measured(optimizer)}")
+        f"tokens/s\nmemory: predicted {meter.predicted / memory.GB:.2f} GB (--plan shows for "
+        f"what), measured {meter.measured(optimizer)}")
     if args.keep == "best" and best.weights:
         say(f"kept: the weights of step {best.step}, whose held-out loss {best.loss} is the lowest")
         optimizer.set_weights(best.weights)

@@ -20,7 +20,7 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     middle = share + z2 / (2 * total)
     spread = Z * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
     low, high = (middle - spread) / (1 + z2 / total), (middle + spread) / (1 + z2 / total)
-    return max(0.0, low), min(1.0, high)  # only rounding can leave [0, 1]
+    return max(0.0, min(low, share)), min(1.0, max(high, share))  # against rounding
 
 
 class McNemar(NamedTuple):

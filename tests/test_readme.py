@@ -54,7 +54,7 @@ ALL = list(dict.fromkeys(words for text in TEXT.values() for words in commands(t
 
 def test_the_journey_of_a_row_tells_true_numbers():
     told = re.search(r"makes (\d+) ids.*?prompt's are (\d+).*?answer, whose (\d+).*?"
-                     r"(\d+) ids are read.*?The (\d+)\nlabels", TEXT[FRONT], re.S).groups()
+                     r"(\d+) ids are read.*?The (\d+)\s+labels", TEXT[FRONT], re.S).groups()
     ids, n = open_tokenizer(BASE).encode_pair("What is 12 x 34?\nAnswer: ",
                                               solve("12 * 34").solution)
     assert list(map(int, told)) == [len(ids), n, len(ids) - n, len(ids) - 1, n - 1]

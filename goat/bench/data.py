@@ -4,7 +4,7 @@
 
 The original's way, written anew here: operands drawn one by one into a list of records, that list
 written as indented JSON, read back, worded, and written again, in one process. Its workings come
-from our `solve_numbers`, so the difference is the pipeline, not the arithmetic. Both contenders
+from our `Operation.solve`, so the difference is the pipeline, not the arithmetic. Both contenders
 make the same mixture (`notebook`), each in a fresh process; they take turns, and the median counts.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from goat.cli import parser_for, refuse_below
 from goat.papers.arithmetic import dataset, mixtures, wordings
-from goat.papers.arithmetic.solutions import solve_numbers
+from goat.papers.arithmetic.operations import operation
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -88,7 +88,7 @@ def original_way(folder: Path, rows: int) -> tuple[Path, int]:
         for _ in range(before * rows // total - start):
             a, b = draw(cell, rng)
             op = mixtures.OPERATORS[cell.task]
-            output, answer = solve_numbers(a, op, b)
+            output, answer = operation(op).solve(a, b, True, ())
             records.append({"input": f"{a} {op} {b}", "output": output, "answer": answer})
     plain, final = folder / "plain.json", folder / "rows.json"
     with open(plain, "w") as file:

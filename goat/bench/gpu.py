@@ -224,7 +224,7 @@ def measure(contender: Contender, bench: Bench, flops: float) -> float:
             break
         except torch.OutOfMemoryError:
             reason = "out of memory"
-        except RuntimeError as error:  # what a compiler or a kernel raises
+        except (RuntimeError, UserError) as error:  # a compiler's, a kernel's, our check's
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
         finally:
             gc.collect()

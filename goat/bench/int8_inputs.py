@@ -67,16 +67,13 @@ class Int8InputsLinear(Int8Linear):
 
 
 def use_int8_inputs(model: nn.Module, threshold: float = OUTLIER) -> None:
-    """Switch every int8 layer of the model to int8 inputs (int8 x int8 products).
+    """Switch every int8 layer of the model, whose sizes are multiples of 8, to int8 inputs (int8 x
+    int8 products).
 
     Checks `torch._int_mm` on the model's device first and says so on standard error. Raises
-    UserError where it is missing or wrong, or where the layers' sizes do not suit it.
+    UserError where it is missing or wrong.
     """
     layers = {name: m for name, m in model.named_modules() if isinstance(m, Int8Linear)}
-    if not layers:
-        raise UserError("int8 inputs need an int8 base: add --int8")
-    if any(m.in_features % 8 or m.out_features % 8 for m in layers.values()):
-        raise UserError("int8 inputs need layer sizes that are multiples of 8: leave them off")
     check_int_mm(str(next(iter(layers.values())).weight.device))
     for name, layer in layers.items():
         model.set_submodule(name, Int8InputsLinear(layer, threshold))

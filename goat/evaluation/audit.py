@@ -1,9 +1,10 @@
 """Every row of a file checked, by the paper that it belongs to: `generate_data.py --check`."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
+
+from tqdm import tqdm
 
 from goat.errors import UserError
 from goat.files.parallel import ordered_map
@@ -22,25 +23,23 @@ class Audit:
     first_bad: list[tuple[int, str]] = field(default_factory=list)  # (line or row, reason)
 
 
-def audit_file(path: str | os.PathLike, workers: int = 1,
-               progress: Callable[[int], object] | None = None) -> Audit:
-    """Check all rows of a file; keep the first bad ones.
+def audit_file(path: str | os.PathLike, workers: int = 1) -> Audit:
+    """Check all rows of a file, with a progress bar on terminals; keep the first bad ones.
 
-    `progress` is called with the number of rows of each chunk. Raises UserError when the file
-    holds no rows, begins with something else than JSON, or is a list that breaks off.
+    Raises UserError when the file holds no rows, begins with something else than JSON, or is a list
+    that breaks off.
     """
     unit, numbered = row_texts(path)
-    audit = Audit(unit)
-    for count, bad in ordered_map(_audit_chunk, iter(lambda: list(islice(numbered, CHUNK)), []),
-                                  workers):
-        if bad and bad[0][0] == 1 and "not a JSON object" in bad[0][1]:
-            raise UserError(f"{path}, line 1: expected a row as a JSON object, or a JSON list "
-                            "of rows")
-        audit.rows += count
-        audit.bad += len(bad)
-        audit.first_bad += bad[: SHOWN - len(audit.first_bad)]
-        if progress:
-            progress(count)
+    audit, chunks = Audit(unit), iter(lambda: list(islice(numbered, CHUNK)), [])
+    with tqdm(unit=" rows", unit_scale=True, leave=False, disable=None) as bar:
+        for count, bad in ordered_map(_audit_chunk, chunks, workers):
+            if bad and bad[0][0] == 1 and "not a JSON object" in bad[0][1]:
+                raise UserError(f"{path}, line 1: expected a row as a JSON object, or a JSON list "
+                                "of rows")
+            audit.rows += count
+            audit.bad += len(bad)
+            audit.first_bad += bad[: SHOWN - len(audit.first_bad)]
+            bar.update(count)
     if not audit.rows:
         raise UserError(f"{path}: the file holds no rows")
     return audit

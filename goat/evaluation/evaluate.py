@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from goat.distributed import ALONE, Group
@@ -126,23 +125,21 @@ def score(records: Sequence[Record]) -> Score:
                  dict(errors.most_common()), any(r.small for r in records))
 
 
-def grouped(records: Iterable[Record], outer: str = "suite",
-            inner: str = "cell") -> dict[tuple[str, str], list[Record]]:
-    """The records of each (suite, cell), or pair of other fields, in order of appearance."""
-    key = attrgetter(outer, inner)
+def grouped(records: Iterable[Record], field: str = "cell") -> dict[tuple[str, str], list[Record]]:
+    """The records of each suite and cell, or another field, in order of appearance."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for r in records:
-        groups.setdefault(key(r), []).append(r)
+        groups.setdefault((r.suite, getattr(r, field)), []).append(r)
     return groups
 
 
-def scores_of(records: Iterable[Record], *fields: str) -> Scores:
+def scores_of(records: Iterable[Record], field: str = "cell") -> Scores:
     """The score of each group of `grouped`."""
-    return {key: score(group) for key, group in grouped(records, *fields).items()}
+    return {key: score(group) for key, group in grouped(records, field).items()}
 
 
 def all_scores(records: Sequence[Record]) -> Scores:
     """The scores of the cells and, where questions have subjects, of these."""
-    subjects = scores_of((r for r in records if r.subject), "suite", "subject")
+    subjects = scores_of((r for r in records if r.subject), "subject")
     return scores_of(records) | {(f"{suite}, by subject", subject): s
                                  for (suite, subject), s in subjects.items()}

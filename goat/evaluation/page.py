@@ -15,7 +15,7 @@ from goat.evaluation.report import (TITLES, all_errors, exact_digits, grids, pap
                                     percent, range_of, wording_lines, wrong_by_turns)
 from goat.evaluation.scoring import locate
 from goat.files.atomic import write_text
-from goat.papers.arithmetic.table_3 import COLUMNS, PAPER
+from goat.papers.arithmetic.table_3 import COLUMNS, PUBLISHED
 
 WORKINGS = 12  # wrong workings shown, of different cells
 LONG_TABLE = 60  # rows: a longer table of cells is shown on a click only
@@ -117,13 +117,13 @@ def paper_section(scores: Scores) -> str:
     """Table 3 of the paper with our figures in it, an operation beside the other."""
     tables = []
     for operation, ours in paper_columns(scores).items():
-        paper = [PAPER[model][operation].split() for model in PAPER]
+        paper = [PUBLISHED[model][operation].split() for model in PUBLISHED]
         rows = []
         for column, s, *figures in zip(COLUMNS[operation], ours, *paper):
             here = coloured(s.exact, exact_digits(s), range_of(s, " – ")) if s else plain("")
             theirs = (coloured(float(text.partition("/")[0]) / 100, text) for text in figures)
             rows.append([plain(column), here, *theirs])
-        tables.append(html_table([TITLES[operation], "here", *PAPER], rows))
+        tables.append(html_table([TITLES[operation], "here", *PUBLISHED], rows))
     return section("Beside the paper's Table 3", "Exact match / digit match in %; below, the 95 % "
                    "range of our exact match. Colour: exact match.", beside(tables))
 

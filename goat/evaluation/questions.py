@@ -25,8 +25,8 @@ def suite_names() -> list[str]:
 def load_suites(names: Iterable[str], limit: int | None = None, **options) -> list[Question]:
     """The questions of the named suites, of each cell the first `limit`.
 
-    `options` (size, seed, wording) go to the suites. Raises UserError for a name that does not
-    exist.
+    `options` (seed, wording; for suites of arithmetic also size) go to the suites. Raises UserError
+    for a name that does not exist.
     """
     papers = {name: paper for paper in PAPERS.values() for name in paper.suite_names}
     names = list(dict.fromkeys(names))  # one that is named twice is asked once

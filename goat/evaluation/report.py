@@ -18,7 +18,7 @@ from goat.evaluation.evaluate import (Record, Score, Scores, all_scores, grouped
 from goat.evaluation.scoring import locate
 from goat.files.atomic import write_text
 from goat.papers.arithmetic.operations import OPERATIONS
-from goat.papers.arithmetic.table_3 import COLUMNS, PAPER
+from goat.papers.arithmetic.table_3 import COLUMNS, PUBLISHED
 from goat.papers.word_problems.format import FINAL, interpreter_spans, with_mask
 from goat.stats import mcnemar
 
@@ -56,7 +56,7 @@ def paper_table(scores: Scores) -> str:
         rows = {TITLES[operation]: list(COLUMNS[operation]),
                 "  here": [exact_digits(s) if s else "-" for s in ours],
                 "  range": [range_of(s, "-") if s else "" for s in ours]}
-        rows |= {f"  {model}": PAPER[model][operation].split() for model in PAPER}
+        rows |= {f"  {model}": PUBLISHED[model][operation].split() for model in PUBLISHED}
         width = max(11, *(len(text) + 1 for row in rows.values() for text in row))
         lines += [f"{name:10}" + "".join(f"{text:>{width}}" for text in row)
                   for name, row in rows.items()]
@@ -127,7 +127,7 @@ def cell_table(scores: Scores) -> str:
 def wording_lines(records: Sequence[Record]) -> list[str]:
     """Exact match by wording, for each suite that asks in more than one."""
     parts: dict[str, list[str]] = {}
-    for (suite, wording), s in scores_of(records, "suite", "wording").items():
+    for (suite, wording), s in scores_of(records, "wording").items():
         parts.setdefault(suite, []).append(f"{wording} {percent(s.exact)} ({range_of(s)}, "
                                            f"n = {s.n})")
     return [f"{suite}, by wording: " + "; ".join(some) for suite, some in parts.items()

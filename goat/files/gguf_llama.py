@@ -47,7 +47,7 @@ def open_gguf(path: Path) -> tuple[LlamaConfig, Readers]:
     Raises UserError for a file that is damaged, and for what this project's model does not compute.
     """
     file = GGUF(path)
-    config, pairs = read_config(file), NEIGHBOURS[file.metadata["general.architecture"]]
+    config, pairs = gguf_config(file), NEIGHBOURS[file.metadata["general.architecture"]]
     readers: Readers = {}
     for name in file.tensors:
         if name == DIVISORS:
@@ -89,7 +89,7 @@ def read_tensor(file: GGUF, name: str, heads: int | None) -> Tensor:
     return half_split(tensor, heads)
 
 
-def read_config(file: GGUF) -> LlamaConfig:
+def gguf_config(file: GGUF) -> LlamaConfig:
     """The settings of a file's model. Raises UserError for one that is not plain."""
     path, refuse = file.path, partial(unsupported, file.path)
     kind, parts = file.get("general.architecture", str), file.get("split.count", int, 1)

@@ -8,7 +8,7 @@ bits and, in fp16, a scale d, some also a minimum m:
     Q6_K                d * s * q             s of 8 bits for each 16 of 256 numbers
 
 Each reader takes blocks, uint8 (N, bytes of a block), and gives fp32 (N, numbers of a block); low
-and high halves of a byte belong to numbers 16 or 32 apart, not to neighbours. Sources:
+and high halves of a byte belong to numbers 16, 32 or 64 apart, not to neighbours. Sources:
 ggml-org/llama.cpp, gguf-py/gguf/{constants,quants}.py; tests/files/test_gguf.py compares with it.
 """
 

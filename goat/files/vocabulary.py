@@ -29,7 +29,6 @@ NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)  # of tokens; Sentenc
 SAME_AS = {"starcoder": "smollm", "refact": "smollm", "command-r": "smollm", "codeshell": "smollm",
            "exaone": "smollm", "minerva-7b": "smollm", "llama3": "llama-bpe",
            "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}
-ADDS_BOS = ("llama-bpe",)  # where a GGUF file does not say
 
 
 def open_tokenizer(path: str | os.PathLike) -> Tokenizer:
@@ -90,7 +89,8 @@ def from_gguf(file: GGUF) -> Tokenizer:
     merges = file.metadata.get("tokenizer.ggml.merges")
     if not isinstance(merges, list) or not all(isinstance(pair, str) for pair in merges):
         raise UserError(f"{path}: tokenizer.ggml.merges is missing or damaged")
-    bos = get("bos_token_id", int) if get("add_bos_token", bool, pre in ADDS_BOS) else None
+    adds_bos = get("add_bos_token", bool, pre == "llama-bpe")
+    bos = get("bos_token_id", int) if adds_bos else None
     return bpe(path, [None if kind == UNUSED else token for token, kind in zip(tokens, types)],
                [tuple(pair.split(" ")) for pair in merges], added,
                {tokens[i] for i in np.flatnonzero(types == CONTROL)}, pre,

@@ -181,9 +181,9 @@ class Llama(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
-        """Random weights, for training from scratch, of a model in fp32 on the CPU: normal(0, 0.02),
-        norms 1, biases 0, and the two matrices of a block that write to the residual stream smaller
-        by sqrt(2 * n_layers)."""
+        """Random weights, for training a model from scratch: normal(0, 0.02), norms 1, biases 0,
+        and the two matrices of a block that write to the residual stream smaller by
+        sqrt(2 * n_layers). The model is in fp32 and on the CPU."""
         for name, p in self.named_parameters():
             if p.dim() == 1:
                 p.fill_(0.0 if name.endswith("bias") else 1.0)

@@ -187,7 +187,7 @@ class Paper(ABC):
     @abstractmethod
     def suite(self, name: str, **options) -> Iterator[Question]:
         """The questions of one of `suite_names`. Options: seed, wording (None takes the suite's
-        own), limit (the first so many of each cell)."""
+        own), limit (the first so many of each cell), in arithmetic also size (of a cell)."""
 
     @abstractmethod
     def judge(self, question: Question, output: str) -> Verdict:

@@ -6,7 +6,6 @@
 """
 
 import argparse
-import hashlib
 import json
 import math
 import os
@@ -21,7 +20,6 @@ from torch import Tensor
 
 from goat.errors import UserError
 from goat.files.atomic import replacing
-from goat.files.bases import located
 from goat.files.tensors import DAMAGE
 from goat.training.optim import Optimizer
 from goat.training.pace import Pace
@@ -170,22 +168,3 @@ def snapshot(step: int, settings: dict, optimizer: Optimizer, pace: Pace, best: 
     """The state after `step` steps. Random numbers need no place in it: they depend on the step."""
     return {"step": step, "settings": json.dumps(settings), "pace": pace.state(),
             "best": best.state(), **optimizer.state_dict()}
-
-
-def fingerprint(base: str | os.PathLike) -> str:
-    """A hash of the files of a model or adapter: their names and sizes, and what they hold; of
-    large ones a sample of 64 places, so that no gigabytes are read."""
-    digest, place = hashlib.sha256(), located(base)
-    for file in sorted(filter(Path.is_file, place.iterdir())) if place.is_dir() else [place]:
-        if file.suffix in (".safetensors", ".bin", ".pth", ".model", ".gguf") or file.stem in (
-                "config", "adapter_config", "params", "tokenizer", "tokenizer_config"):
-            size = file.stat().st_size
-            digest.update(f"{file.name} {size}".encode())
-            if size < 32e6:
-                digest.update(file.read_bytes())
-                continue
-            with open(file, "rb") as data:
-                for i in range(64):
-                    data.seek(i * (size - 65536) // 63)
-                    digest.update(data.read(65536))
-    return digest.hexdigest()[:16]

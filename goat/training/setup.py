@@ -10,14 +10,14 @@ from torch import nn
 
 from goat.distributed import Group
 from goat.files import adapter, checkpoint
-from goat.files.bases import EMBEDDED
+from goat.files.bases import EMBEDDED, folder_hash
 from goat.llama import lora
 from goat.llama.model import Llama
 from goat.llama.tokenizer import Tokenizer
 from goat.papers import PAPERS
 from goat.training.batches import ALL, RowBatches
 from goat.training.flags import PASS, lora_targets
-from goat.training.run_folder import RunFolder, fingerprint
+from goat.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from goat.training.validation import Validation
@@ -96,8 +96,8 @@ def identity(args: argparse.Namespace, steps: int, data, held_out: "Validation |
     """All that the numbers of a run depend on: a run goes on only where it is the same."""
     return {**vars(args), "steps": steps, "data_hash": data.fingerprint,
             "val_hash": held_out and held_out.fingerprint,
-            "base_hash": fingerprint(args.base or EMBEDDED), "dtype": str(dtype)[6:],
-            "adapter_hash": args.adapter and fingerprint(Path(args.adapter)),
+            "base_hash": folder_hash(args.base or EMBEDDED), "dtype": str(dtype)[6:],
+            "adapter_hash": args.adapter and folder_hash(Path(args.adapter)),
             "device": where.type, "processes": group.size}
 
 

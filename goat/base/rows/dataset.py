@@ -1,4 +1,5 @@
-"""Rows of the mix `growing` as a data set and as the suite `skills`, and how they are checked."""
+"""Rows of the mix `growing` as a data set, the suite `skills` of every kind of row that there is,
+and how rows are checked."""
 
 import json
 import random

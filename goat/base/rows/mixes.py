@@ -1,4 +1,4 @@
-"""Rows for the embedded base: how often each kind of skills, sheets, naming and reading comes.
+"""Rows for the embedded base: how often each kind of skills, sheets, naming and text comes.
 
 Rows have an empty `instruction`, and `input` is the whole prompt: the base's own notation. A row is
 a function of the generator's state, the largest digit count and the mix.

@@ -18,7 +18,7 @@ from random import Random
 
 from goat.papers import prompt
 from goat.papers.arithmetic import wordings
-from goat.papers.arithmetic.solutions import solve_numbers
+from goat.papers.arithmetic.operations import operation
 from goat.papers.arithmetic.workings import place_values
 from goat.papers.longhand import questions as longhand
 
@@ -118,7 +118,7 @@ def term(rng: Random, top: int) -> tuple[str, str]:
 
 def value_of(a: int, op: str, b: int) -> str:
     """The value of `a op b`; a division that leaves a remainder reads `Q R r`."""
-    return solve_numbers(a, op, b, steps=False)[1]
+    return operation(op).solve(a, b, False, ())[1]
 
 
 def alone(rng: Random, top: int) -> tuple[str, str]:
@@ -281,7 +281,7 @@ def question(rng: Random, top: int) -> tuple[str, str]:
         op = rng.choice(BY_DIGIT)
         return wordings.phrase(a, op, b, rng) + EXPRESSION, f"{a} {op} {b}"
     if kind < 0.85:
-        return rng.choice(longhand.WORDINGS).format(a=a, b=b) + EXPRESSION, f"{a} % {b}"
+        return rng.choice(longhand.TEMPLATES).format(a=a, b=b) + EXPRESSION, f"{a} % {b}"
     text, op = rng.choice(STORIES)
     told = text.format(p=rng.choice(PEOPLE), t=rng.choice(THINGS), a=a, b=b)
     return told + EXPRESSION, f"{a} {op} {b}"

@@ -69,7 +69,8 @@ class Arithmetic(Paper):
         return (op, *sorted((a, b))) if self.operations.operation(op).commutative else (op, a, b)
 
     def solve(self, operands: Operands) -> str:
-        return self.solutions.solve_numbers(*operands, steps=False)[1]
+        a, op, b = operands
+        return self.operations.operation(op).solve(a, b, False, ())[1]
 
     def suite(self, name: str, **options) -> Iterator[Question]:
         return self.suites.questions(name, **options)

@@ -1,9 +1,9 @@
 """Data sets of a mixture: rows in seeded random order, made by several processes.
 
 A row has the string fields instruction, input (the clean expression), output (the worked
-solution), answer, and task. A block of rows depends on nothing but the recipe and its number: so
-the bytes are the same whatever the number of processes, and the questions are the same in every
-ablation of the working.
+solution), answer, and task. A block of rows depends on nothing but the recipe, its number and the
+questions left out: so the bytes are the same whatever the number of processes, and the questions
+are the same in every ablation of the working.
 """
 
 import filecmp
@@ -84,12 +84,12 @@ def _questions(recipe: Recipe, reserved: frozenset[Operands], positions: np.ndar
         positions = mixtures.permute(positions, table.rows, recipe.seed)
     cells, places = table.locate(positions)
     first, second = table.draw(cells, places, rng)
-    kinds = table.kinds[cells]
-    rows_of = {task: np.flatnonzero(kinds == kind).tolist()
-               for kind, task in enumerate(mixtures.OPERATORS) if kind in kinds}
+    tasks = table.tasks[cells]
+    rows_of = {task: np.flatnonzero(tasks == task).tolist()
+               for task in mixtures.OPERATORS if task in tasks}
     again = range(len(cells)) if reserved else []
     for _ in range(1000):
-        ops = [mixtures.OPERATORS[table.tasks[cell]] for cell in cells[again].tolist()]
+        ops = [mixtures.OPERATORS[task] for task in tasks[again].tolist()]
         questions = zip(again, first[again].tolist(), ops, second[again].tolist(), strict=True)
         hits = [question for question in questions if question[1:] in reserved]
         again = [i for i, a, _, b in hits if mixtures.excluded(recipe.mixture, a, b)]
@@ -98,7 +98,7 @@ def _questions(recipe: Recipe, reserved: frozenset[Operands], positions: np.ndar
             return rows_of, first.tolist(), second.tolist()
         report.left_out += len(again)
         first[again], second[again] = table.draw(cells[again], places[again], rng)
-    a, b, task = first[again[0]], second[again[0]], table.tasks[cells[again[0]]]
+    a, b, task = first[again[0]], second[again[0]], tasks[again[0]]
     raise UserError(f"the evaluation suites ask all questions like {a} {mixtures.OPERATORS[task]} "
                     f"{b}: none is left to train on")
 
@@ -125,16 +125,12 @@ def _lines(recipe: Recipe, rows_of: dict[str, list[int]], first: list[int], seco
             if recipe.bare:
                 solution = answer
             lengths[i] = len(solution)
-            if op.plain:
-                solution = solution.replace("\n", "\\n")
-            else:
-                solution, answer = escaped(solution), escaped(answer)
             a, b = str(x), str(y)
             head, middle, tail, turned = frames[place]
             left, right = (b, a) if turned else (a, b)
             lines[i] = (f'{{"instruction": "{head}{left}{middle}{right}{tail}", '  # as json.dumps
-                        f'"input": "{a}{sign}{b}", "output": "{solution}", '
-                        f'"answer": "{answer}", {end}')
+                        f'"input": "{a}{sign}{b}", "output": "{escaped(solution)}", '
+                        f'"answer": "{escaped(answer)}", {end}')
     return lines, lengths
 
 

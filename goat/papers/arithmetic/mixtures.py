@@ -27,10 +27,8 @@ import numpy as np
 from goat.papers.arithmetic.operation import Operation
 from goat.papers.arithmetic.operations import OPERATIONS, add_own, own
 
-ADD, SUB = "add", "sub"
-MUL_1, MUL = "mul n x 1", "mul n x m"
-DIV_1, DIV = "div n / 1", "div n / m"
 OPERATORS = {task: op.symbol for op in OPERATIONS.values() for task in op.tasks}
+ADD, SUB, MUL_1, MUL, DIV_1, DIV, *_ = OPERATORS  # the kinds of rows, and own ones
 
 OWN_ROWS = 4000  # of each size in the mixture of an operation's own name
 
@@ -67,7 +65,8 @@ def scale(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tu
 
 
 def quotient(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple:
-    """Divisor and quotient; half of the dividends get a remainder. Divisor 0: and dividend."""
+    """Of divisor and quotient, dividend and divisor; half of the dividends get a remainder. Where
+    the divisor is 0, `second` is the dividend itself."""
     rest = rng.integers(1, np.maximum(first, 2))
     rest[(rng.random(len(first)) < 0.5) | (first < 2)] = 0
     return np.where(first == 0, second, first * second + rest), first
@@ -314,8 +313,7 @@ class Table:
         cells = MIXTURES[mixture]()
         ends = list(accumulate(cell.rows for cell in cells))
         self.rows = ends[-1] if rows is None else rows
-        self.tasks = [cell.task for cell in cells]
-        self.kinds = np.array([list(OPERATORS).index(task) for task in self.tasks])  # as numbers
+        self.tasks = np.array([cell.task for cell in cells])
         self.first = np.array([cell.first for cell in cells]).T  # (2, cells): low, high
         self.second = np.array([cell.second for cell in cells]).T
         self.law = np.array([LAWS.index(cell.law) for cell in cells])

@@ -13,7 +13,8 @@ from goat.errors import UserError
 
 class Wrong(Exception):
     """The first false step of a working: args are (kind, reason). The kind is a key of
-    `verify.KINDS`; the reason begins with the place, "line 2: " or "equation 2: "."""
+    `verify.KINDS`; the reason begins with the place, "line 2: " or "equation 2: ", where it is not
+    the whole text."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,6 @@ class Operation:
     commutative: bool = False  # b symbol a is the same question
     stages: tuple[str, ...] = ()  # what can be left out of its workings
     tasks: tuple[str, ...] = ()  # the kinds of its rows; by default its name
-    plain: bool = False  # its workings have nothing but line breaks for JSON to escape
     # digits of a and b, in its own mixture and suite; one digit is 0 to 9 in the former, so that
     # `solve` must answer for 0, and 1 to 9 in the latter
     sizes: tuple[tuple[int, int], ...] = ()

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 PLUS = Operation(
     "+", "add", add, check_sum, noun="the sum of", verbs=("plus",), commutative=True,
-    plain=True, wordings=(
+    wordings=(
         "What is {a} plus {b}?", "Add {a} and {b}.", "Put together {a} and {b}.",
         "Sum {a} and {b}.", "Total of {a} and {b}.", "Add together {a} and {b}.",
         "What is {a} added to {b}?", "What do {a} and {b} make?",
@@ -31,7 +31,7 @@ PLUS = Operation(
         "What is the total of {a} and {b}?"))
 MINUS = Operation(
     "-", "sub", subtract, check_difference, noun="the difference of", verbs=("minus",),
-    plain=True, wordings=(
+    wordings=(
         "What is {a} minus {b}?", "Subtract {b} from {a}.", "What is {a} take away {b}?",
         "What is {a} less {b}?", "What is {b} less than {a}?", "{a} minus {b}",
         "Take {b} away from {a}.", "Remove {b} from {a}.", "Reduce {a} by {b}.",
@@ -44,7 +44,7 @@ TIMES = Operation(
     "*", "mul", multiply, check_product, noun="the product of", commutative=True,
     cross="x", signs="×", verbs=("times", "multiplied by"), tasks=("mul n x 1", "mul n x m"),
     stages=("split", "expand", "accumulate"),
-    plain=True, wordings=(
+    wordings=(
         "What is {a} times {b}?", "Multiply {a} and {b}.", "Product of {a} and {b}.",
         "What is the product of {a} and {b}?", "{a} times {b}", "Multiply together {a} and {b}.",
         "Take {a} {b} times.", "Multiply {a} by {b}.", "{a} multiplied by {b}",
@@ -56,7 +56,7 @@ TIMES = Operation(
 OVER = Operation(
     "/", "div", divide, check_quotient, noun="the quotient and remainder of",
     verbs=("divided by",), signs="÷", tasks=("div n / 1", "div n / m"), stages=("product",),
-    plain=True, wordings=(
+    wordings=(
         "What is {a} divided by {b}?", "Divide {a} by {b}.", "Calculate {a} divided by {b}.",
         "What is {a} over {b}?", "Find {a} over {b}.", "{a} divided by {b}",
         "Calculate the quotient of {a} and {b}.", "How many times does {b} go into {a}?",

@@ -54,13 +54,7 @@ def solve(question: str, steps: bool = True, omit: Collection[str] = ()) -> Prob
         raise UserError(f"cannot omit {', '.join(sorted(unknown))}: the stages that can be left "
                         f"out are {', '.join(OMITTABLE)}")
     a, op, b = parse_question(question)
-    return Problem(f"{a} {op} {b}", *solve_numbers(a, op, b, steps, omit))
-
-
-def solve_numbers(a: int, op: str, b: int, steps: bool = True,
-                  omit: Collection[str] = ()) -> tuple[str, str]:
-    """(solution, answer) of `a op b`: `solve` without parsing. UserError for an unknown symbol."""
-    return operation(op).solve(a, b, steps, omit)
+    return Problem(f"{a} {op} {b}", *operation(op).solve(a, b, steps, omit))
 
 
 def check(question: str, text: str) -> Check:

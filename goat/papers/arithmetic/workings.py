@@ -74,7 +74,7 @@ def divide(a: int, b: int, steps: bool, omit: Collection[str]) -> Worked:
 def single_nonzero_digit(n: int) -> bool:
     """True for 7, 400 and 0, at most one of whose digits is not zero: a product by such a number
     is learnt directly."""
-    return n < 10 or n % 10 == 0 and len(str(n).rstrip("0")) == 1
+    return len(str(n).rstrip("0")) <= 1
 
 
 def place_values(n: int) -> list[str]:

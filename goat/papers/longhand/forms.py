@@ -179,6 +179,7 @@ def _trial(names: list[str], left: str, divisor: str) -> tuple[list[Step], str, 
 # ------------------------------------------------------------------------------------ checking
 
 _NUMBER = re.compile(r"\d+")
+_STATED = re.compile(r"-?\d+(?:[.,]\d+)*")  # 1,104 is one number, and not 104
 _TOKEN = re.compile(r"\d+|\D")
 _LINE = re.compile(r"(?=\n)")
 _BREAK = re.compile(r"(?=\n| (?:look|write|clear|\{|[a-zA-Z]\d))")  # where a step begins
@@ -229,10 +230,12 @@ class Form(NamedTuple):
         return "".join(step.text for step in self.steps(x, y))
 
     def check(self, x: int, y: int, text: str) -> Check:
-        """Compare a working with the true one. Its answer is its last number, "" without any."""
+        """Compare a working with the true one. Its answer is its last number, "" without any. Where
+        an error is, is told as "line 6: …", or "step 41: …" in the form columns and in the grid
+        forms; its kind is a key of KINDS."""
         text = text.strip()
         kind, reason = _first_error(list(self.steps(x, y)), text, self.unit) or (None, None)
-        return Check(reason is None, ["", *_NUMBER.findall(text)][-1], reason, kind)
+        return Check(reason is None, ["", *_STATED.findall(text)][-1], reason, kind)
 
 
 FORMS = {

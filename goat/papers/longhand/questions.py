@@ -19,7 +19,7 @@ from goat.files.rows import Row, read_pairs
 from goat.papers import MAX_DIGITS, Check, Question
 from goat.papers.longhand.forms import FORMS, Form
 
-WORDINGS = ("Calculate the remainder when {a} is divided by {b}.",
+TEMPLATES = ("Calculate the remainder when {a} is divided by {b}.",
             "What is the remainder when {a} is divided by {b}?")
 BEST = "columns"  # the form that worked best on the validation questions
 LEVELS = ("easy", "medium", "hard")
@@ -51,7 +51,7 @@ def questions(split: str, n: int | None, seed: int | str = 0) -> Iterator[tuple[
     rng = Random(f"longhand {split} {seed}")
     for level in islice(cycle(LEVELS if split == "train" else (split,)), n):
         x, y = draw(rng, *ENTROPY[level])
-        yield rng.choice(WORDINGS).format(a=x, b=y), x, y
+        yield rng.choice(TEMPLATES).format(a=x, b=y), x, y
 
 
 def different(split: str, seed: int | str,
@@ -98,13 +98,6 @@ def row(text: str, x: int, y: int, form: str) -> Row:
             "answer": str(x % y), "task": f"longhand {form}"}
 
 
-def check(text: str, form: str, output: str) -> Check:
-    """Verify a working of the question `text` step by step. Where an error is, is told as "line 6:
-    …", or "step 41: …" in the form columns and in the grid forms; its kind is a key of forms.KINDS.
-    Raises UserError for an unreadable question or an unknown form; a bad output is a finding."""
-    return form_named(form).check(*parse_question(text), output)
-
-
 def check_any(x: int, y: int, output: str) -> Check:
     """Verify a working of x % y in whatever form it follows the longest."""
     def followed(form: Form) -> int:
@@ -118,7 +111,8 @@ def check_any(x: int, y: int, output: str) -> Check:
 def audit(row: Row) -> str | None:
     """What is wrong first in a row; None if nothing is."""
     try:
-        found = check(row["input"], row["task"].removeprefix("longhand "), row["output"])
+        x, y = parse_question(row["input"])
+        found = form_named(row["task"].removeprefix("longhand ")).check(x, y, row["output"])
         x, y = parse_question(row["input"])
         asked = parse_question(row["instruction"])
     except UserError as error:

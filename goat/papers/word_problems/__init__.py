@@ -34,9 +34,9 @@ class WordProblems(Paper):
         add("--subjects", nargs="+", choices=subjects, metavar="NAME",
             help=f"of MATH, only problems of these, of {', '.join(subjects)} (default: all)")
         add("--skip", type=int, default=0, metavar="N",
-            help="leave out the first N of these (default 0)")
-        add("--original-labels", action="store_true", help="leave these as they are (default: "
-            "some labels and workings corrected, see gsm8k_corrections.tsv)")
+            help="leave out the first N problems of --gsm8k or --math (default 0)")
+        add("--original-labels", action="store_true", help="take --gsm8k as it was published "
+            "(default: some labels and workings corrected, see gsm8k_corrections.tsv)")
         add("--redraw", type=int, default=0, metavar="N", help="with --gsm8k: N further "
             "versions of each problem, with other numbers, drawn by --seed (default 0)")
         add("--no-code", action="store_true",
@@ -46,8 +46,8 @@ class WordProblems(Paper):
             help="of code and output in the solutions: the paper's tags, or Markdown, which a base "
             "that has read the web knows, in a third fewer tokens (default tags)")
         add("--from-model", metavar="ADAPTER", help="keep what this model solves by itself, wrong "
-            "solutions apart in OUT.wrong.jsonl; torchrun shares the questions among processes "
-            "(default: the solutions of the source)")
+            "solutions apart (of data/own.jsonl in data/own.wrong.jsonl); torchrun shares the "
+            "questions among processes (default: the solutions of the source)")
         add = parser.add_argument_group("with --from-model").add_argument
         add("--base", metavar="MODEL", help="its base (default: the embedded one)")
         add("--samples", type=int, default=8, metavar="N",

@@ -120,7 +120,7 @@ def sample(model, tokenizer, questions: Sequence[Question],
 def methods(candidates: Sequence[Candidates]) -> list[str]:
     """What can be said of these: without values, greedy, vote and pass only."""
     valued = all(one.values is not None for one in candidates)
-    return ["greedy", "vote", *(["value", "value-vote"] if valued else []), "pass"]
+    return [how for how in NAMES if valued or not how.startswith("value")]
 
 
 def cells(candidates: Sequence[Candidates]) -> dict[tuple[str, str], list[Candidates]]:
@@ -156,7 +156,7 @@ def summary(candidates: Sequence[Candidates]) -> str:
         lines += [f"  {NAMES[score['method']]:28}{100 * score['right'] / score['n']:10.1f}   "
                   f"{100 * score['low']:.1f} - {100 * score['high']:.1f}"
                   for score in scores(group)]
-        for how in methods(group)[2:-1]:
+        for how in (how for how in methods(group) if how.startswith("value")):
             test = mcnemar(*([one.right(h) for one in group] for h in (how, "vote")))
             lines.append(f"  {NAMES[how]} against majority: {test.only_first} questions right by "
                          f"it alone, {test.only_second} by majority alone, p = {test.p:.3f}")

@@ -66,10 +66,10 @@ def run_code(code: str, timeout: float = 5, history: Sequence[str] = ()) -> Run:
 
     Never raises for anything that the code does: its errors are in the result, its process is
     gone. Raises UserError where there can be no sandbox (Windows) and for a timeout that is not
-    positive.
+    positive or of a million seconds.
     """
     if not 0 < timeout < 1e6:
-        raise UserError(f"timeout={timeout}: give a positive number of seconds")
+        raise UserError(f"timeout={timeout}: give a positive number of seconds, below a million")
     snippets = [*history, code]
     if sum(map(len, snippets)) > LONGEST_CODE:
         return Run("", f"CodeError: more than {LONGEST_CODE:,} characters of code", False)

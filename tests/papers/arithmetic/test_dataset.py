@@ -193,7 +193,8 @@ def test_token_counts(tmp_path, capsys):
 
 
 BAD_ARGUMENTS = [
-    (["--mixture", "nope"], "nope"),
+    (["--mixture", "nope"], "there is no 'nope'"),
+    (["--mixture", "longhand"], "there is no 'longhand'"),
     (["--task", "arithmetic", "--mixture", "skills"], "(skills: --task skills)"),
     (["--rows", "0"], "--rows 0"), (["--rows", "-3"], "--rows"),
     (["--omit", "nope"], "nope"), (["--seed", "-1"], "--seed"), (["--workers", "0"], "--workers"),

@@ -16,7 +16,8 @@ import generate_data
 from goat.errors import UserError
 from goat.evaluation.questions import load_suites, read_questions
 from goat.papers.longhand import questions as longhand
-from goat.papers.longhand.questions import (check, demonstrations, draw, from_questions,
+from goat.papers.longhand.forms import FORMS
+from goat.papers.longhand.questions import (demonstrations, draw, from_questions,
                                             parse_question, questions, row)
 from support.asking import judge
 from support.runs import SHARED
@@ -137,7 +138,7 @@ def test_rows_and_demonstrations():
     for r in rows:
         x, y = parse_question(r["instruction"])
         assert r["input"] == f"{x} % {y}" and r["answer"] == str(x % y)
-        assert check(r["instruction"], "climb", r["output"]).ok
+        assert FORMS["climb"].check(x, y, r["output"]).ok
     assert list(demonstrations(50, "climb", 3)) == rows[:50]
     assert [r["input"] for r in demonstrations(50, "grid", 3)] == [r["input"] for r in rows[:50]]
     assert len(set(pairs("easy", 2000))) < 2000  # what the sampler repeats is drawn again
@@ -194,7 +195,7 @@ def test_the_released_questions():
     assert sum(r["answer"] == "0" for r in train) == 5
     assert sum(r["instruction"].startswith("Calculate") for r in train) == 103
     for r in train + validation:
-        assert check(r["instruction"], "climb", r["output"]).ok
+        assert FORMS["climb"].check(*parse_question(r["instruction"]), r["output"]).ok
 
 
 # ---- reached from the scripts --------------------------------------------------------------------
@@ -226,6 +227,11 @@ def test_a_working_is_judged_in_whatever_form_it_has():
     assert verdict.right and verdict.kind == "subtraction"
     assert verdict.first_error.startswith(f"line {place + 1}: should be")
     assert judge(question, "no number")[:3] == ("", False, "format")
+    a = question.answer
+    for said in (f"-{a}", f"1,{a}", f"7.{a}", f"{a}.5", f"{a},000"):
+        assert judge(question, said)[:2] == (said, False)
+    for said in (f"It is {a}.", f"25736, {a}", f"R={a}"):
+        assert judge(question, said)[:2] == (a, True)
 
 
 def test_script_writes_and_checks_demonstrations(tmp_path, capsys):

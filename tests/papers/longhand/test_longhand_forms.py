@@ -14,7 +14,7 @@ from goat.errors import UserError
 from goat.files.vocabulary import open_tokenizer
 from goat.papers.longhand import grid
 from goat.papers.longhand.forms import FORMS, KINDS
-from goat.papers.longhand.questions import (check, check_any, from_questions, parse_question,
+from goat.papers.longhand.questions import (check_any, from_questions, parse_question,
                                             questions)
 from support.runs import ROOT, SHARED
 
@@ -122,7 +122,7 @@ def test_lean_forms_are_true_line_by_line(form):
         text = FORMS[form].write(x, y)
         (assert_columns if form == "columns" else assert_climb)(text, x, y)
         assert int(re.findall(r"\d+", text)[-1]) == x - y * (x // y)
-        found = check(f"{x} % {y}", form, text + "\n")
+        found = FORMS[form].check(x, y, text + "\n")
         assert found == (True, str(x % y), None, None)
 
 
@@ -175,7 +175,7 @@ def test_grid_forms_are_true_when_acted_out(form):
         if x >= y:
             text = FORMS[form].write(x, y)
             assert_grid(text, x, y)
-            assert check(f"{x} % {y}", form, text) == (True, str(x % y), None, None)
+            assert FORMS[form].check(x, y, text) == (True, str(x % y), None, None)
 
 
 def test_grid_trace_of_67_mod_45():
@@ -260,7 +260,7 @@ def test_a_wrong_number_is_found_at_its_step(form):
             at = rng.choice(spots).start()
             digit = str((int(steps[place][at]) + rng.randint(1, 9)) % 10)
             false = steps[place][:at] + digit + steps[place][at + 1:]
-            found = check(f"{x} % {y}", form, "".join([*steps[:place], false, *steps[place + 1:]]))
+            found = FORMS[form].check(x, y, "".join([*steps[:place], false, *steps[place + 1:]]))
             assert not found.ok and found.kind in KINDS
             assert found.first_error.startswith(f"{unit} {place + 1}:"), found.first_error
             assert repr(false.strip()) in found.first_error
@@ -272,16 +272,16 @@ def test_missing_and_added_text_is_found(form):
     steps = BREAK.split(text)
     for cut in {0, 1, len(text) // 3, len(text) - 4}:
         if cut < len(text) - 3 or form != "answer":
-            found = check("25736 % 144", form, text[:cut])
+            found = FORMS[form].check(25736, 144, text[:cut])
             assert (found.ok, found.kind) == (False, "remainder" if form == "answer" and cut
                                               else "unfinished")
-    assert check("25736 % 144", form, text + "\n5").kind == "format"
-    assert not check("25736 % 144", form, text + "0").ok
-    assert not check("25736 % 144", form, "no numbers at all").ok
+    assert FORMS[form].check(25736, 144, text + "\n5").kind == "format"
+    assert not FORMS[form].check(25736, 144, text + "0").ok
+    assert not FORMS[form].check(25736, 144, "no numbers at all").ok
     for place in range(1, len(steps) - 1, 1 + len(steps) // 10):
         left_out = "".join(steps[:place] + steps[place + 1:])
         if left_out != text:
-            assert not check("25736 % 144", form, left_out).ok
+            assert not FORMS[form].check(25736, 144, left_out).ok
 
 
 KIND_CASES = [  # (form, right, wrong, kind, line) in the working of 25736 % 144
@@ -325,7 +325,7 @@ KIND_CASES = [  # (form, right, wrong, kind, line) in the working of 25736 % 144
 def test_errors_are_named(form, right, wrong, kind, line):
     text = FORMS[form].write(25736, 144)
     assert right in text
-    found = check("25736 % 144", form, text.replace(right, wrong, 1))
+    found = FORMS[form].check(25736, 144, text.replace(right, wrong, 1))
     assert (found.ok, found.kind) == (False, kind), found
     if line:
         assert re.match(rf"(line|step) {line}:", found.first_error), found.first_error
