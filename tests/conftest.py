@@ -9,6 +9,7 @@ import pytest
 
 import train
 from goat.files import checkpoint
+from goat.files.vocabulary import open_tokenizer
 from support.runs import BASE, ROOT, flags
 from support.tiny import tiny_config, tiny_model
 
@@ -18,6 +19,12 @@ def at_the_root():
     """Tests, and the scripts that they start, run in the project's folder, whatever pytest's is."""
     with contextlib.chdir(ROOT):
         yield
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """The embedded base's."""
+    return open_tokenizer(BASE)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from goat.files.checkpoint import save_model
 from goat.llama.int8 import to_int8
 from goat.llama.lora import ALL_TARGETS, add_lora, linear_layers, lora_layers, merge
 from support import folders
+from support.adapters import learnt
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
 edit = partial(folders.edit_config, name="adapter_config.json")
@@ -29,10 +30,8 @@ Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
 
 def trained(rank=4, alpha=12.0, targets=("q_proj", "v_proj"), model=None, scaling=None):
     """A model whose LoRA matrices are all random."""
-    model = add_lora(model or tiny_model(), rank, alpha, 0.05, targets)
-    generator = torch.Generator().manual_seed(9)
+    model = learnt(add_lora(model or tiny_model(), rank, alpha, 0.05, targets), 0.2)
     for layer in lora_layers(model).values():
-        layer.lora_B.data = 0.2 * torch.randn(layer.lora_B.shape, generator=generator)
         layer.scaling = scaling or layer.scaling
     return model
 

@@ -20,6 +20,7 @@ from goat.files.checkpoint import load_model, main, read_config, save_model, tok
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import add_lora, lora_layers, merge
 from goat.llama.model import LlamaConfig
+from support.adapters import learnt
 from support.folders import edit_config, refusal, rewrite, same, weights_of
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
@@ -167,10 +168,7 @@ def test_tensors_that_do_not_fit_are_refused_by_name(folder, change, part):
 
 
 def add_trained_lora(model):
-    model = add_lora(model, 4, 12, targets=("q_proj",))
-    for layer in lora_layers(model).values():
-        layer.lora_B.data += 0.1
-    return model
+    return learnt(add_lora(model, 4, 12, targets=("q_proj",)))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -250,9 +248,7 @@ def test_a_merged_int8_model_is_written_as_what_it_stands_for(tmp_path):
 
 
 def test_merge_on_the_command_line(tmp_path, folder):
-    model = add_lora(load_model(folder), 4, 12)
-    for layer in lora_layers(model).values():
-        layer.lora_B.data += 0.05
+    model = learnt(add_lora(load_model(folder), 4, 12), 0.05)
     save_adapter(model, tmp_path / "adapter", folder)
     (folder / "tokenizer.model").write_bytes(b"pieces")
     arguments = ["merge", "--base", str(folder), "--adapter", str(tmp_path / "adapter"),

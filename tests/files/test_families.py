@@ -15,7 +15,8 @@ from goat.files.checkpoint import load_model, save_model
 from goat.llama.generate import generate
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.joined import join
-from goat.llama.lora import add_lora, lora_layers, merge
+from goat.llama.lora import add_lora, merge
+from support.adapters import learnt
 from support.families import FAMILIES
 from support.folders import edit_config, refusal, same
 from support.tiny import tiny_model, tiny_tokens
@@ -28,11 +29,8 @@ STRETCHED = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
 
 def adapted(model):
     """The model with an adapter on every layer that has learnt something."""
-    add_lora(model, 4, 12, targets=("q_proj", "k_proj", "v_proj", "down_proj")).eval()
-    generator = torch.Generator().manual_seed(1)
-    for layer in lora_layers(model).values():
-        layer.lora_B.data.normal_(0, 0.2, generator=generator)
-    return model
+    targets = ("q_proj", "k_proj", "v_proj", "down_proj")
+    return learnt(add_lora(model, 4, 12, targets=targets).eval(), 0.2)
 
 
 def near(ours, theirs, tolerance=1e-4):

@@ -25,7 +25,8 @@ from goat.files.gguf_llama import name_in_gguf, name_in_hf, read_tensor
 from goat.files.gguf_types import TYPES, to_q8_0
 from goat.files.vocabulary import open_tokenizer
 from goat.llama.int8 import Int8Linear, to_int8
-from goat.llama.lora import add_lora, lora_layers
+from goat.llama.lora import add_lora
+from support.adapters import learnt
 from support.families import FAMILIES, bpe
 from support.folders import refusal, same
 from support.runs import BASE
@@ -218,9 +219,7 @@ def test_merging_an_adapter(tmp_path, base, out):
     model = tiny_model(tiny_config(vocab_size=1536, hidden_dim=64))
     place = tmp_path / ("base" if base == "folder" else "base.gguf")
     save_model(model, place, open_tokenizer(BASE), "q8_0" if base.startswith("q8_0") else None)
-    add_lora(model, 4, 12)
-    for layer in lora_layers(model).values():
-        layer.lora_B.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+    learnt(add_lora(model, 4, 12))
     save_adapter(model, tmp_path / "adapter", "base")
     result = tmp_path / "merged" / out
     more = ["--type", out.partition(".")[0]] if out.endswith("gguf") else []

@@ -23,8 +23,11 @@ def saved(path, tokenizer):
     return path
 
 
-def edited(path, changes):
-    """The file with other values of some keys; None takes a key out."""
+def edited(path, changes, content=None):
+    """The file, first written with its `content` if given, with other values of some keys; None
+    takes a key out."""
+    if content:
+        path.write_bytes(content)
     file = GGUF(path)
     metadata = {key: value.tolist() if isinstance(value, np.ndarray) else value
                 for key, value in file.metadata.items()} | changes
@@ -54,9 +57,7 @@ def pieces(tmp_path_factory):
     "tokenizer.ggml.eos_token_id", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type",
     "tokenizer.ggml.merges", "tokenizer.chat_template"])
 def test_a_value_of_the_wrong_type_is_named(byte_level, tmp_path, key, value):
-    path = tmp_path / "a.gguf"
-    path.write_bytes(byte_level)
-    edited(path, {key: value})
+    path = edited(tmp_path / "a.gguf", {key: value}, byte_level)
     with pytest.raises(UserError) as error:
         load_model(path)
         open_tokenizer(path)
@@ -67,16 +68,12 @@ def test_a_value_of_the_wrong_type_is_named(byte_level, tmp_path, key, value):
     ("llama.expert_count", 8, "expert_count 8 (a mixture of experts)"),
     ("split.count", 3, "a model in 3 files")])
 def test_what_is_not_plain_is_refused_by_name(byte_level, tmp_path, key, value, part):
-    path = tmp_path / "a.gguf"
-    path.write_bytes(byte_level)
-    assert part in refusal(edited(path, {key: value}))
+    assert part in refusal(edited(tmp_path / "a.gguf", {key: value}, byte_level))
 
 
 def test_a_file_that_was_put_together_of_several_is_one(byte_level, tmp_path):
     """llama-gguf-split --merge writes 0 files."""
-    path = tmp_path / "a.gguf"
-    path.write_bytes(byte_level)
-    edited(path, {"split.count": 0})
+    path = edited(tmp_path / "a.gguf", {"split.count": 0}, byte_level)
     load_model(path)
 
 
@@ -84,17 +81,14 @@ def test_a_file_that_was_put_together_of_several_is_one(byte_level, tmp_path):
     ("bos_token_id", "x"), ("bos_token_id", 10 ** 6), ("eos_token_id", [1]),
     ("unknown_token_id", 0.0), ("add_space_prefix", [1, 2]), ("scores", ["a"])])
 def test_a_value_of_the_wrong_type_is_named_beside_pieces(pieces, tmp_path, key, value):
-    path = tmp_path / "a.gguf"
-    path.write_bytes(pieces)
-    edited(path, {f"tokenizer.ggml.{key}": value})
+    path = edited(tmp_path / "a.gguf", {f"tokenizer.ggml.{key}": value}, pieces)
     with pytest.raises(UserError, match=f"tokenizer.ggml.{key} "):
         open_tokenizer(path)
 
 
 def test_a_bos_that_is_no_token_is_named(byte_level, tmp_path):
-    path = tmp_path / "a.gguf"
-    path.write_bytes(byte_level)
-    edited(path, {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.bos_token_id": 10 ** 6})
+    path = edited(tmp_path / "a.gguf", {
+        "tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.bos_token_id": 10 ** 6}, byte_level)
     with pytest.raises(UserError, match="that begins a text, 1000000, is not in the vocabulary"):
         open_tokenizer(path)
 
@@ -118,10 +112,10 @@ def test_names_under_other_types(pieces, tmp_path):
     ({"tokens": ["same"] * 1536}, "Tokens or their types are damaged")],
     ids=["below 0", "no whole numbers", "no unknown", "all the same"])
 def test_damaged_pieces_are_named(pieces, tmp_path, change, part):
-    path = tmp_path / "a.gguf"
-    path.write_bytes(pieces)
+    changes = {f"tokenizer.ggml.{key}": value for key, value in change.items()}
+    path = edited(tmp_path / "a.gguf", changes, pieces)
     with pytest.raises(UserError, match=part):
-        open_tokenizer(edited(path, {f"tokenizer.ggml.{k}": v for k, v in change.items()}))
+        open_tokenizer(path)
 
 
 def test_settings_of_pieces_survive_writing(pieces, tmp_path):

@@ -14,11 +14,10 @@ from goat.llama import generate as engine
 from goat.llama import int8
 from goat.llama.generate import finish, generate, stream
 from goat.llama.int8 import to_int8
-from goat.llama.lora import add_lora, lora_layers, merge
+from goat.llama.lora import add_lora, merge
 from goat.llama.sampling import Lookup, Row
-from goat.files.vocabulary import open_tokenizer
 from goat.training.memory import GIB, PRESETS
-from support.runs import BASE
+from support.adapters import learnt
 from support.tiny import tiny_config, tiny_model
 from support.words import Letters
 
@@ -59,9 +58,15 @@ def test_answers_differ_in_length(expected):
     assert len({len(text) for text in expected}) > 5 and 40 in map(len, expected)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 8, 16, 128])
-def test_equals_full_forward_at_every_batch_size(model, expected, batch_size):
-    """1 guesses seven tokens ahead, 8 three, 16 one; 8 and 16 refill, all shrink at the end."""
+@pytest.mark.parametrize("batch_size, changes", [
+    *((size, {}) for size in (1, 2, 8, 16, 128)),
+    *((8, {"GUESSES": n}) for n in (0, 1, 5)), *((size, {"WIDE": 1}) for size in (1, 3, 40))],
+    ids=str)
+def test_equals_full_forward(model, expected, batch_size, changes, monkeypatch):
+    """1 guesses seven tokens ahead, 8 three, 16 one; 8 and 16 refill, all shrink at the end; for a
+    WIDE model guesses are costly."""
+    for name, value in changes.items():
+        monkeypatch.setattr(engine, name, value)
     assert generate(model, LETTERS, some_prompts(), 40, batch_size) == expected
 
 
@@ -73,12 +78,6 @@ def test_order_of_prompts_is_irrelevant(model, expected):
     assert answers == [expected[i] for i in order]
 
 
-@pytest.mark.parametrize("guesses", [0, 1, 5])
-def test_guesses_do_not_change_the_answer(model, expected, guesses, monkeypatch):
-    monkeypatch.setattr(engine, "GUESSES", guesses)
-    assert generate(model, LETTERS, some_prompts(), 40, 8) == expected
-
-
 def test_guesses_save_passes(model, expected, monkeypatch):
     """A text that goes round in circles is read in far fewer steps than it has tokens."""
     passes = []
@@ -88,12 +87,6 @@ def test_guesses_save_passes(model, expected, monkeypatch):
                     zip(expected, some_prompts()) if len(text) == 40)
     generate(model, LETTERS, [prompt], 40, 1)
     assert len(passes) < 30
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 40])
-def test_costly_guesses_do_not_change_the_answer_either(model, expected, batch_size, monkeypatch):
-    monkeypatch.setattr(engine, "WIDE", 1)
-    assert generate(model, LETTERS, some_prompts(), 40, batch_size) == expected
 
 
 def test_costly_guesses_are_made_while_they_come_true():
@@ -144,9 +137,8 @@ def test_context_is_never_exceeded(model):
 @pytest.mark.parametrize("prompt", ["Ask.\nAnswer:", "Ask.\nAnswer: ", "397", "x\n"])
 @pytest.mark.parametrize("stop", [" 397", "397", " 4", "\n", " =", " 397 *", "é 4", "  ", "<p>"])
 @pytest.mark.parametrize("answer", [" 397 * 4429 = 1", "397 * 4 = é 4", "\n 397", "  397", " "])
-def test_a_stop_string_ends_the_text_wherever_it_stands(prompt, stop, answer):
+def test_a_stop_string_ends_the_text_wherever_it_stands(tokenizer, prompt, stop, answer):
     """With the project's own tokenizer, whose texts lose the space that they begin with."""
-    tokenizer = open_tokenizer(BASE)
     ids, n = tokenizer.encode_pair(prompt, answer)
     row = Row(0, 0, prompt, ids[:n], limit=99)
     for token in ids[n:]:
@@ -199,9 +191,7 @@ def test_adapters_and_int8(change, monkeypatch):
     if "int8" in change:
         to_int8(model)
     if change != "int8":
-        add_lora(model, rank=4, alpha=8, dropout=0.5)
-        for i, layer in enumerate(lora_layers(model).values()):
-            layer.lora_B.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(i))
+        learnt(add_lora(model, rank=4, alpha=8, dropout=0.5), 0.3)
         if "merged" in change:
             merge(model)
     model.eval()
@@ -211,10 +201,7 @@ def test_adapters_and_int8(change, monkeypatch):
 
 
 def test_dropout_is_off_while_decoding_and_back_on_behind():
-    model = add_lora(tiny_model(CONFIG, seed=3), rank=4, dropout=0.9)
-    for layer in lora_layers(model).values():
-        layer.lora_B.data.fill_(0.2)
-    model.train()
+    model = learnt(add_lora(tiny_model(CONFIG, seed=3), rank=4, dropout=0.9), 0.2).train()
     assert len({tuple(generate(model, LETTERS, some_prompts(5), 20)) for _ in range(3)}) == 1
     assert model.training
 

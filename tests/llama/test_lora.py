@@ -12,6 +12,7 @@ from goat.errors import UserError
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.joined import join
 from goat.llama.lora import (ALL_TARGETS, LoRALinear, add_lora, lora_layers, merge, trainable)
+from support.adapters import learnt
 from support.tiny import tiny_model, tiny_tokens
 
 
@@ -20,11 +21,7 @@ def adapted(int8=False, dropout=0.0, rank=4, alpha=12.0, dtype=torch.float32, ta
     model = tiny_model().to(dtype)
     if int8:
         to_int8(model)
-    add_lora(model, rank, alpha, dropout, targets)
-    generator = torch.Generator().manual_seed(5)
-    for layer in lora_layers(model).values():
-        layer.lora_B.data = 0.1 * torch.randn(layer.lora_B.shape, generator=generator)
-    return model
+    return learnt(add_lora(model, rank, alpha, dropout, targets))
 
 
 def test_the_worked_number_of_the_docstring():

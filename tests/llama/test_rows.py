@@ -12,6 +12,7 @@ from goat.llama import lora
 from goat.llama.attention import Rows
 from goat.papers.word_problems import value_head
 from goat.training.batches import IGNORE, Batch
+from support.adapters import learnt
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
 CPU = torch.device("cpu")
@@ -87,9 +88,7 @@ def test_loss_and_gradients_are_those_of_the_padded_rectangle(kind, config, chec
     model = tiny_model(config)
     batch = batch_of(valued=kind == "values")
     if kind != "full":
-        lora.add_lora(model, 4, 12, dropout=0.0, targets=lora.ALL_TARGETS)
-        for layer in lora.lora_layers(model).values():
-            torch.nn.init.normal_(layer.lora_B, std=0.1)
+        learnt(lora.add_lora(model, 4, 12, dropout=0.0, targets=lora.ALL_TARGETS))
     if kind == "values":
         value_head.add(model).value_head.dropout = 0.0
         torch.nn.init.normal_(model.value_head.weight, std=0.2)

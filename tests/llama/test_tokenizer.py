@@ -19,11 +19,6 @@ from support.runs import BASE
 ANSWERS = ["5", "-5", "(30 + 2)", "Therefore", "<p>\nCount.\n</p>", "  indented", "é", "0 R 7"]
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return open_tokenizer(BASE)
-
-
 def trained(folder, **options):
     """A tokenizer of a few dozen pieces."""
     model = io.BytesIO()

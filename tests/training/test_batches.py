@@ -13,17 +13,10 @@ from goat.base.rows import mixes
 from goat.errors import UserError
 from goat.evaluation.audit import audit_file
 from goat.evaluation.questions import read_questions
-from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
 from goat.training.batches import (IGNORE, LENGTHS, ROWS, RowBatches, filled_up, one_of_few,
                                    rounded, training_rows)
 from goat.training.skill_stream import SkillStream
-from support.runs import BASE
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return open_tokenizer(BASE)
 
 
 @pytest.fixture

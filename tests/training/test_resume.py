@@ -29,6 +29,7 @@ from goat.training import optim
 from goat.training.batches import IGNORE
 from goat.distributed import Group
 from goat.training.run_folder import RunFolder, choose
+from support.adapters import learnt
 from support.runs import adapter, flags, log, run_script, stop_after_first
 from support.slow import SLOW
 
@@ -287,11 +288,8 @@ def test_an_adapter_is_trained_further(tiny_base, rows, tmp_path):
 
 def test_a_value_head_is_trained_further(tiny_base, tmp_path):
     folder = tmp_path / "given"
-    model = lora.add_lora(checkpoint.load_model(tiny_base), rank=4)
-    with torch.no_grad():
-        for layer in lora.lora_layers(model).values():
-            layer.lora_B.fill_(0.01)
-        value_head.add(model).value_head.weight.fill_(0.25)
+    model = learnt(lora.add_lora(checkpoint.load_model(tiny_base), rank=4))
+    value_head.add(model).value_head.weight.data.fill_(0.25)
     save_adapter(model, folder, tiny_base)
     asked = ["--base", str(tiny_base), "--adapter", str(folder), "--value-head"]
     fresh = train.load_model(train.parse_args(asked), torch.device("cpu"), torch.float32)

@@ -16,12 +16,11 @@ import pytest
 import generate_data
 from goat.cli import CLOSED
 from goat.errors import UserError
-from goat.files.vocabulary import open_tokenizer
 from goat.papers import prompt
 from goat.papers.arithmetic import mixtures, suites
 from goat.papers.arithmetic.dataset import BLOCK, Recipe, write_mixture
 from support.asking import true_answer
-from support.runs import ROOT
+from support.runs import BASE, ROOT
 
 
 def make(path, reserved=(), workers=1, **recipe):
@@ -177,12 +176,11 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "data/demo.jsonl").exists()
 
 
-def test_token_counts(tmp_path, capsys):
+def test_token_counts(tmp_path, tokenizer, capsys):
     """With a tokenizer the table shows whole rows in tokens."""
     path = tmp_path / "rows.jsonl"
-    generate_data.main(["--rows", "500", "--workers", "2", "--tokenizer", str(ROOT / "goat/base"),
+    generate_data.main(["--rows", "500", "--workers", "2", "--tokenizer", str(BASE),
                         "--out", str(path)])
-    tokenizer = open_tokenizer(ROOT / "goat/base")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     lengths = [len(tokenizer.encode_pair(prompt(row["instruction"]), row["output"])[0])
                for row in rows if row["task"] == "mul n x m"]

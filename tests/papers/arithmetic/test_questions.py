@@ -39,13 +39,9 @@ sum of 3 and 4|Please compute: 3 + 4|let's see, what is 3 plus 4?|How much is 3 
     "\n", "|").replace("\0", "\nA:").split("|")
 
 
-@pytest.mark.parametrize("text", ["What is!5 + 3", "5 + 3 to the", "What is 5 + 3!"])
-def test_a_sign_or_a_beginning_that_changes_a_number_is_not_passed_over(text):
-    assert operands_in(text) is None
-
-
 @pytest.mark.parametrize("text", [
-    *NO_QUESTION, "|3 - 5|", "What is |3 - 5|?", "What is it?", "٣ + ٤", "1" * 3000 + " + 1"])
+    *NO_QUESTION, "|3 - 5|", "What is |3 - 5|?", "What is it?", "1" * 3000 + " + 1",
+    "What is!5 + 3", "5 + 3 to the", "What is 5 + 3!"])
 def test_what_could_mean_something_else_is_not_read(text):
     assert operands_in(text) is None
 

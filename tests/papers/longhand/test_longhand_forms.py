@@ -11,12 +11,11 @@ from random import Random
 import pytest
 
 from goat.errors import UserError
-from goat.files.vocabulary import open_tokenizer
 from goat.papers.longhand import grid
 from goat.papers.longhand.forms import FORMS, KINDS
 from goat.papers.longhand.questions import (check_any, from_questions, parse_question,
                                             questions)
-from support.runs import ROOT, SHARED
+from support.runs import SHARED
 
 RELEASED = SHARED / "longhand"
 GRID = ("grid", "grid-quiet")
@@ -234,9 +233,8 @@ def test_the_grid_traces_are_as_long_as_the_released_ones():
     assert totals == [2_043_893, 1_388_755, 504_272]
 
 
-def test_climbing_demonstrations_fit_the_context():
+def test_climbing_demonstrations_fit_the_context(tokenizer):
     """1,024 tokens, the question's 30 included; at the median less than 400."""
-    tokenizer = open_tokenizer(ROOT / "goat/base")
     sizes = sorted(len(tokenizer.encode(FORMS["climb"].write(x, y), eos=True))
                    for x, y in pairs("train", 200) + pairs("interpolate", 200))
     assert sizes[-1] <= 1024 - 30 and sizes[len(sizes) // 2] < 400

@@ -17,7 +17,6 @@ from goat.distributed import ALONE
 from goat.errors import UserError
 from goat.files import checkpoint
 from goat.files.adapter import VALUE_HEAD, load_adapter
-from goat.files.vocabulary import open_tokenizer
 from goat.papers import row_prompt
 from goat.papers.word_problems import value_head
 from goat.papers.word_problems.format import as_markdown, interpreter_spans
@@ -25,12 +24,7 @@ from goat.papers.word_problems.loss_mask import loss_mask
 from goat.papers.word_problems.templates import template_rows
 from goat.training.batches import IGNORE, RowBatches
 from goat.training.run_folder import RunFolder
-from support.runs import BASE, stop_after_first
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return open_tokenizer(BASE)
+from support.runs import stop_after_first
 
 
 def write(path: Path, rows) -> Path:
