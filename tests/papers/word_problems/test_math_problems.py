@@ -42,17 +42,6 @@ def lines(folder, split="train", problems=PROBLEMS):
     return folder
 
 
-@pytest.fixture
-def make(tmp_path, capsys):
-    """Run generate_data.py: (the rows, what it printed)."""
-    def call(*flags):
-        assert generate_data.main(["--task", TASK, "--out", str(tmp_path / "rows.jsonl"),
-                                   *map(str, flags)]) == 0
-        written = (tmp_path / "rows.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in written], capsys.readouterr().out
-    return call
-
-
 def test_rows_and_what_is_left_out(make, tmp_path):
     rows, shown = make("--math", lines(tmp_path))
     assert rows[0] == {

@@ -24,17 +24,6 @@ from goat.papers.word_problems.templates import template_rows, templates
 from support.adapters import adapted
 
 
-@pytest.fixture
-def make(tmp_path, capsys):
-    """Run generate_data.py: (the rows, what it printed)."""
-    def call(*flags, out="rows.jsonl", code=0):
-        assert generate_data.main(["--task", "word_problems", "--out", str(tmp_path / out),
-                                   *map(str, flags)]) == code
-        rows = [json.loads(line) for line in (tmp_path / out).read_text().splitlines()]
-        return rows, capsys.readouterr().out
-    return call
-
-
 def test_rows_of_the_templates(make, tmp_path):
     rows, shown = make("--rows", 40, "--seed", 3)
     assert rows == list(template_rows(3, 40)) and "40 rows" in shown
