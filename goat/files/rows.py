@@ -206,13 +206,6 @@ class Report:
         self.kept += other.kept
 
 
-def block_report(rows_of: dict[str, list[int]], lines: list[str], lengths: list[int]) -> Report:
-    """The report of one block: `rows_of` has the numbers of each task's rows."""
-    return Report({task: Summary(len(rows), sum(lengths[i] for i in rows),
-                                 max(lengths[i] for i in rows), [lines[i] for i in rows[:SAMPLES]])
-                   for task, rows in rows_of.items()})
-
-
 @contextmanager
 def writing(path: str | os.PathLike) -> Iterator[Callable[[bytes], object]]:
     """Gives a function that appends JSON lines, each with its newline; the file takes its name
@@ -252,17 +245,21 @@ def write_lines(path: str | os.PathLike, rows: Iterable[dict]) -> list[str]:
     return lines
 
 
-def write_rows(path: str | os.PathLike, rows: Sequence[Row],
-               count_tokens: Callable[[Row], int] | None = None) -> Report:
-    """Write rows that are already made, and say what they are.
-
-    `count_tokens`: row -> tokens; without it lengths are counted in characters of the output.
-    """
+def report_of(rows: Iterable[Row], lines: Iterable[str],
+              count_tokens: Callable[[Row], int] | None) -> Report:
+    """What these rows are, whose lines are given too. Lengths are tokens or, without
+    `count_tokens`, characters of the output."""
     report = Report()
-    for row, line in zip(rows, write_lines(path, rows)):
+    for row, line in zip(rows, lines):
         length = count_tokens(row) if count_tokens else len(row["output"])
         report.tasks.setdefault(row["task"], Summary()).add(Summary(1, length, length, [line]))
     return report
+
+
+def write_rows(path: str | os.PathLike, rows: Sequence[Row],
+               count_tokens: Callable[[Row], int] | None = None) -> Report:
+    """Write rows that are already made, and say what they are, see `report_of`."""
+    return report_of(rows, write_lines(path, rows), count_tokens)
 
 
 def write_blocks(path: str | os.PathLike, make: Callable[[int], tuple[bytes, Report]], rows: int,

@@ -4,13 +4,12 @@ and how rows are checked."""
 import json
 import random
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from goat.base.rows import mixes
 from goat.base.rows.skills import SYMBOLS, value_of
-from goat.files.rows import BLOCK, Report, Row, block_report, write_blocks
+from goat.files.rows import BLOCK, Report, Row, report_of, write_blocks
 from goat.papers import MAX_DIGITS, Operands, Question
 from goat.papers.arithmetic.operations import either
 from goat.papers.arithmetic.solutions import extract_answer
@@ -26,12 +25,8 @@ def _block(rows: int, seed: int, max_digits: int, reserved: frozenset[Operands],
     rng = random.Random(f"{seed}:{number}")
     count = min(BLOCK, rows - number * BLOCK)
     made = [mixes.sample(rng, max_digits, reserved) for _ in range(count)]
-    rows_of = defaultdict(list)
-    for i, row in enumerate(made):
-        rows_of[row["task"]].append(i)
     lines = [json.dumps(row) + "\n" for row in made]
-    length = count_tokens or (lambda row: len(row["output"]))
-    return "".join(lines).encode(), block_report(rows_of, lines, list(map(length, made)))
+    return "".join(lines).encode(), report_of(made, lines, count_tokens)
 
 
 def write(out: str, rows: int | None, seed: int, max_digits: int, workers: int,

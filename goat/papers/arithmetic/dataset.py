@@ -18,7 +18,7 @@ import numpy as np
 
 from goat.cli import refuse_below
 from goat.errors import UserError
-from goat.files.rows import BLOCK, Report, Row, block_report, write_blocks
+from goat.files.rows import BLOCK, SAMPLES, Report, Row, Summary, write_blocks
 from goat.papers import Operands
 from goat.papers.arithmetic import mixtures, wordings
 from goat.papers.arithmetic.operations import operation
@@ -70,7 +70,10 @@ def _block(recipe: Recipe, reserved: frozenset[Operands],
     lines, lengths = _lines(recipe, rows_of, first, second, rng)
     if count_tokens:
         lengths = [count_tokens(json.loads(line)) for line in lines]
-    report = block_report(rows_of, lines, lengths)
+    report = Report({task: Summary(len(rows), sum(lengths[i] for i in rows),
+                                   max(lengths[i] for i in rows),
+                                   [lines[i] for i in rows[:SAMPLES]])
+                     for task, rows in rows_of.items()})
     report.add(drawn)
     return "".join(lines).encode(), report
 
