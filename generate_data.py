@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable
 
-
 from goat.cli import (INTERRUPTED, given_flags, parser_for, processes, refuse_below, refuse_empty,
                       refuse_given, run)
 from goat.errors import UserError

@@ -144,18 +144,19 @@ class Ledger:
 def plan(config: LlamaConfig, s: Workload) -> Ledger:
     """The ledger of a training step."""
     wide = s.dtype.itemsize
+    learns = s.rank == 0 or bool(s.targets)  # does a block learn anything?
     if s.checkpointing:  # a block keeps its input only; the last one also what counts behind it
         inputs = config.n_layers * s.N * config.dim + s.W * config.dim
         saved = {"saved: inputs of the blocks": inputs * wide}
     else:
-        first = s.rank == 0  # under LoRA nothing behind the first block's input learns
-        blocks = [block_saved(config, s, first or bool(s.targets) and i > 0,
+        # the first block's input needs a gradient only where the embedding learns
+        blocks = [block_saved(config, s, learns and (s.rank == 0 or i > 0),
                               last=i == config.n_layers - 1) for i in range(config.n_layers)]
         saved = {f"saved: {name}": sum(block[name] for block in blocks) for name in blocks[0]}
     # what all blocks share, `Rows`: rotary tables, places, the bias
     saved["saved: rows"] = ((2 * s.N * config.head_dim + s.width ** 2) * wide
                             + 8 * (s.N + s.places))
-    saved["saved: final norm"] = norm_saved(config, s, s.W, s.rank == 0 or bool(s.targets))
+    saved["saved: final norm"] = norm_saved(config, s, s.W, learns)
     saved[f"saved: head, {s.W:,} positions"] = head_saved(config, s)
     return Ledger(config, s, state(config, s), saved, {
         "short-lived tensors at the worst moment (estimate)": worst_moment(config, s),

@@ -259,10 +259,11 @@ class NotANumber:
 def test_a_loss_that_is_not_finite_stops_with_the_rows(tiny_base, rows, tmp_path, monkeypatch):
     more = ["--micro-tokens", "8192", "--save-every", "1"]
     monkeypatch.setattr(train, "answer_loss", NotANumber(at=5))
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has none
     with pytest.raises(UserError, match="loss nan, gradient norm nan: lower --lr"):
         train.main(flags(tiny_base, rows, tmp_path / "run", *more))
-    assert signal.getsignal(signal.SIGINT) is before  # Ctrl-C works again
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # Ctrl-C works again
+    signal.signal(signal.SIGINT, before)
     bad = log(tmp_path / "run")[-1]
     assert bad["loss"] == "nan" and bad["rows"] and set(bad["rows"]) <= set(range(1, 97))
     state = torch.load(tmp_path / "run/checkpoint/state.pt", weights_only=True)

@@ -118,7 +118,7 @@ def term(rng: Random, top: int) -> tuple[str, str]:
 
 def value_of(a: int, op: str, b: int) -> str:
     """The value of `a op b`; a division that leaves a remainder reads `Q R r`."""
-    return operation(op).solve(a, b, False, ())[1]
+    return operation(op).answer(a, b)
 
 
 def alone(rng: Random, top: int) -> tuple[str, str]:

@@ -70,7 +70,7 @@ class Arithmetic(Paper):
 
     def solve(self, operands: Operands) -> str:
         a, op, b = operands
-        return self.operations.operation(op).solve(a, b, False, ())[1]
+        return self.operations.operation(op).answer(a, b)
 
     def suite(self, name: str, **options) -> Iterator[Question]:
         return self.suites.questions(name, **options)

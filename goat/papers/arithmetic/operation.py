@@ -52,6 +52,10 @@ class Operation:
             raise UserError(f"{here}: sizes are of 1 to 18 digits")
         object.__setattr__(self, "tasks", self.tasks or (self.name,))
 
+    def answer(self, a: int, b: int) -> str:
+        """The answer alone, without its working."""
+        return self.solve(a, b, False, ())[1]
+
     @property
     def is_word(self) -> bool:
         """Whether the symbol is a word, with spaces around it."""

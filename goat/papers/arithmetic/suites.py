@@ -201,7 +201,7 @@ def operands(name: str, c: Cell, size: int, seed: int = 0, limit: int | None = N
 
 def ask(a: int, op: str, b: int, wording: str, rng: random.Random) -> tuple[str, str, str]:
     """(instruction, input, answer) of the question `a op b`."""
-    expression, answer = f"{a} {op} {b}", operation(op).solve(a, b, False, ())[1]
+    expression, answer = f"{a} {op} {b}", operation(op).answer(a, b)
     if wording == "bare":
         return "", f"{expression} = ", answer
     if wording == "BIG-bench":

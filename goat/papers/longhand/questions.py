@@ -20,7 +20,7 @@ from goat.papers import MAX_DIGITS, Check, Question
 from goat.papers.longhand.forms import FORMS, Form
 
 TEMPLATES = ("Calculate the remainder when {a} is divided by {b}.",
-            "What is the remainder when {a} is divided by {b}?")
+             "What is the remainder when {a} is divided by {b}?")
 BEST = "columns"  # the form that worked best on the validation questions
 LEVELS = ("easy", "medium", "hard")
 ENTROPY = {  # about how many random digits a question has: uniform between the two

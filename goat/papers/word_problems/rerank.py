@@ -156,7 +156,9 @@ def summary(candidates: Sequence[Candidates]) -> str:
         lines += [f"  {NAMES[score['method']]:28}{100 * score['right'] / score['n']:10.1f}   "
                   f"{100 * score['low']:.1f} - {100 * score['high']:.1f}"
                   for score in scores(group)]
-        for how in (how for how in methods(group) if how.startswith("value")):
+        for how in methods(group):
+            if not how.startswith("value"):
+                continue
             test = mcnemar(*([one.right(h) for one in group] for h in (how, "vote")))
             lines.append(f"  {NAMES[how]} against majority: {test.only_first} questions right by "
                          f"it alone, {test.only_second} by majority alone, p = {test.p:.3f}")
