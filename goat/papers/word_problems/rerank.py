@@ -13,7 +13,7 @@ no vote. A tie goes to the answer that was sampled first.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -27,7 +27,8 @@ from goat.stats import mcnemar, wilson
 
 NAMES = {"greedy": "greedy", "vote": "majority vote", "value": "best value",
          "value-vote": "value-weighted vote", "pass": "any sample right (pass@n)"}
-Valuer = Callable[[Sequence[tuple[str, str]]], list[float]]  # (prompt, solution) pairs -> values
+# (prompt, solution) pairs -> the number and value of each, in any order
+Valuer = Callable[[Sequence[tuple[str, str]]], Iterable[tuple[int, float]]]
 
 
 class Judged(Protocol):
@@ -104,11 +105,9 @@ def sample(model, tokenizer, questions: Sequence[Question],
         texts += [(s.prompt, s.text) for s, _ in some]
     if valuer:
         numbers = range(len(texts))[group.share]
-
-        def valued() -> Iterator[tuple[int, float]]:
-            yield from zip(numbers, valuer([texts[i] for i in numbers]))
-
-        values, complete = group.gather(valued(), len(texts), "value")
+        values, complete = group.gather(
+            ((numbers[i], value) for i, value in valuer([texts[i] for i in numbers])),
+            len(texts), "value", progress)
         if not complete:
             return candidates, False
         ordered = [value for _, value in sorted(values)]

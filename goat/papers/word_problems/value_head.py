@@ -18,7 +18,7 @@ On disk: `value_head.safetensors` beside the adapter, with `value_head.weight` (
 `value_head.bias` (1). The model itself knows nothing of the head: it is put on from outside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -84,14 +84,13 @@ def load(model: Llama, adapter: str | Path) -> Llama:
 
 @torch.no_grad()
 def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
-           budget: int = 128 * TOKENS_A_ROW) -> list[float]:
-    """The value of each (prompt, solution), read at its last token. `budget` is the largest
-    number of solutions times tokens of the longest in a pass."""
+           budget: int = 128 * TOKENS_A_ROW) -> Iterator[tuple[int, float]]:
+    """The number of each (prompt, solution) and its value, read at its last token; longest first.
+    `budget` is the largest number of solutions times tokens of the longest in a pass."""
     device = model.model.embed_tokens.weight.device
     ids = [tokenizer.continued(prompt, text)[:model.config.max_positions]
            for prompt, text in solutions]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-    found = [0.0] * len(ids)
     head = model.get_submodule("value_head")
     with evaluating(model):
         while order:
@@ -101,6 +100,4 @@ def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
             tokens = torch.tensor([token for i in some for token in ids[i]], device=device)
             last = torch.tensor(lengths, device=device).cumsum(0) - 1
             hidden = model.hidden(tokens, model.rows(lengths), last)  # (B, C)
-            for i, value in zip(some, head(hidden).tolist()):
-                found[i] = value
-    return found
+            yield from zip(some, head(hidden).tolist())

@@ -86,8 +86,8 @@ def test_samples_belong_to_their_questions_and_an_interruption_keeps_what_is_who
                 yield Solution(p, s, prompts[p], text, "answered", text.split()[-1])
 
     monkeypatch.setattr(rerank, "solve", solve)
-    valuer = lambda texts: [float(t.endswith(": 91")) - i / 100  # noqa: E731
-                            for i, (_, t) in enumerate(texts)]
+    valuer = lambda texts: [(i, float(t.endswith(": 91")) - i / 100)  # noqa: E731
+                            for i, (_, t) in reversed([*enumerate(texts)])]
     found, complete = rerank.sample(None, None, asked, solved_record, 3, 0.7, valuer,
                                     interpreter=True)
     assert not complete and len(found) == 2
@@ -96,6 +96,7 @@ def test_samples_belong_to_their_questions_and_an_interruption_keeps_what_is_who
         assert one.values == [-(3 * i + k) / 100 for k in range(3)]
 
     def interrupted(texts):
+        yield 0, 0.5
         raise KeyboardInterrupt
 
     found, complete = rerank.sample(None, None, asked[:2], solved_record, 3, 0.7,

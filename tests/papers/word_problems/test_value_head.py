@@ -186,21 +186,26 @@ def test_the_loss_is_cross_entropy_and_a_tenth_of_the_squared_error(tiny_base, t
     assert len(errors) == sum(row["output"].count("</step>") for row in labelled(8, 200))
 
 
+def values(*args, **options) -> list[float]:
+    """In the order of the solutions."""
+    return [value for _, value in sorted(value_head.values(*args, **options))]
+
+
 def test_a_fresh_head_says_nothing_and_values_do_not_depend_on_company(tiny_base, tokenizer):
     model = value_head.add(checkpoint.load_model(tiny_base))
     texts = [(f"Q{i}? ", "<step>\n" * i + "x") for i in range(1, 40, 5)]
-    assert value_head.values(model, tokenizer, texts) == [0.0] * len(texts)
+    assert values(model, tokenizer, texts) == [0.0] * len(texts)
     torch.nn.init.normal_(model.value_head.weight, generator=torch.Generator().manual_seed(1))
-    together = value_head.values(model, tokenizer, texts)
-    alone = [value_head.values(model, tokenizer, [text])[0] for text in texts]
+    together = values(model, tokenizer, texts)
+    alone = [values(model, tokenizer, [text])[0] for text in texts]
     assert together == pytest.approx(alone, abs=1e-5) and len(set(together)) == len(texts)
-    tight = value_head.values(model.train(), tokenizer, texts, budget=1)
+    tight = values(model.train(), tokenizer, texts, budget=1)
     assert tight == pytest.approx(alone, abs=1e-5) and model.training  # without its dropout
     prompt, text = texts[3]
     ids = torch.tensor(tokenizer.encode(prompt + text))
     hidden = model.hidden(ids, model.rows([len(ids)]))[-1]
     assert alone[3] == pytest.approx(torch.tanh(hidden @ model.value_head.weight[0]).item(), 1e-5)
-    assert value_head.values(model, tokenizer, [("Q", "x" * 2000)])  # longer than the context
+    assert values(model, tokenizer, [("Q", "x" * 2000)])  # longer than the context
 
 
 # --------------------------------------------------------------------------------- training it
@@ -237,7 +242,7 @@ def test_it_learns_to_tell_right_from_wrong(tiny_base, tmp_path, tokenizer):
                      "--value-weight", "1", "--log-every", "60"))
     model = load_adapter(checkpoint.load_model(tiny_base), tmp_path / "run" / "adapter")
     value_head.load(model, tmp_path / "run" / "adapter")
-    said = value_head.values(model, tokenizer, [(row_prompt(row), row["output"]) for row in rows])
+    said = values(model, tokenizer, [(row_prompt(row), row["output"]) for row in rows])
     assert all((value > 0.3) == (row["label"] == "correct") and abs(value) > 0.3
                for value, row in zip(said, rows)), said
 
