@@ -116,7 +116,7 @@ class Group:
     def hush(self) -> None:
         """From now on what others than the writer print goes nowhere, errors apart."""
         if not self.writer:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open to the end)
+            sys.stdout = open(os.devnull, "w", errors="replace")  # noqa: SIM115 (stays open)
 
     def leave_to_writer(self) -> None:
         """Nothing is left to share: only the writer goes on behind this."""

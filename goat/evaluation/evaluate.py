@@ -117,7 +117,8 @@ def unanswered(judged: Record, why: str | None) -> Record:
 
 def score(records: Sequence[Record]) -> Score:
     """The scores of at least one record, all taken together."""
-    said, true = [r.given for r in records], [r.answer for r in records]
+    true = [r.answer for r in records]  # which a right one may spell in another way: "18 eggs"
+    said = [r.answer if r.right else r.given for r in records]
     right = sum(r.right for r in records)
     errors = Counter(r.kind or "answer" for r in records if not r.right)
     return Score(len(records), right, right / len(records), *wilson(right, len(records)),

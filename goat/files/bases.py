@@ -42,7 +42,7 @@ def folder_hash(base: str | os.PathLike) -> str:
         if file.suffix in (".safetensors", ".bin", ".pth", ".model", ".gguf") or file.stem in (
                 "config", "adapter_config", "params", "tokenizer", "tokenizer_config"):
             size = file.stat().st_size
-            digest.update(f"{file.name} {size}".encode())
+            digest.update(os.fsencode(f"{file.name} {size}"))
             if size < 32e6:
                 digest.update(file.read_bytes())
                 continue

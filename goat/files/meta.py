@@ -127,12 +127,14 @@ def meta_config(file: Path, vocab_size: int) -> LlamaConfig:
     kv_heads = number("n_kv_heads", heads)
     if dim % heads or (dim // heads) % 2 or heads % kv_heads:
         raise UserError(f"{file}: dim {dim}, n_heads {heads}, n_kv_heads {kv_heads} do not divide")
+    norm_eps = number("norm_eps", 1e-5, float)
     return LlamaConfig(
         vocab_size=vocab_size, dim=dim, n_layers=number("n_layers"), n_heads=heads,
         hidden_dim=mlp_width(dim, number("multiple_of"), number("ffn_dim_multiplier", 1.0, float)),
-        n_kv_heads=kv_heads, head_dim=dim // heads, norm_eps=number("norm_eps", 1e-5, float),
+        n_kv_heads=kv_heads, head_dim=dim // heads, norm_eps=norm_eps,
         rope_theta=number("rope_theta", 10000.0, float),
-        max_positions=number("max_seq_len", 2048))
+        # Meta's files do not tell; LLaMA-2, with twice as many, has another epsilon than most of 1
+        max_positions=number("max_seq_len", 4096 if norm_eps == 1e-5 else 2048))
 
 
 def mlp_width(dim: int, multiple_of: int, multiplier: float) -> int:

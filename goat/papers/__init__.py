@@ -146,8 +146,8 @@ class Paper(ABC):
     def add_evaluation_flags(self, parser: ArgumentParser) -> None:
         """Add the paper's own flags to those of eval.py."""
 
-    def check_evaluation_flags(self, args: Namespace, given: Namespace) -> None:
-        """Raises UserError for flags of eval.py that make no sense together; see `check_flags`."""
+    def check_evaluation_flags(self, args: Namespace) -> None:
+        """Raises UserError for flags of eval.py that make no sense together."""
 
     def flag_questions(self, args: Namespace) -> list[Question]:
         """The questions that these flags ask for."""

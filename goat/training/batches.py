@@ -128,10 +128,6 @@ class RowBatches:
         if not ids:
             raise UserError(f"{path}: no row of at most {cutoff} tokens (see --cutoff)"
                             if self.left_out else f"{path}: the file holds no rows")
-        if valued and {1, -1} - {mask.value for mask in self.masks.values()}:
-            raise UserError(f"{path}: --value-head needs rows with the field label, some correct "
-                            "and some wrong: put both files of generate_data.py --from-model, "
-                            "OUT.jsonl and OUT.wrong.jsonl, into one")
         self.ids = np.concatenate(ids)
         drawn = np.random.default_rng(seed).permutation(len(self.prompt_sizes))
         self.held_out = sorted(map(int, drawn[:held_out]))

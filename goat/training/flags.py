@@ -253,16 +253,19 @@ def lora_settings(folder: Path) -> dict:
 
 def lora_targets(args: argparse.Namespace) -> tuple[str, ...]:
     """The names in --lora-targets, `all` spelt out."""
-    names = args.lora_targets
-    return lora.ALL_TARGETS if names == "all" else tuple(names.replace(" ", "").split(","))
+    spelt = args.lora_targets.replace(" ", "").split(",")
+    names = [t for name in spelt for t in (lora.ALL_TARGETS if name == "all" else (name,))]
+    return tuple(dict.fromkeys(names))
 
 
 def memory_choices(args: argparse.Namespace, config: LlamaConfig, where: torch.device,
                    dtype: torch.dtype, card: int) -> tuple[dict, memory.Workload]:
-    """(flags, workload): what memory decides, the `card` bytes of a GPU (int8, checkpointing and,
-    with the latter, micro_tokens) or TAKEN (micro_tokens), and the model (cutoff, at most its
-    positions), by the names of the flags; and what a pass over the longest possible rows is then
-    made of. Raises UserError for --lora-targets that the model has not."""
+    """What memory decides: (flags, workload).
+
+    `flags` has int8, checkpointing, micro_tokens and cutoff by their names: cutoff is at most the
+    model's positions; on a GPU of `card` bytes the others follow from the plan, elsewhere
+    micro_tokens is what fits TAKEN. `workload` is a pass over the longest rows they allow. Raises
+    UserError for --lora-targets that the model has not."""
     cutoff = min(args.cutoff, config.max_positions)
     length = rounded(cutoff)
     gpu = where.type == "cuda" or args.plan is not None
@@ -304,7 +307,7 @@ def block_targets(args: argparse.Namespace, config: LlamaConfig) -> tuple[str, .
     targets = lora_targets(args)
     if unknown := set(targets) - {*lora.ALL_TARGETS, "lm_head"}:
         raise UserError(f"--lora-targets: there is no layer {', '.join(sorted(unknown))}; choose "
-                        f"from {', '.join(lora.ALL_TARGETS)}, or all")
+                        f"from {', '.join(lora.ALL_TARGETS)}, lm_head, or all")
     if "lm_head" in targets and config.tie_embeddings:
         raise UserError("--lora-targets lm_head: in this model it shares its weight with the "
                         "embedding and cannot be adapted alone; leave it out")

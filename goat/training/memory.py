@@ -121,7 +121,8 @@ class Ledger:
     def table(self, card: int = CARD) -> str:
         """The ledger in lines, with the headroom under `card` bytes and the largest that fits."""
         s = self.workload
-        adapter = f"LoRA r {s.rank} on {', '.join(s.targets)}" if s.rank else "every weight learns"
+        targets = ", ".join((*s.targets, *["lm_head"] * s.adapted_head))
+        adapter = f"LoRA r {s.rank} on {targets}" if s.rank else "every weight learns"
         block = sum(block_saved(self.config, s, grad_in=True).values())  # of any but the first
         if s.checkpointing:
             block = s.N * self.config.dim * s.dtype.itemsize
@@ -195,6 +196,7 @@ def state(config: LlamaConfig, s: Workload) -> dict[str, int]:
     if config.qkv_bias:
         others += layers * sum(sizes[name][1] for name in ("q_proj", "k_proj", "v_proj"))
     adapter = layers * s.rank * sum(sum(sizes[target]) for target in s.targets)
+    head = s.adapted_head * s.rank * (config.dim + config.vocab_size)  # of the LoRA of lm_head
     kind = str(s.dtype).removeprefix("torch.")
     stored, each = ("int8", 1) if s.int8 else (kind, wide)
     rows = {f"weights of the blocks, {stored}": linear * each}
@@ -202,9 +204,9 @@ def state(config: LlamaConfig, s: Workload) -> dict[str, int]:
         rows["their scales, float32"] = 4 * layers * sum(o for _, o in sizes.values())
     rows[f"embedding, head, norms and biases, {kind}" if config.qkv_bias else
          f"embedding, head and norms, {kind}"] = others * wide
-    learning = adapter if s.rank else linear + others
+    learning = adapter + head if s.rank else linear + others
     if s.rank:
-        rows["LoRA weights, float32"] = 4 * adapter
+        rows["LoRA weights, float32"] = 4 * learning
     elif wide < 4:
         rows["master copies of the weights, float32"] = 4 * learning
         rows[f"gradients of one pass, {kind}"] = wide * learning

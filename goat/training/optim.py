@@ -233,11 +233,12 @@ def schedule(step: int, steps: int, warmup: int, hold: float, final: float) -> f
     """The factor of the learning rate at `step` of `steps` (0-based).
 
     Linear warm-up over `warmup` steps (the first step already moves), constant until `hold` of
-    the run, then linear down to `final` at its last step (which moves nothing where that is 0).
+    the run, then linear down to `final` at its last step (which moves nothing where that is 0,
+    unless it is the only one).
     """
     if step < warmup:
         return (step + 1) / warmup
     begin = falls_from(steps, warmup, hold)
-    if step < begin:
+    if step < begin or steps == 1:
         return 1.0
     return 1 - (1 - final) * (step + 1 - begin) / max(1, steps - begin)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from goat.distributed import Group
+from goat.errors import UserError
 from goat.files import adapter, checkpoint
 from goat.files.bases import EMBEDDED, folder_hash
 from goat.llama import lora
@@ -62,8 +63,13 @@ def load_data(args: argparse.Namespace, tokenizer: Tokenizer, share: slice = ALL
     path = args.data or ("data/arithmetic.jsonl" if args.base else "data/demo.jsonl")
     if args.data is None:
         mixture = "paper" if args.base else "demo"
-        print(PAPERS["arithmetic"].write_default(path, mixture, args.rows))
-    return read_rows(args, path, tokenizer, share, args.val_rows or 0)
+        print(PAPERS["arithmetic"].dataset.write_default(path, mixture, args.rows))
+    data = read_rows(args, path, tokenizer, share, args.val_rows or 0)
+    if args.value_head and {1, -1} - {mask.value for mask in data.masks.values()}:
+        raise UserError(f"{path}: --value-head needs rows with the field label, some correct and "
+                        "some wrong: put both files of generate_data.py --from-model, OUT.jsonl "
+                        "and OUT.wrong.jsonl, into one")
+    return data
 
 
 def read_rows(args: argparse.Namespace, path: str, tokenizer: Tokenizer, share: slice = ALL,

@@ -45,7 +45,7 @@ class SkillStream:
         return self.blocks(15, slice(0, None, self.share.step))
 
     def row_numbers(self, step: int) -> list[int]:
-        """None: the rows stand in no file."""
+        """No numbers: the rows stand in no file."""
         return []
 
     def window(self, step: int) -> list[Batch]:

@@ -87,16 +87,21 @@ def test_beams_and_sampling_run(run):
     flags = ("--suite", "demo", "--limit", 1, "--temperature", 1, "--seed")
     first, again, other = (run(*flags, seed)[2]["records"] for seed in (3, 3, 4))
     assert first == again and first != other
+    assert run(*flags, 3, "--top-p", 0.01)[2]["records"] != first
 
 
 def test_adapter_int8_and_merge(run, tiny_base, tmp_path):
     adapters.adapted(tiny_base, tmp_path / "adapter", fill=0.5, alpha=6)
     adapter = ["--adapter", tmp_path / "adapter"]
-    merge = [*adapter, "--merge"]
-    plain, int8, adapted, merged, wide = (
-        [r["working"] for r in run("--suite", "demo", "--limit", 2, *more)[2]["records"]]
-        for more in ([], ["--int8"], adapter, merge, [*merge, "--int8"]))
-    assert plain != adapted == merged and len(int8) == len(wide) == 14
+    said, worked = {}, {}
+    for more in ("", "--int8", "adapter", "adapter --merge", "adapter --merge --int8"):
+        flags = [*adapter, *more.split()[1:]] if "adapter" in more else more.split()
+        _, said[more], results = run("--suite", "demo", "--limit", 2, *flags)
+        worked[more] = [r["working"] for r in results["records"]]
+    assert worked[""] != worked["adapter"] == worked["adapter --merge"]
+    assert [more for more in said if "8 int8 layers are 32-bit now" in said[more]] == [
+        "adapter --merge --int8"]
+    assert len(worked["--int8"]) == len(worked["adapter --merge --int8"]) == 14
 
 
 def test_all_right_in_the_papers_table(run, scholar):
@@ -281,6 +286,7 @@ def test_ask(run, monkeypatch):
     (["--data", "rows", "--bare"], "word the questions of suites"),
     (["--top-p", 0.5, "--limit", 1], "--top-p is for tokens chosen at random"),
     (["--suite", "longhand", "--bare"], "the suite longhand has one wording"),
+    (["--suite", "skills", "--wording", "held out"], "--suite skills is asked in its own notation"),
     (["--ask", "2 + 2", "--wording", "seen"], "--ask asks in your words"),
     (["--samples", 4, "--temperature", 0], "all --samples of a problem would be the same"),
     (["--compare", "a.json", "--suite", "demo"], "--compare asks nothing: leave out --"),
@@ -350,7 +356,9 @@ class Tags(HTMLParser):
 
 def test_page_of_a_run(run, scholar, tmp_path):
     scholar.weak_at = "*"
-    run("--suite", "bigbench", "large", "grid", "--limit", 4, "--html", tmp_path / "page.html")
+    shown = run("--suite", "bigbench", "large", "grid", "--limit", 4, "--html",
+                tmp_path / "page.html")[1]
+    assert shown.count(" in % by digits of the first (down) and the second number (across)") == 4
     parsed = Tags((tmp_path / "page.html").read_text())
     text = " ".join(parsed.text)
     assert parsed.tags["script"] == parsed.tags["link"] == parsed.tags["img"] == 0

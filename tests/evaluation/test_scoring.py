@@ -134,6 +134,9 @@ def test_questions_without_arithmetic_have_no_steps():
     asked = Question("t", "t", "Solve 2*x + 4 = 10 for x.", "", "3")
     assert judge(asked, "3") == ("3", True, None, None)
     assert judge(asked, "x = 4") == ("4", False, None, None)
+    asked = Question("t", "t", "Solve 2*x + 4 = 10 for x.", "", "x = 3")
+    assert judge(asked, "x = 3") == ("x = 3", True, None, None)
+    assert not judge(asked, "y = 3").right
 
 
 def test_the_whole_answer_counts_and_not_its_last_token():

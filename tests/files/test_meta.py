@@ -23,10 +23,11 @@ from support.tiny import tiny_model, tiny_tokens
 
 
 @pytest.mark.parametrize("shards", [1, 2])
-@pytest.mark.parametrize("changes", [{}, dict(n_kv_heads=4, rope_theta=300.0, norm_eps=1e-6)],
-                         ids=["grouped", "plain"])
-def test_meta_weights_compute_what_metas_rotation_says(tmp_path, shards, changes):
-    config = replace(META_CONFIG, **changes)
+@pytest.mark.parametrize("changes, positions", [
+    ({}, 4096), (dict(n_kv_heads=4, rope_theta=300.0, norm_eps=1e-6), 2048)],
+    ids=["grouped, LLaMA-2", "plain, LLaMA-1"])
+def test_meta_weights_compute_what_metas_rotation_says(tmp_path, shards, changes, positions):
+    config = replace(META_CONFIG, **changes, max_positions=positions)
     weights = weights_of(tiny_model(config))
     path = meta_folder(tmp_path / "meta", weights, shards, **changes)
     model, tokens = load_model(path), tiny_tokens(1, 16)

@@ -70,7 +70,7 @@ META = {"self_attn.q_proj": ("attention.wq", 0), "self_attn.k_proj": ("attention
         "post_attention_layernorm": ("ffn_norm", None), "embed_tokens": ("tok_embeddings", 1),
         "norm": ("norm", None), "lm_head": ("output", 0)}
 # Square matrices: q, o (32 x 32), so that a join along the wrong dimension fits.
-META_CONFIG = tiny_config(hidden_dim=96, n_layers=2, max_positions=2048)
+META_CONFIG = tiny_config(hidden_dim=96, n_layers=2, max_positions=4096)
 
 
 def meta_folder(path, weights, shards=1, embedding_dim=1, **params):

@@ -153,6 +153,7 @@ def test_future_state_is_as_large_as_the_state_will_be():
 def test_schedule(warmup, hold, final):
     steps = 1000
     rates = [optim.schedule(s, steps, warmup, hold, final) for s in range(steps)]
+    assert optim.schedule(0, 1, 0, hold, final) == 1
     assert rates[0] > 0 and max(rates) <= 1  # the first step already moves
     assert rates[-1] == pytest.approx(final, abs=1e-9)
     if warmup:

@@ -22,7 +22,8 @@ from goat.distributed import ALONE
 from goat.errors import UserError
 from goat.evaluation import before_after
 from goat.files import checkpoint
-from goat.llama import lora
+from goat.llama import model
+from goat.llama.int8 import Int8Linear
 from goat.files.vocabulary import open_tokenizer
 from goat.training.batches import IGNORE, RowBatches
 from support.runs import BASE, ROOT, adapter, flags, log
@@ -34,18 +35,33 @@ CPU = torch.device("cpu")
 def test_same_command_gives_the_same_bytes(tiny_base, rows, straight, tmp_path):
     train.main(flags(tiny_base, rows, tmp_path / "again"))
     assert adapter(tmp_path / "again") == adapter(straight)
-    train.main(flags(tiny_base, rows, tmp_path / "other", "--seed", "1"))
-    assert adapter(tmp_path / "other") != adapter(straight)
+    found = {adapter(straight)}
+    for flag, value in (("--seed", "1"), ("--clip", "1e-3"), ("--beta2", "0.5"),
+                        ("--weight-decay", "1")):  # each changes what is learnt
+        train.main(flags(tiny_base, rows, tmp_path / flag, flag, value))
+        found.add(adapter(tmp_path / flag))
+    assert len(found) == 5
     assert [r["step"] for r in log(straight)] == [1, 2, 3, 4, 5, 6]
     config = json.loads((straight / "adapter" / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (4, 12, 0.05)
 
 
-def test_only_the_adapter_learns(tiny_base, rows):
-    args = train.parse_args(flags(tiny_base, rows, "unused"))
-    model = train.load_model(args, CPU, torch.float32)
-    learning = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert learning and all(".lora_A" in name or ".lora_B" in name for name in learning)
+def test_flags_say_what_is_loaded(tiny_base, rows):
+    def load(*more):
+        args = train.parse_args(flags(tiny_base, rows, "unused", *more))
+        model = train.load_model(args, CPU, torch.float32)
+        learning = {name.rpartition(".")[2] for name, p in model.named_parameters()
+                    if p.requires_grad}
+        return model, learning, any(isinstance(m, Int8Linear) for m in model.modules())
+
+    base = checkpoint.load_model(tiny_base).lm_head.weight
+    for more, learns, int8, same in (
+            ([], {"lora_A", "lora_B"}, False, True),
+            (["--int8"], {"lora_A", "lora_B"}, True, True),
+            (["--full"], {"weight"}, False, True),
+            (["--full", "--scratch"], {"weight"}, False, False)):
+        model, learning, eight = load(*more)
+        assert (learning, eight, torch.equal(model.lm_head.weight, base)) == (learns, int8, same)
 
 
 def test_a_part_of_an_epoch_and_its_learning_rates(tiny_base, rows, tmp_path):
@@ -64,7 +80,7 @@ def test_what_it_could_do_before_stands_beside_what_it_can_do_after(tiny_base, r
     assert capsys.readouterr().out.count("add and sub pooled") == 2
 
 
-EVERY_LAYER = ",".join((*lora.ALL_TARGETS, "lm_head"))
+EVERY_LAYER = "all,lm_head"
 BY_HEART = ["--lora-r", "16", "--lora-dropout", "0"]
 
 
@@ -140,9 +156,12 @@ def test_small_models_on_a_cpu_stay_as_they_are(tiny_base):
     assert (chosen["int8"], chosen["checkpointing"]) == (False, "off")
 
 
-def test_recomputation_changes_no_gradient(tiny_base, rows, straight, tmp_path):
+def test_recomputation_changes_no_gradient(tiny_base, rows, straight, tmp_path, monkeypatch):
+    calls, checkpointed = [], model.checkpoint
+    monkeypatch.setattr(model, "checkpoint",
+                        lambda *a, **o: calls.append(1) or checkpointed(*a, **o))
     train.main(flags(tiny_base, rows, tmp_path / "run", "--checkpointing", "on"))
-    assert adapter(tmp_path / "run") == adapter(straight)
+    assert adapter(tmp_path / "run") == adapter(straight) and calls
 
 
 # ---------------------------------------------------------------------------------- bad input
@@ -150,7 +169,7 @@ def test_recomputation_changes_no_gradient(tiny_base, rows, straight, tmp_path):
 @pytest.mark.parametrize("more, message", [
     (["--lora-r", "0"], "--lora-r 0: must be above 0"),
     (["--seed", "18446744073709551616"], "--seed 18446744073709551616: must be below"),
-    (["--lora-targets", "q_proj,query"], "there is no layer query"),
+    (["--lora-targets", "q_proj,query"], "there is no layer query; choose from .*, lm_head, or"),
     (["--lora-dropout", "1.5"], "--lora-dropout 1.5: must be between 0 and 1"),
     (["--lora-dropout", "1"], "must be below 1"), (["--batch", "0"], "--batch 0: must be above"),
     (["--seed", "-1"], "--seed -1"), (["--clip", "-1"], "--clip -1"), (["--lr", "nan"], "--lr nan"),
@@ -226,6 +245,8 @@ def test_a_default_file_with_other_rows_is_not_trained_on(tiny_base, tmp_path, m
         load("--rows", "41")
     assert os.listdir("data") == ["demo.jsonl"] and Path("data/demo.jsonl").read_bytes() == before
     assert load("--data", "data/demo.jsonl").fingerprint == first.fingerprint
+    assert load("--base", str(tiny_base), "--rows", "40").fingerprint != first.fingerprint
+    assert "data/arithmetic.jsonl: 40 rows of the mixture 'paper'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -13,7 +13,7 @@ from goat.papers import MAX_DIGITS, PAPERS, Paper, Question, Verdict
 class Skills(Paper):
     name = "skills"
     suite_names = ("skills",)
-    worded = True  # there is one wording, bare, and any other that is asked for is passed over
+    worded = True  # in one wording, bare
     held_out = False
     expressions = False
     mix_names = ("growing", "even", "sheets", "words", "names", "sizes", "carries")  # see mixes.py
@@ -39,6 +39,10 @@ class Skills(Paper):
 
     def audit(self, row: Row) -> str | None:
         return self.dataset.audit(row)
+
+    def check_evaluation_flags(self, args: Namespace) -> None:
+        if self.name in (args.suite or ()) and args.wording not in (None, "bare"):
+            raise UserError(f"--suite {self.name} is asked in its own notation, --wording bare")
 
     def suite(self, name: str, **options) -> Iterator[Question]:
         return self.dataset.suite(**options)

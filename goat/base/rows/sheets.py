@@ -12,11 +12,11 @@ carries them out, a line each, every line starting from what the line before it 
 Half of the lists are not given but grown (`grow 113 155 72`), and then written down first. A loop
 carries out its few commands for every digit, until there is none left to bring down.
 
-The commands are random, and no list holds the multiples of a number: so these are the steps of many
-algorithms and the whole of none. In particular no row divides by, or takes the remainder of, a
-number of several digits, which is what fine-tuning is to teach. The nearest to it are loops that
-climb and take: they have the shape of a long division, over numbers that have nothing to do with
-one another.
+The commands are random, and no list of a sheet or a loop holds the multiples of a number
+(`multiples` writes these, alone): so these are the steps of many algorithms and the whole of none.
+In particular no row divides by, or takes the remainder of, a number of several digits, which is
+what fine-tuning is to teach. The nearest to it are loops that climb and take: they have the shape
+of a long division, over numbers that have nothing to do with one another.
 """
 
 from itertools import accumulate

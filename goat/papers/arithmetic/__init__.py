@@ -48,9 +48,6 @@ class Arithmetic(Paper):
                              "eval.py --leave-out)"]
         return report
 
-    def write_default(self, path: str, mixture: str, rows: int | None) -> str:
-        return self.dataset.write_default(path, mixture, rows, self.suites.reserved())
-
     def owns(self, task: str) -> bool:
         return not task or task in self.mixtures.OPERATORS
 
@@ -78,10 +75,10 @@ class Arithmetic(Paper):
     def judge(self, question: Question, output: str) -> Verdict:
         """A working with a false step may still reach the right answer: then `right` is true and
         `first_error` is set. Without an expression there are no steps that could be checked."""
-        text = question.working(output)
-        if question.expression is None:
-            given = self.solutions.extract_answer(text)
-            return Verdict(given, given == question.answer.strip(), None, None)
+        text, answer = question.working(output), question.answer.strip()
+        if question.expression is None:  # an answer may have an = of its own
+            given = answer if text.strip() == answer else self.solutions.extract_answer(text)
+            return Verdict(given, given == answer, None, None)
         return self.solutions.check(question.expression, text).verdict(question)
 
     def evaluation_flags(self, task: str) -> str:

@@ -20,7 +20,7 @@ from goat.cli import refuse_below
 from goat.errors import UserError
 from goat.files.rows import BLOCK, SAMPLES, Report, Row, Summary, write_blocks
 from goat.papers import Operands
-from goat.papers.arithmetic import mixtures, wordings
+from goat.papers.arithmetic import mixtures, suites, wordings
 from goat.papers.arithmetic.operations import operation
 from goat.papers.arithmetic.solutions import OMITTABLE
 from goat.papers.arithmetic.wordings import escaped
@@ -153,11 +153,11 @@ def write_mixture(path: str | os.PathLike, recipe: Recipe, reserved: Collection[
     return write_blocks(path, block, recipe.size, workers)
 
 
-def write_default(file: str, mixture: str, rows: int | None, reserved: Collection[Operands]) -> str:
-    """Write a mixture to a file that may hold the same already; the line that tells what it holds.
-    Raises UserError where it holds other rows: nobody's file is replaced, and none is taken for
-    what it is not."""
-    path, recipe = Path(file), Recipe(mixture, rows)
+def write_default(file: str, mixture: str, rows: int | None) -> str:
+    """Write a mixture, without the questions of the suites, to a file that may hold the same
+    already; the line that tells what it holds. Raises UserError where it holds other rows: nobody's
+    file is replaced, and none is taken for what it is not."""
+    path, recipe, reserved = Path(file), Recipe(mixture, rows), suites.reserved()
     told = f"{recipe.size:,} rows of the mixture {mixture!r}"
     if not path.exists():
         write_mixture(path, recipe, reserved)

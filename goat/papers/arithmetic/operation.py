@@ -29,7 +29,7 @@ class Operation:
     verify: Callable[[int, int, str], None]  # (a, b, solution): raises Wrong at a false step
     wordings: tuple[str, ...]  # questions that name {a} and {b}; the first is as BIG-bench asks
     noun: str = ""  # before "a and b": "the product of"
-    verbs: tuple[str, ...] = ()  # between a and b: of `cross` the first one, of symbol the last
+    verbs: tuple[str, ...] = ()  # words for the sign: the first for `cross`, the last for symbol
     cross: str = ""  # another sign that rows write: "x"
     signs: str = ""  # further signs, which are only read: "×"
     commutative: bool = False  # b symbol a is the same question

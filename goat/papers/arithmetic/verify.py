@@ -59,7 +59,7 @@ def check_product(a: int, b: int, text: str) -> None:
 def check_quotient(a: int, b: int, text: str) -> None:
     if b:
         _check_division(a, b, text.split("\n"))
-    elif text not in ("undefined", f"{a} / 0 is undefined"):
+    elif text not in ("undefined", f"{a} / 0 is undefined", f"{a} / 0 = undefined"):
         raise Wrong("format", f"{a} / 0 is undefined")
 
 

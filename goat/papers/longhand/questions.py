@@ -113,7 +113,6 @@ def audit(row: Row) -> str | None:
     try:
         x, y = parse_question(row["input"])
         found = form_named(row["task"].removeprefix("longhand ")).check(x, y, row["output"])
-        x, y = parse_question(row["input"])
         asked = parse_question(row["instruction"])
     except UserError as error:
         return str(error)

@@ -108,7 +108,7 @@ class WordProblems(Paper):
         add("--value-adapter", metavar="DIR", help="another adapter on the same base, with the "
             "value model (default: the one beside --adapter, if any)")
 
-    def check_evaluation_flags(self, args: Namespace, given: Namespace) -> None:
+    def check_evaluation_flags(self, args: Namespace) -> None:
         refuse_empty(args, "gsm8k", "math", "value_adapter")
         refuse_below(args, 1, "samples")
         if (args.gsm8k or args.math) and (args.bare or args.wording):

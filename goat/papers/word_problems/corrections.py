@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from goat.papers.word_problems.gsm8k import annotate, annotation
+from goat.papers.word_problems.gsm8k import DOUBTFUL, annotate, annotation
 
 TABLE = Path(__file__).with_name("gsm8k_corrections.tsv")
 _EDIT = re.compile(r"(\d+)(?:-(\d+)(?==))?([:=]) ?(.*)")
@@ -44,7 +44,7 @@ class Corrections:
         correction = self.table.get(checksum(question, answer))
         if correction is None:
             return answer
-        self.applied += bool(correction.answer or correction.working)
+        self.applied += bool(correction.working) or correction.answer not in ("", DOUBTFUL)
         worked, _, label = answer.partition("####")
         return f"{edited(worked, correction.working)}\n#### {correction.answer or label.strip()}"
 

@@ -103,7 +103,7 @@ def write(out: str, args: Namespace, count_tokens: Callable[[Row], int] | None) 
         if not rows:
             print(*notes, sep="\n", flush=True)
             kept = "nothing is written or replaced"  # what stands there may have taken hours too
-            if wrong and not Path(out).exists():
+            if wrong and not (Path(out).exists() or beside(out, "wrong").exists()):
                 write_beside(out, "wrong", wrong)
                 kept = f"its {len(wrong):,} wrong solutions are in {beside(out, 'wrong')}"
             raise UserError(f"{args.from_model}: solves none of {len(found.first_right):,} "

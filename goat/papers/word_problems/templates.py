@@ -1,8 +1,8 @@
 """Word problems of our own, with solutions: what the embedded base can learn.
 
 Fifty short stories (stories.txt) are filled with drawn numbers, names, things and currencies.
-Numbers are drawn anew until every value of the solution is a whole number greater than zero. Up
-to two sentences with numbers that do not matter are put in between. Solutions are traces in the
+Numbers are drawn anew until every value of the solution is a whole number greater than zero. Up to
+two sentences with numbers that do not matter stand before the question. Solutions are traces in the
 format of format.py; their outputs are calculated exactly, and so equal to what the sandbox prints
 (the tests run them). The same problems can be had with their steps in prose only, to measure what
 the interpreter is worth.

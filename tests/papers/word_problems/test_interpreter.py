@@ -347,7 +347,10 @@ def test_evaluation_questions(tmp_path):
     [question] = evaluation_questions(tmp_path, 1)
     assert (question.prompt, question.paper) == ("Q?\nAnswer: ", TASK)
     assert evaluate.record(question, final("1001")).right
+    score = evaluate.score([evaluate.record(question, final("1,001 eggs"))])  # in another spelling
+    assert (score.exact, score.last_token, score.digits) == (1, 1, 1)
     for broken, why in (("{", "not a JSON object"), ("[]", "a row must be a JSON object"),
+                        ('{"question": 1, "answer": ""}', "the field 'question' must be a string"),
                         ('{"question": "a"}', "the field 'answer' must be a string"),
                         ('{"question": "a", "answer": "5"}', "no number stands behind '####'"),
                         ('{"question": "a", "answer": "#### five"}', "no number stands")):
@@ -357,10 +360,3 @@ def test_evaluation_questions(tmp_path):
     (tmp_path / "test.jsonl").write_text(f"\n{broken}\n")  # an empty line is a line too
     with pytest.raises(UserError, match="test.jsonl, line 2: no number stands"):
         evaluation_questions(tmp_path)
-
-
-def test_rows_of_word_problems_are_judged_as_such(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(json.dumps(row) for row in template_rows(0, 3)))
-    for question, row in zip(questions.read_questions(path), template_rows(0, 3)):
-        assert question.paper == TASK and evaluate.record(question, row["output"]).right

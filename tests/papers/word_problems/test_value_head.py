@@ -143,8 +143,10 @@ def test_a_token_that_reaches_over_the_end_of_a_tag():
     assert (end, value, len(steps)) == (glued, -1, 2) and steps[0] == len(ids) - 3
 
 
-def test_bad_labels_are_refused_by_row(tmp_path, tokenizer):
+def test_bad_labels_are_refused_by_row(tiny_base, tmp_path, tokenizer):
     good, wrong = labelled(2)
+    path = tmp_path / "rows.jsonl"
+    args = train.parse_args(flags(tiny_base, path, "unused"))
     for rows, valued, said in (([good, wrong], False, "row 2: the row is labelled wrong: only --v"),
                                ([{**good, "label": "?"}], True, "row 1: the label '.' is neither"),
                                ([{**good, "label": ["wrong"]}], True, "row 1: the label ..wrong"),
@@ -152,9 +154,12 @@ def test_bad_labels_are_refused_by_row(tmp_path, tokenizer):
                                ([wrong, wrong], True, "some correct and some wrong"),
                                ([], True, "the file holds no rows"),
                                (list(template_rows(0, 2)), True, "--value-head needs rows with")):
-        path = write(tmp_path / "rows.jsonl", rows)
+        write(path, rows)
         with pytest.raises(UserError, match=said):
-            RowBatches(path, tokenizer, 2, 10**6, 600, 0, valued=valued)
+            args.value_head = valued
+            train.load_data(args, tokenizer)
+    args.val_data, args.value_head = path, True  # whose loss is the answers' alone
+    assert len(train.load_held_out(args, tokenizer, None).rows) == 2
 
 
 # -------------------------------------------------------------------------------- loss and head

@@ -288,6 +288,8 @@ def test_from_a_model(make, tiny_base, tmp_path, monkeypatch):
                        match="none of 1 questions; its 1 wrong solutions are in .*new.w"):
         make(*flags[:2], "--samples", 1, *flags[4:], out="new.jsonl")
     assert (tmp_path / "new.wrong.jsonl").exists() and not (tmp_path / "new.jsonl").exists()
+    with pytest.raises(UserError, match="nothing is written or replaced"):  # of the run before
+        make(*flags[:2], "--samples", 1, *flags[4:], out="new.jsonl")
     with pytest.raises(UserError, match="name one with --out"):
         generate_data.main(["--task", "word_problems", *map(str, flags), "--out", "-"])
     with pytest.raises(UserError, match="no file can be written there"):
