@@ -22,6 +22,8 @@ import pytest
 import eval as evaluation
 import generate_data
 import train
+from goat.bench import __main__ as bench
+from goat.errors import UserError
 from goat.files.vocabulary import open_tokenizer
 from goat.papers.arithmetic.solutions import solve
 from support.runs import BASE, ROOT
@@ -88,10 +90,17 @@ def test_flags_of_modules_are_understood(words, monkeypatch):
     parse_args = ArgumentParser.parse_args
     monkeypatch.setattr(ArgumentParser, "parse_args", parse)
     name, *flags = words
-    if name == "goat.bench":
-        name, *flags = f"{name}.{flags[0]}", *flags[1:]
     with pytest.raises(Parsed):
+        if name == "goat.bench":
+            monkeypatch.setattr(sys, "argv", words)
+            bench.main()
         importlib.import_module(name).main(flags)
+
+
+def test_a_benchmark_that_does_not_exist_is_named(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["goat.bench", "speed"])
+    with pytest.raises(UserError, match="no benchmark is called 'speed'; there are: data, dec"):
+        bench.main()
 
 
 def kind(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import torch
 from goat.bench.int8_inputs import Int8InputsLinear, check_int_mm, int_product, use_int8_inputs
 from goat.errors import UserError
 from goat.llama.int8 import to_int8
-from support.int8 import layer_of, random, wide
-from support.tiny import off, tiny_model, tiny_tokens
+from support.int8 import layer_of, wide
+from support.tiny import off, random, tiny_model, tiny_tokens
 
 
 def test_int8_input_error_figures_and_why_there_is_a_threshold():

@@ -25,13 +25,6 @@ from support.folders import edit_config, refusal, rewrite, same, weights_of
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A Hugging Face folder with the tiny model."""
-    save_model(tiny_model(), tmp_path / "base")
-    return tmp_path / "base"
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 def test_a_saved_model_comes_back_bit_for_bit(tmp_path, dtype, tied):
@@ -282,21 +275,3 @@ def test_tokenizers_of_another_model_are_refused_and_their_ids_win(capsys, monke
     tokenizer.vocab_size = 65
     with pytest.raises(UserError, match="65 pieces, but the model embeds only 64"):
         tokenizer_of("base", GROUPED)
-
-
-@pytest.mark.parametrize("shard_size", ["10GB", "20KB"], ids=["single", "sharded"])
-@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
-def test_we_read_what_transformers_writes(tmp_path, shard_size, tied):
-    transformers = pytest.importorskip("transformers")
-    config = transformers.LlamaConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, rope_theta=100.0,
-        tie_word_embeddings=tied, initializer_range=0.3)
-    peer = transformers.LlamaForCausalLM(config).eval()
-    peer.save_pretrained(tmp_path, max_shard_size=shard_size)
-    assert (tmp_path / "model.safetensors").exists() == (shard_size == "10GB")
-    model = load_model(tmp_path)
-    assert model.config.rope_theta == 100.0
-    with torch.no_grad():
-        torch.testing.assert_close(model(tiny_tokens()), peer(tiny_tokens()).logits,
-                                   rtol=1e-4, atol=1e-4)

@@ -20,7 +20,7 @@ from support.adapters import learnt
 from support.families import FAMILIES
 from support.folders import edit_config, refusal, same
 from support.tiny import tiny_model, tiny_tokens
-from support.words import Letters
+from support.words import Letters, by_full_forward
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 STRETCHED = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
@@ -57,6 +57,7 @@ def test_a_folder_is_read_back(tmp_path, family):
 
 
 @pytest.mark.parametrize("kind, more", [
+    ("Llama", dict(rope_theta=100.0)),
     ("Llama", dict(rope_parameters=STRETCHED | {"rope_theta": 5e5}, head_dim=12)),
     ("Llama", dict(rope_parameters=STRETCHED | {"rope_theta": 5e5}, tie_word_embeddings=True)),
     ("Mistral", dict(sliding_window=None, head_dim=16)),
@@ -72,11 +73,15 @@ def test_we_read_what_transformers_writes(tmp_path, kind, more):
     for name, p in peer.named_parameters():
         if name.endswith("bias"):
             p.data.normal_()
-    peer.save_pretrained(tmp_path)
-    model = load_model(tmp_path)
-    near(model, peer)
-    assert model.config.qkv_bias == (kind == "Qwen2")
-    assert model.config.max_positions == (more.get("sliding_window") or 64)
+    theta = (more | more.get("rope_parameters", {})).get("rope_theta", 10_000)
+    for size, one in (("10GB", True), ("20KB", False)):  # in one file, in several
+        peer.save_pretrained(tmp_path / size, max_shard_size=size)
+        assert (tmp_path / size / "model.safetensors").exists() == one
+        model = load_model(tmp_path / size)
+        near(model, peer)
+        assert model.config.qkv_bias == (kind == "Qwen2")
+        assert model.config.max_positions == (more.get("sliding_window") or 64)
+        assert model.config.rope_theta == theta
 
 
 @each_family
@@ -117,15 +122,7 @@ def test_decoding_equals_the_whole_pass(family, int8):
     model = to_int8(model) if int8 else join(model)
     prompts, letters = ["abc", "hgfedcb", "q"], Letters(64)
     answers = generate(model, letters, prompts, max_new_tokens=12, batch_size=2)
-    for prompt, answer in zip(prompts, answers):
-        ids = letters.encode_prompt(prompt)
-        for _ in range(12):
-            with torch.no_grad():
-                ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
-            if ids[-1] == letters.eos_id:
-                ids.pop()
-                break
-        assert answer == letters.decode(ids[len(prompt) + 1:])
+    assert answers == [by_full_forward(model, letters, prompt, 12) for prompt in prompts]
 
 
 def test_all_weights_learn_biases_too():

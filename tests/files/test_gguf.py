@@ -21,7 +21,7 @@ from goat.files.bases import SMOLLM2, located
 from goat.files.adapter import load_adapter, save_adapter
 from goat.files.checkpoint import load_model, main, save_model
 from goat.files.gguf import GGUF, MAGIC
-from goat.files.gguf_llama import name_in_gguf, name_in_hf, read_tensor
+from goat.files.gguf_llama import read_tensor
 from goat.files.gguf_types import TYPES, to_q8_0
 from goat.files.vocabulary import open_tokenizer
 from goat.llama.int8 import Int8Linear, to_int8
@@ -203,13 +203,6 @@ def test_the_order_of_rows_goes_by_the_architectures_name(tmp_path):
         rows = [0, 4, 1, 5, 2, 6, 3, 7] if turned else list(range(8))  # of the first head
         assert np.array_equal(q[:8], attn.q_proj.weight.detach().numpy()[rows])
         assert np.array_equal(v, attn.v_proj.weight.detach().numpy())
-
-
-@pytest.mark.parametrize("name", ["model.embed_tokens.weight", "lm_head.weight",
-                                  "model.norm.weight", "model.layers.11.self_attn.q_proj.bias",
-                                  "model.layers.0.post_attention_layernorm.weight"])
-def test_names_go_both_ways(name):
-    assert name_in_hf(name_in_gguf(name)) == name
 
 
 @pytest.mark.parametrize("base", ["folder", "gguf", "q8_0 gguf"])

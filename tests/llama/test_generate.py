@@ -19,7 +19,7 @@ from goat.llama.sampling import Lookup, Row
 from goat.training.memory import GIB, PRESETS
 from support.adapters import learnt
 from support.tiny import tiny_config, tiny_model
-from support.words import Letters
+from support.words import Letters, by_full_forward
 
 V = 20
 LETTERS = Letters(V)
@@ -31,18 +31,6 @@ def some_prompts(count=23, longest=30, seed=0):
     return ["".join(rng.choices("abcdefgh", k=rng.randint(1, longest))) for _ in range(count)]
 
 
-def by_full_forward(model, prompt, limit):
-    """Greedy ids without cache or batch: the whole text is read again for each token."""
-    ids, new = LETTERS.encode_prompt(prompt), []
-    while len(new) < min(limit, model.config.max_positions - len(ids)):
-        with torch.no_grad():
-            token = int(model(torch.tensor([ids + new]))[0, -1].argmax())
-        if token == LETTERS.eos_id:
-            break
-        new.append(token)
-    return LETTERS.decode(new)
-
-
 @pytest.fixture(scope="module")
 def model():
     return tiny_model(CONFIG, seed=3)
@@ -50,7 +38,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def expected(model):
-    return [by_full_forward(model, prompt, 40) for prompt in some_prompts()]
+    return [by_full_forward(model, LETTERS, prompt, 40) for prompt in some_prompts()]
 
 
 def test_answers_differ_in_length(expected):
@@ -129,7 +117,8 @@ def test_full_batches_while_prompts_wait(model, monkeypatch):
 def test_context_is_never_exceeded(model):
     """With 96 positions and a prompt of 90 tokens, six new ones are left."""
     assert len(generate(model, LETTERS, ["a" * 89], 40)[0]) <= 6
-    assert generate(model, LETTERS, ["a" * 89], 40) == [by_full_forward(model, "a" * 89, 40)]
+    text = by_full_forward(model, LETTERS, "a" * 89, 40)
+    assert generate(model, LETTERS, ["a" * 89], 40) == [text]
     with pytest.raises(UserError, match="prompt 2 has 96 tokens"):
         generate(model, LETTERS, ["a", "b" * 95])
 
@@ -196,7 +185,7 @@ def test_adapters_and_int8(change, monkeypatch):
             merge(model)
     model.eval()
     answers = generate(model, LETTERS, some_prompts(9), 20, 4)
-    assert answers == [by_full_forward(model, prompt, 20) for prompt in some_prompts(9)]
+    assert answers == [by_full_forward(model, LETTERS, prompt, 20) for prompt in some_prompts(9)]
     assert change == "int8" or answers != before
 
 

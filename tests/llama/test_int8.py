@@ -10,8 +10,8 @@ from goat.errors import UserError
 from goat.llama import int8
 from goat.llama.int8 import FEW, Int8Linear, few, int8_linear_few, quantise, to_int8
 from goat.llama.lora import add_lora, lora_layers
-from support.int8 import layer_of, random, wide
-from support.tiny import off, tiny_model, tiny_tokens
+from support.int8 import layer_of, wide
+from support.tiny import off, random, tiny_model, tiny_tokens
 
 
 @pytest.fixture(scope="module")

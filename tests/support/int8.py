@@ -1,12 +1,7 @@
 """What the tests of 8-bit layers share. Nothing here is a test."""
 
-import torch
-
 from goat.llama.int8 import Int8Linear
-
-
-def random(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+from support.tiny import random
 
 
 def layer_of(weight):

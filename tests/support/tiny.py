@@ -14,6 +14,10 @@ GROUPED = LlamaConfig(vocab_size=64, dim=32, hidden_dim=48, n_layers=2, n_heads=
                       head_dim=8, norm_eps=1e-5, rope_theta=10000.0, max_positions=64)
 
 
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def tiny_config(**changes) -> LlamaConfig:
     """Two blocks with grouped heads, with `changes` applied."""
     return replace(GROUPED, **changes)

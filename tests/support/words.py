@@ -1,4 +1,7 @@
-"""A tokenizer for the tests, one letter a token. Nothing here is a test."""
+"""A tokenizer for the tests, one letter a token, and decoding at its plainest. Nothing here is a
+test."""
+
+import torch
 
 SPECIAL = 3  # unk, bos, eos
 
@@ -19,3 +22,15 @@ class Letters:
 
     def decode_answer(self, prompt: str, ids: list[int]) -> str:
         return self.decode(ids)
+
+
+def by_full_forward(model, letters: Letters, prompt: str, limit: int) -> str:
+    """The greedy answer without cache or batch: the whole text is read again for each token."""
+    ids, new = letters.encode_prompt(prompt), []
+    while len(new) < min(limit, model.config.max_positions - len(ids)):
+        with torch.no_grad():
+            token = int(model(torch.tensor([ids + new]))[0, -1].argmax())
+        if token == letters.eos_id:
+            break
+        new.append(token)
+    return letters.decode(new)

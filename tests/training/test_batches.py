@@ -239,3 +239,5 @@ def test_packed_skills_learn_answers_at_every_position(tokenizer):
                           share=slice(rank, None, 3)).window(15) for rank in range(3)]
     assert [[t.tolist() for b in share for t, _, _ in b.rows()] for share in shares] == [
         [t.tolist()] for t, _, _ in long.rows()] + [[]]
+    sheets = SkillStream(tokenizer, budget=2048, max_digits=6, steps=100, seed=0, mix="sheets")
+    assert sheets.digits(0) == 6 and sheets.window(0)[0].lengths == [512] * 4

@@ -47,8 +47,8 @@ def test_loss_and_exact_match_are_the_plain_ones(tiny_base, tmp_path):
     tokenizer, model = open_tokenizer(tiny_base), checkpoint.load_model(tiny_base)
     prompts = [f"{a} + 1" for a in range(3)]
     said = generate(model, tokenizer, [f"{p}\nAnswer: " for p in prompts], 512)
-    made = [{"instruction": p, "input": "", "output": f"{p} = 7", "answer": text.strip() or "-"}
-            for p, text in zip(prompts, said)]
+    made = [{"instruction": p, "input": "", "output": f"{p} = 7",
+             "answer": text.rpartition("=")[2].strip()} for p, text in zip(prompts, said)]
     made[1]["answer"] = "another"
     path = tmp_path / "val.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in made))
@@ -61,9 +61,8 @@ def test_loss_and_exact_match_are_the_plain_ones(tiny_base, tmp_path):
         logits = model(torch.tensor([ids[:-1]]))[0].log_softmax(-1)
         losses += [-logits[i - 1, ids[i]].item() for i in range(n_prompt, len(ids))]
     assert found["val_loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-4)
-    right = sum(row["answer"] == text.rpartition("=")[2].strip() for row, text in zip(made, said))
     assert (found["val_rows"], found["val_asked"]) == (3, 3)
-    assert found["val_exact"] == pytest.approx(right / 3, abs=1e-4)
+    assert found["val_exact"] == pytest.approx(2 / 3, abs=1e-4)
     path.write_text("".join(json.dumps({**row, "answer": ""}) + "\n" for row in made))
     bare = Validation(RowBatches(path, tokenizer, 3, 64, 100, seed=0), range(3))
     assert bare.questions == []  # there is nothing to compare with: the loss alone

@@ -109,6 +109,17 @@ def test_variants_ask_the_same_questions(tmp_path):
     assert not any("(" in r["output"] for r in sets[4])
 
 
+@pytest.mark.parametrize("flags, recipe", [
+    ("--no-steps", {"steps": False}), ("--bare", {"bare": True}), ("--seed 3", {"seed": 3}),
+    ("--held-out", {"held_out": True}), ("--order blocks", {"order": "blocks"}),
+    ("--omit split --omit product", {"omit": ("split", "product")})])
+def test_each_flag_is_its_recipe(tmp_path, flags, recipe):
+    generate_data.main(["--mixture", "demo", "--rows", "500", "--out", str(tmp_path / "a"),
+                        *flags.split()])
+    make(tmp_path / "b", suites.reserved(), mixture="demo", rows=500, **recipe)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_scaling_keeps_the_proportions():
     full, small = mixtures.Table("notebook"), mixtures.Table("notebook", 12_345)
     exact = np.diff(full.ends) * 12_345 / 1_746_300

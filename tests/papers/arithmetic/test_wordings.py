@@ -19,7 +19,7 @@ OPS = list(OPERATIONS)
 
 def readings(op):
     """What a text that asks `71 op 8` may be read as."""
-    return (71, op, 8), (8, op, 71) if OPERATIONS[op].commutative else None
+    return [(71, op, 8), (8, op, 71)][:1 + OPERATIONS[op].commutative]
 
 
 def test_templates_hold_their_expression_once():

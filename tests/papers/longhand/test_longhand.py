@@ -20,9 +20,8 @@ from goat.papers.longhand.forms import FORMS
 from goat.papers.longhand.questions import (demonstrations, draw, from_questions,
                                             parse_question, questions, row)
 from support.asking import judge
-from support.runs import SHARED
+from support.longhand import RELEASED, needs_released, pairs
 
-RELEASED = SHARED / "longhand"
 
 # Percent of questions with 1, 2, 3 … digits, and mean digits: counted over 20,000 questions of
 # another implementation of the dataset's sampling rule.
@@ -38,10 +37,6 @@ DIGITS = {
     ("interpolate", "y"): ([2, 17, 32, 28, 13, 7, 1], 3.59),
     ("interpolate", "q"): ([24, 19, 18, 17, 13, 7, 1], None),
 }
-
-
-def pairs(split: str, n: int, seed: int = 0) -> list[tuple[int, int]]:
-    return [(x, y) for _, x, y in questions(split, n, seed)]
 
 
 # ----------------------------------------------------------------------------------- questions
@@ -170,8 +165,6 @@ def test_question_files(tmp_path):
     ("9 % 4\n9 % 4|1\n", "line 1: no answer"),
     ("9 % 4|2\n", "line 1: the remainder of 9 divided by 4 is 1, not '2'"),
     ("9 % 4|\n", "line 1: the remainder of 9 divided by 4 is 1, not ''"),
-    ("9 % 4\n1\n9 % 5\n", "line 3: the last question has no answer line"),
-    ("\n \n", "no questions in this file"),
 ])
 def test_bad_question_files_are_named(tmp_path, text, message):
     file = tmp_path / "longhand.txt"
@@ -180,14 +173,7 @@ def test_bad_question_files_are_named(tmp_path, text, message):
         list(from_questions(file, "climb"))
 
 
-def test_a_file_that_is_no_text(tmp_path):
-    file = tmp_path / "longhand.txt"
-    file.write_bytes(b"\xff\xfe9 % 4|1")
-    with pytest.raises(UserError, match="not a text file in UTF-8"):
-        list(from_questions(file, "climb"))
-
-
-@pytest.mark.skipif(not RELEASED.exists(), reason="the released questions are not here")
+@needs_released
 def test_the_released_questions():
     train = list(from_questions(RELEASED / "train_200_q_pipe_a.txt", "climb"))
     validation = list(from_questions(RELEASED / "validation_100_q_pipe_a.txt", "climb"))

@@ -13,18 +13,12 @@ import pytest
 from goat.errors import UserError
 from goat.papers.longhand import grid
 from goat.papers.longhand.forms import FORMS, KINDS
-from goat.papers.longhand.questions import (check_any, from_questions, parse_question,
-                                            questions)
-from support.runs import SHARED
+from goat.papers.longhand.questions import (check_any, from_questions, parse_question)
+from support.longhand import RELEASED, needs_released, pairs
 
-RELEASED = SHARED / "longhand"
 GRID = ("grid", "grid-quiet")
 EDGES = [(0, 7), (7, 7), (8, 1), (9, 3), (5, 12), (4, 1000), (1427, 1427), (148, 4), (15193, 15),
          (14025, 499), (999999, 1), (100000, 100), (90909, 9), (1000001, 999), (45, 50)]
-
-
-def pairs(split: str, n: int, seed: int = 0) -> list[tuple[int, int]]:
-    return [(x, y) for _, x, y in questions(split, n, seed)]
 
 
 # --------------------------------------------------------------------- the forms are all right
@@ -217,7 +211,7 @@ def test_a_question_that_some_forms_cannot_work_out_is_judged_in_the_others():
     assert check_any(10**40, 10**39 + 1, "7").kind == "remainder"
 
 
-@pytest.mark.skipif(not RELEASED.exists(), reason="the released questions are not here")
+@needs_released
 def test_the_grid_traces_are_as_long_as_the_released_ones():
     """The three published files of the 200 traces, to the character: all, no narration, writes."""
     totals = [0, 0, 0]

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 
 import goat
-from goat.errors import UserError
 from goat.papers.word_problems import gsm8k, sandbox
 from goat.papers.word_problems.format import (TAGS, Step, calculate, final_answer, observation,
                                               render, same_number)
@@ -157,18 +156,6 @@ def test_a_trace_needs_the_interpreters_agreement():
                           ("", "TimeoutError: stopped"), ("24", "E: too late")):
         lie = SimpleNamespace(output=output, error=error)
         assert solved(worked, run=lambda code, lie=lie: lie) == ("", gsm8k.WRONG_OUTPUT)
-
-
-def test_bad_files_are_refused_by_line(tmp_path):
-    with pytest.raises(UserError, match="train.jsonl"):
-        next(gsm8k_rows(tmp_path, execute))
-    good = json.dumps({"question": "?", "answer": "1+1 = <<1+1=2>>2\n#### 2"})
-    for broken in ("{", "[]", "{}", '{"question": 1, "answer": ""}', '{"question": ""}'):
-        (tmp_path / "train.jsonl").write_text(f"{good}\n{broken}\n")
-        rows = gsm8k_rows(tmp_path, execute)
-        assert next(rows)["source"] == "train 1"
-        with pytest.raises(UserError, match="train.jsonl, line 2"):
-            next(rows)
 
 
 @needs_gsm8k
