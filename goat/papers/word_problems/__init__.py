@@ -24,6 +24,8 @@ class WordProblems(Paper):
 
     def add_flags(self, parser: ArgumentParser) -> None:
         add = parser.add_argument_group("with --task word_problems").add_argument
+        add("--more-templates", action="store_true", help="draw from 178 further templates too, "
+            "for a base that has read a language (default: 45)")
         add("--gsm8k", metavar="DIR", help="GSM8K's training problems, the first --rows of them "
             "(default: templates of our own, 20,000 rows)")
         add("--math", metavar="DIR", help="MATH's training problems, worked in prose, the first "
@@ -80,8 +82,11 @@ class WordProblems(Paper):
         if args.redraw < 0 or args.redraw and (not args.gsm8k or args.from_model or args.no_code):
             raise UserError("--redraw gives N further versions, 0 or more, of the solved problems "
                             "of --gsm8k; it goes without --from-model and --no-code")
-        if source and args.held_out:
-            raise UserError(f"{source} goes without --held-out, which is about the templates")
+        if source and (args.held_out or args.more_templates):
+            raise UserError(f"{source} goes without --held-out and --more-templates, which are "
+                            "about the templates")
+        if args.held_out and args.more_templates:
+            raise UserError("--held-out: none of --more-templates is held out")
         if args.math and args.no_code and not args.from_model:
             raise UserError("--no-code: the solutions of --math are in prose as they are")
         if source and args.seed and not args.from_model and not args.redraw:

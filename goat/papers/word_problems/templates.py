@@ -7,7 +7,8 @@ format of format.py; their outputs are calculated exactly, and so equal to what 
 (the tests run them). The same problems can be had with their steps in prose only, to measure what
 the interpreter is worth.
 
-Every tenth template is held out, to measure whether new stories are understood.
+Every tenth template is held out, to measure whether new stories are understood. For that a base
+that has read a language needs many kinds of them: more_stories.txt has 178 others.
 """
 
 import re
@@ -58,11 +59,16 @@ class Template(NamedTuple):
 
 
 @cache
-def templates(held_out: bool = False) -> tuple[Template, ...]:
-    """Every tenth template if `held_out`, else all others."""
-    text = Path(__file__).with_name("stories.txt").read_text(encoding="utf-8")
-    paragraphs = [p for p in text.strip().split("\n\n") if not p.startswith("#")]
-    return tuple(_parse(p) for i, p in enumerate(paragraphs) if (i % 10 == 9) == held_out)
+def templates(held_out: bool = False, more: bool = False) -> tuple[Template, ...]:
+    """Every tenth template of stories.txt if `held_out`, else all others; with `more` also those of
+    more_stories.txt, of which none is held out."""
+    found = [t for i, t in enumerate(_read("stories.txt")) if (i % 10 == 9) == held_out]
+    return (*found, *(_read("more_stories.txt") if more and not held_out else ()))
+
+
+def _read(name: str) -> list[Template]:
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return [_parse(p) for p in text.strip().split("\n\n") if not p.startswith("#")]
 
 
 def _parse(paragraph: str) -> Template:
@@ -79,13 +85,13 @@ def _unmark(lines: str) -> list[str]:
     return [line[2:] for line in lines.splitlines()]
 
 
-def template_rows(seed: int | str, n: int, held_out: bool = False,
-                  code: bool = True) -> Iterator[Row]:
-    """`n` rows; row i depends on the seed, i and `held_out` only. With `code=False` the same
-    problems are solved in prose, with the results in it and without an interpreter."""
+def template_rows(seed: int | str, n: int, held_out: bool = False, code: bool = True,
+                  more: bool = False) -> Iterator[Row]:
+    """`n` rows; row i depends on the seed, i, `held_out` and `more` only. With `code=False` the
+    same problems are solved in prose, with the results in it and without an interpreter."""
     for i in range(n):
         rng = Random(f"{TASK} {seed} {held_out} {i}")
-        template = rng.choice(templates(held_out))
+        template = rng.choice(templates(held_out, more))
         numbers, values = draw_numbers(template, rng)
         words = fillings(rng)
         yield {"instruction": story_text(template, {**words, **numbers}, rng), "input": "",

@@ -29,6 +29,8 @@ def test_rows_of_the_templates(make, tmp_path):
     assert rows == list(template_rows(3, 40)) and "40 rows" in shown
     prose, _ = make("--rows", 40, "--seed", 3, "--no-code")
     assert prose == list(template_rows(3, 40, code=False))
+    more, _ = make("--rows", 40, "--seed", 3, "--more-templates")
+    assert more == list(template_rows(3, 40, more=True)) != rows
     held_out, _ = make("--rows", 20, "--held-out")
     assert {row["source"] for row in held_out} <= {t.name for t in templates(held_out=True)}
     assert generate_data.main(["--check", str(tmp_path / "rows.jsonl")]) == 0

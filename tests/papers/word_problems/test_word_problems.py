@@ -189,6 +189,10 @@ def test_the_sandbox_gives_the_same_traces():
 
 def test_a_tenth_of_the_templates_is_held_out():
     known, held_out = templates(), templates(held_out=True)
+    more = templates(more=True)[len(known):]
+    assert len(more) >= 170 and templates(held_out=True, more=True) == held_out
+    assert len({t.name for t in known + held_out + more}) == len(known + held_out + more)
+    assert not {t.story for t in more} & {t.story for t in known + held_out}
     assert len(known) + len(held_out) >= 40 and len(held_out) == (len(known) + len(held_out)) // 10
     names = [template.name for template in known + held_out]
     assert len(set(names)) == len(names)
@@ -223,8 +227,9 @@ def test_code_uses_only_numbers_that_were_told():
 
 def test_every_template_runs_in_the_sandbox():
     rows = {row["source"]: row for row in (*template_rows(7, 600),
-                                           *template_rows(7, 60, held_out=True))}
-    assert len(rows) == len(templates()) + len(templates(held_out=True))
+                                           *template_rows(7, 60, held_out=True),
+                                           *template_rows(7, 3000, more=True))}
+    assert len(rows) == len(templates(more=True)) + len(templates(held_out=True))
     assert all(turns_are_right(row, sandbox.run_code) for row in rows.values())
     turns = collections.Counter(len(TURN.findall(row["output"])) for row in rows.values())
     assert turns[1] > 10 and turns[2] > 10
