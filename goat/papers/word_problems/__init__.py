@@ -24,8 +24,10 @@ class WordProblems(Paper):
 
     def add_flags(self, parser: ArgumentParser) -> None:
         add = parser.add_argument_group("with --task word_problems").add_argument
-        add("--more-templates", action="store_true", help="draw from 178 further templates too, "
-            "for a base that has read a language (default: 45)")
+        more = len(self.templates.read("more_stories.txt"))
+        add("--more-templates", type=int, nargs="?", default=0, const=more, metavar="N",
+            help=f"draw from N further templates too, for a base that has read a language, without "
+            f"N from all {more} (default: 45 templates)")
         add("--gsm8k", metavar="DIR", help="GSM8K's training problems, the first --rows of them "
             "(default: templates of our own, 20,000 rows)")
         add("--math", metavar="DIR", help="MATH's training problems, worked in prose, the first "
@@ -44,6 +46,9 @@ class WordProblems(Paper):
         add("--no-code", action="store_true",
             help="solve in prose, without an interpreter; of --gsm8k, the problems that code "
             "solves, as they were worked (default: in prose and code)")
+        add("--values", action="store_true",
+            help="write earlier results out in the code of the templates, `print(48 * 12)`, as the "
+            "code of --gsm8k does (default: variables)")
         add("--markup", choices=tuple(self.format.MARKUPS), default="tags",
             help="of code and output in the solutions: the paper's tags, or Markdown, which a base "
             "that has read the web knows, in a third fewer tokens (default tags)")
@@ -70,6 +75,9 @@ class WordProblems(Paper):
         else:
             refuse_given(given, "{flag}: a model marks its code as it has learnt to", "markup")
         refuse_below(args, 1, "rows", "samples", "max_new_tokens", "batch_size")
+        refuse_below(args, 0, "more_templates")
+        if args.more_templates > (most := len(self.templates.read("more_stories.txt"))):
+            raise UserError(f"--more-templates {args.more_templates}: there are {most}")
         if args.gsm8k and args.math:
             raise UserError("--gsm8k and --math exclude each other: write a file of each")
         if (args.levels or args.subjects) and not args.math:
@@ -82,9 +90,12 @@ class WordProblems(Paper):
         if args.redraw < 0 or args.redraw and (not args.gsm8k or args.from_model or args.no_code):
             raise UserError("--redraw gives N further versions, 0 or more, of the solved problems "
                             "of --gsm8k; it goes without --from-model and --no-code")
-        if source and (args.held_out or args.more_templates):
-            raise UserError(f"{source} goes without --held-out and --more-templates, which are "
-                            "about the templates")
+        if source and (args.held_out or args.more_templates or args.values):
+            raise UserError(f"{source} goes without --held-out, --more-templates and --values, "
+                            "which are about the templates")
+        if args.values and (args.no_code or args.from_model):
+            raise UserError("--values is about code that the templates bring: it goes without "
+                            "--no-code and --from-model")
         if args.held_out and args.more_templates:
             raise UserError("--held-out: none of --more-templates is held out")
         if args.math and args.no_code and not args.from_model:

@@ -8,11 +8,11 @@ format of format.py; their outputs are calculated exactly, and so equal to what 
 the interpreter is worth.
 
 Every tenth template is held out, to measure whether new stories are understood. For that a base
-that has read a language needs many kinds of them: more_stories.txt has 178 others.
+that has read a language needs many kinds of them: more_stories.txt has 373 others.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -47,6 +47,9 @@ DISTRACTORS = (
     "{S} has slept {n} hours this week.", "Yesterday {S} wrote {n} letters.")
 MOST_DISTRACTORS = 2
 SIZE = 500  # questions of a cell of the suite
+# Of solutions: code with variables that last; code that writes earlier results out, a turn for each
+# calculation; and prose with the results in it, without an interpreter.
+FORMS = "variables", "values", "prose"
 
 
 class Template(NamedTuple):
@@ -59,16 +62,18 @@ class Template(NamedTuple):
 
 
 @cache
-def templates(held_out: bool = False, more: bool = False) -> tuple[Template, ...]:
-    """Every tenth template of stories.txt if `held_out`, else all others; with `more` also those of
+def templates(held_out: bool = False, more: int = 0) -> tuple[Template, ...]:
+    """Every tenth template of stories.txt if `held_out`, else all others and the first `more` of
     more_stories.txt, of which none is held out."""
-    found = [t for i, t in enumerate(_read("stories.txt")) if (i % 10 == 9) == held_out]
-    return (*found, *(_read("more_stories.txt") if more and not held_out else ()))
+    found = [t for i, t in enumerate(read("stories.txt")) if (i % 10 == 9) == held_out]
+    return (*found, *(() if held_out else read("more_stories.txt")[:more]))
 
 
-def _read(name: str) -> list[Template]:
+@cache
+def read(name: str) -> tuple[Template, ...]:
+    """The templates of a file of this folder."""
     text = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return [_parse(p) for p in text.strip().split("\n\n") if not p.startswith("#")]
+    return tuple(_parse(p) for p in text.strip().split("\n\n") if not p.startswith("#"))
 
 
 def _parse(paragraph: str) -> Template:
@@ -85,17 +90,17 @@ def _unmark(lines: str) -> list[str]:
     return [line[2:] for line in lines.splitlines()]
 
 
-def template_rows(seed: int | str, n: int, held_out: bool = False, code: bool = True,
-                  more: bool = False) -> Iterator[Row]:
-    """`n` rows; row i depends on the seed, i, `held_out` and `more` only. With `code=False` the
-    same problems are solved in prose, with the results in it and without an interpreter."""
+def template_rows(seed: int | str, n: int, held_out: bool = False, form: str = FORMS[0],
+                  more: int = 0) -> Iterator[Row]:
+    """`n` rows. The question of row i depends on the seed, i, `held_out` and `more` only, its
+    solution also on `form`, one of FORMS."""
     for i in range(n):
         rng = Random(f"{TASK} {seed} {held_out} {i}")
         template = rng.choice(templates(held_out, more))
         numbers, values = draw_numbers(template, rng)
-        words = fillings(rng)
-        yield {"instruction": story_text(template, {**words, **numbers}, rng), "input": "",
-               "output": solution_text(template, numbers, code), "answer": str(values[-1]),
+        words = {**fillings(rng), **numbers}
+        yield {"instruction": story_text(template, words, rng), "input": "",
+               "output": solution_text(template, words, form), "answer": str(values[-1]),
                "task": TASK, "source": template.name}
 
 
@@ -134,39 +139,46 @@ def draw_numbers(template: Template, rng: Random) -> tuple[dict[str, Number], li
 Line = tuple[str, str, Number]  # variable, expression, value
 
 
-def worked_steps(template: Template, numbers: dict[str, Number]) -> list[tuple[str, list[Line]]]:
+def worked_steps(template: Template,
+                 words: Mapping[str, object]) -> list[tuple[str, list[Line]]]:
     """The solution with its numbers: the prose and the calculations of each step."""
     variables: dict[str, Number] = {}
     steps = []
     for prose, lines in template.steps:
         done = []
         for line in lines:
-            name, _, expression = line.format(**numbers).partition(" = ")
+            name, _, expression = line.format(**words).partition(" = ")
             expression, variables[name] = calculate(expression, variables)
             done.append((name, expression, variables[name]))
         steps.append((prose, done))
     return steps
 
 
-def solution_text(template: Template, numbers: dict[str, Number], code: bool) -> str:
-    """The tagged solution, in code or in prose."""
+def solution_text(template: Template, words: Mapping[str, object], form: str) -> str:
+    """The tagged solution in one of FORMS; `words` hold the numbers too."""
     steps = []
     variables: dict[str, Number] = {}
-    for prose, lines in worked_steps(template, numbers):
-        last, _, result = lines[-1]  # the last step's is the answer
-        if code:
+    for prose, lines in worked_steps(template, words):
+        prose = prose.format(**words)
+        if form == "variables":
             program = [f"{name} = {expression}" for name, expression, _ in lines]
-            steps.append(Step(prose, "\n".join([*program, f"print({last})"]), str(result)))
+            last, _, value = lines[-1]
+            steps.append(Step(prose, "\n".join([*program, f"print({last})"]), str(value)))
             continue
         for name, expression, value in lines:
             known = re.sub(r"[a-z]\w*", lambda m: str(variables[m[0]]), expression)
-            prose += f"\n{name} = {known.replace('//', '/')} = {value}"
             variables[name] = value
-        steps.append(Step(prose))
-    return render(steps, str(result))
+            if form == "values":
+                steps.append(Step(prose, f"print({known})", str(value)))
+                prose = ""
+            else:
+                prose += f"\n{name} = {known.replace('//', '/')} = {value}"
+        if prose:
+            steps.append(Step(prose))
+    return render(steps, str(value))
 
 
-def story_text(template: Template, words: dict[str, object], rng: Random) -> str:
+def story_text(template: Template, words: Mapping[str, object], rng: Random) -> str:
     """The story with its words and numbers, and with sentences that do not matter."""
     story = re.sub(r"\[([^]]*)\]", lambda m: rng.choice(m[1].split("|")), template.story)
     [(before, question)] = re.findall(r"^(.*?[.!])? ?([^.!]*\?(?: Give[^.]*\.)?)$", story)

@@ -28,9 +28,13 @@ def test_rows_of_the_templates(make, tmp_path):
     rows, shown = make("--rows", 40, "--seed", 3)
     assert rows == list(template_rows(3, 40)) and "40 rows" in shown
     prose, _ = make("--rows", 40, "--seed", 3, "--no-code")
-    assert prose == list(template_rows(3, 40, code=False))
+    assert prose == list(template_rows(3, 40, form="prose"))
+    values, _ = make("--rows", 40, "--seed", 3, "--values")
+    assert values == list(template_rows(3, 40, form="values"))
     more, _ = make("--rows", 40, "--seed", 3, "--more-templates")
-    assert more == list(template_rows(3, 40, more=True)) != rows
+    assert more == list(template_rows(3, 40, more=373)) != rows
+    some, _ = make("--rows", 40, "--seed", 3, "--more-templates", 178)
+    assert some == list(template_rows(3, 40, more=178)) != more
     held_out, _ = make("--rows", 20, "--held-out")
     assert {row["source"] for row in held_out} <= {t.name for t in templates(held_out=True)}
     assert generate_data.main(["--check", str(tmp_path / "rows.jsonl")]) == 0
@@ -188,7 +192,12 @@ def test_flags_of_another_task_are_refused(flags, tmp_path):
     (["--rows", "0"], "--rows 0"), (["--no-steps"], "--no-code"), (["--bare"], "--task arithmetic"),
     (["--samples", "4"], "--from-model"), (["--max-new-tokens", "4"], "--from-model"),
     (["--max-new-tokens", "0", "--from-model", "x"], "--max-new-tokens 0"),
-    (["--skip", "4"], "--skip leaves out"),
+    (["--skip", "4"], "--skip leaves out"), (["--more-templates", "374"], "there are 373"),
+    (["--more-templates", "-1"], "--more-templates -1"),
+    (["--values", "--gsm8k", "x"], "--gsm8k goes without .*--values"),
+    (["--values", "--no-code"], "--values is about code"),
+    (["--values", "--from-model", "x"], "--values is about code"),
+    (["--more-templates", "--held-out"], "none of --more-templates"),
     (["--from-model", "x", "--temperature", "0"], "--temperature 0"),
     (["--samples", "0", "--from-model", "x"], "--samples 0"), (["--gsm8k", "nowhere"], "train"),
     (["--gsm8k", ".", "--seed", "3"], "--skip N"), (["--gsm8k", ".", "--skip", "-1"], "0 or more"),

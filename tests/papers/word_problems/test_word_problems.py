@@ -189,8 +189,9 @@ def test_the_sandbox_gives_the_same_traces():
 
 def test_a_tenth_of_the_templates_is_held_out():
     known, held_out = templates(), templates(held_out=True)
-    more = templates(more=True)[len(known):]
-    assert len(more) >= 170 and templates(held_out=True, more=True) == held_out
+    more = templates(more=373)[len(known):]
+    assert len(more) == 373 and templates(held_out=True, more=373) == held_out
+    assert templates(more=178)[len(known):] == more[:178]
     assert len({t.name for t in known + held_out + more}) == len(known + held_out + more)
     assert not {t.story for t in more} & {t.story for t in known + held_out}
     assert len(known) + len(held_out) >= 40 and len(held_out) == (len(known) + len(held_out)) // 10
@@ -228,15 +229,26 @@ def test_code_uses_only_numbers_that_were_told():
 def test_every_template_runs_in_the_sandbox():
     rows = {row["source"]: row for row in (*template_rows(7, 600),
                                            *template_rows(7, 60, held_out=True),
-                                           *template_rows(7, 3000, more=True))}
-    assert len(rows) == len(templates(more=True)) + len(templates(held_out=True))
-    assert all(turns_are_right(row, sandbox.run_code) for row in rows.values())
+                                           *template_rows(7, 4000, more=373))}
+    assert len(rows) == len(templates(more=373)) + len(templates(held_out=True))
+    for row in rows.values():
+        assert not re.search(r"[{}\[\]|]|  ", row["instruction"] + row["output"]), row
+        assert turns_are_right(row, sandbox.run_code), row
     turns = collections.Counter(len(TURN.findall(row["output"])) for row in rows.values())
     assert turns[1] > 10 and turns[2] > 10
 
 
+def test_the_same_problems_with_values_in_place_of_variables():
+    for names, values in zip(template_rows(9, 200), template_rows(9, 200, form="values")):
+        assert {**names, "output": ""} == {**values, "output": ""}
+        turns = TURN.findall(values["output"])
+        assert all(re.fullmatch(r"print\([-+*/() \d]+\)", code) for code, _ in turns), values
+        assert turns_are_right(values, execute) and turns[-1][1] == values["answer"]
+        assert final_answer(values["output"]) == names["answer"]
+
+
 def test_the_same_problems_in_prose():
-    for code, prose in zip(template_rows(9, 200), template_rows(9, 200, code=False)):
+    for code, prose in zip(template_rows(9, 200), template_rows(9, 200, form="prose")):
         assert {**code, "output": ""} == {**prose, "output": ""}
         assert "<code>" not in prose["output"] and "<output>" not in prose["output"]
         assert final_answer(prose["output"]) == code["answer"]
