@@ -29,6 +29,7 @@ from goat.files.tensors import (Readers, checked, is_finite, open_tensors, read_
                                 write_json, write_tensors)
 from goat.files.tokenizer_json import BPE, CHAT, TOKENIZER_CONFIG
 from goat.files.vocabulary import SENTENCEPIECE, gguf_keys, open_tokenizer, save_tokenizer
+from goat.llama.bpe import PARTING
 from goat.llama.int8 import Int8Linear, to_int8
 from goat.llama.lora import LoRALinear, merge
 from goat.llama.model import Llama, LlamaConfig
@@ -156,7 +157,8 @@ def tokenizer_of(base: str | Path, config: LlamaConfig) -> Tokenizer:
         raise UserError(f"{tokenizer.path}: {tokenizer.vocab_size} pieces, but the model embeds "
                         f"only {config.vocab_size}: it belongs to another model")
     ours, theirs = (tokenizer.bos_id, tokenizer.eos_id), (config.bos_id, config.eos_id)
-    if ours != theirs and ours != (None, config.eos_id):
+    begins = None if tokenizer.bos_id is None else tokenizer.piece(tokenizer.bos_id)
+    if ours != theirs and (begins not in (None, PARTING) or ours[1] != theirs[1]):
         print(f"note: bos and eos are {ours} in {tokenizer.path}, {theirs} in the model's "
               "settings; the tokenizer's are used")
     if tokenizer.groups_digits:

@@ -263,7 +263,7 @@ def test_merge_on_the_command_line(tmp_path, folder):
 
 def test_tokenizers_of_another_model_are_refused_and_their_ids_win(capsys, monkeypatch):
     tokenizer = types.SimpleNamespace(path="t.model", vocab_size=64, bos_id=1, eos_id=2,
-                                      groups_digits=False)
+                                      groups_digits=False, piece=str)
     monkeypatch.setattr("goat.files.checkpoint.open_tokenizer", lambda base: tokenizer)
     assert tokenizer_of("base", GROUPED) is tokenizer
     assert capsys.readouterr().out == ""

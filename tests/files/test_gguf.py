@@ -86,7 +86,7 @@ def test_smollm2_is_read_as_it_is(smollm2):
     """The loss of a text is what transformers' own reader of this file gives, to six digits; with
     the rows of q and k in the other order it is about 2 higher."""
     model, tokenizer = load_model(SMOLLM2), open_tokenizer(SMOLLM2)
-    ids = torch.tensor([tokenizer.encode(TEXT)])
+    ids = torch.tensor([tokenizer.encode(TEXT, bos=False)])
     with torch.no_grad():
         loss = F.cross_entropy(model(ids)[0, :-1], ids[0, 1:]).item()
     assert loss == pytest.approx(3.95955, abs=2e-4)
@@ -96,12 +96,24 @@ def test_smollm2_is_read_as_it_is(smollm2):
 
 def test_smollm2s_tokens(smollm2):
     tokenizer = open_tokenizer(smollm2)
-    assert tokenizer.encode("397 x 4429") == [35, 41, 39, 1792, 216, 36, 36, 34, 41]
-    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.vocab_size) == (None, 2, 49152)
+    assert tokenizer.encode("397 x 4429") == [0, 35, 41, 39, 1792, 216, 36, 36, 34, 41]
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.vocab_size) == (0, 2, 49152)
     assert not tokenizer.groups_digits and "<|im_start|>" in tokenizer.chat_template
-    assert tokenizer.encode("<jupyter_code>x<|im_end|>")[1:] == [104, 2]
+    assert tokenizer.encode("<jupyter_code>x<|im_end|>")[2:] == [104, 2]
     ids, n = tokenizer.encode_pair("Solution:\n\n", "<p>")
     assert ids[:n] == tokenizer.encode("Solution:\n\n") and ids[-1] == 2
+
+
+def test_smollm2_reads_a_number_in_front_only_behind_another_token(smollm2):
+    model, tokenizer = load_model(smollm2), open_tokenizer(smollm2)
+    read = dict.fromkeys((True, False), 0)
+    for number in range(2, 10):
+        text = f"{number} trucks are here. How many trucks are here? There are "
+        for bos in read:
+            with torch.no_grad():
+                said = model(torch.tensor([tokenizer.encode(text, bos=bos)]))[0, -1].argmax()
+            read[bos] += tokenizer.decode([int(said)]) == str(number)
+    assert read == {True: 8, False: 0}
 
 
 def test_smollm2_in_8_bits(smollm2):

@@ -134,9 +134,16 @@ def test_missing_bytes_are_dropped_and_rows_with_them_are_refused():
         tokenizer.encode_pair("x\nAnswer: ", "a\x04b")
 
 
+def test_what_a_text_begins_with():
+    assert bpe("llama-bpe", **SETTINGS["llama-bpe"]).encode("7")[0] == 1  # bos
+    smollm, parting = bpe("smollm"), bpe().added["<|endoftext|>"]
+    assert smollm.encode("7")[0] == parting and smollm.decode([parting]) == ""
+    assert smollm.encode_pair("7", "8")[0][0] == parting and bpe("gpt-2").bos_id is None
+    assert bpe("smollm", bos_id=1).encode("7")[0] == 1  # another, where the file names one
+
+
 def test_digits_and_names():
     assert bpe().groups_digits is False
-    assert bpe("llama-bpe", **SETTINGS["llama-bpe"]).encode("7")[0] == 1  # bos
     many = [*bpe().tokens, "41", "741"]
     grouping = ByteLevelBPE(many, [("4", "1"), ("7", "41")], {}, "llama-bpe", bpe().path, eos_id=2)
     assert grouping.groups_digits
