@@ -46,9 +46,6 @@ class WordProblems(Paper):
         add("--no-code", action="store_true",
             help="solve in prose, without an interpreter; of --gsm8k, the problems that code "
             "solves, as they were worked (default: in prose and code)")
-        add("--values", action="store_true",
-            help="write earlier results out in the code of the templates, `print(48 * 12)`, as the "
-            "code of --gsm8k does (default: variables)")
         add("--markup", choices=tuple(self.format.MARKUPS), default="tags",
             help="of code and output in the solutions: the paper's tags, or Markdown, which a base "
             "that has read the web knows, in a third fewer tokens (default tags)")
@@ -90,12 +87,9 @@ class WordProblems(Paper):
         if args.redraw < 0 or args.redraw and (not args.gsm8k or args.from_model or args.no_code):
             raise UserError("--redraw gives N further versions, 0 or more, of the solved problems "
                             "of --gsm8k; it goes without --from-model and --no-code")
-        if source and (args.held_out or args.more_templates or args.values):
-            raise UserError(f"{source} goes without --held-out, --more-templates and --values, "
-                            "which are about the templates")
-        if args.values and (args.no_code or args.from_model):
-            raise UserError("--values is about code that the templates bring: it goes without "
-                            "--no-code and --from-model")
+        if source and (args.held_out or args.more_templates):
+            raise UserError(f"{source} goes without --held-out and --more-templates, which are "
+                            "about the templates")
         if args.held_out and args.more_templates:
             raise UserError("--held-out: none of --more-templates is held out")
         if args.math and args.no_code and not args.from_model:

@@ -34,12 +34,12 @@ class Rows(NamedTuple):
     unchanged: Counter[str] = Counter()  # why others have no such row
 
 
-def from_templates(size: int, seed: int = 0, held_out: bool = False,
-                   form: str = templates.FORMS[0], more: int = 0) -> Rows:
+def from_templates(size: int, seed: int = 0, held_out: bool = False, code: bool = True,
+                   more: int = 0) -> Rows:
     """`size` rows of the templates; none asks what the suite `word_problems` asks."""
     asked, again = templates.reserved(), 0
     rows: list[Row] = []
-    source = templates.template_rows(seed, sys.maxsize, held_out, form, more)
+    source = templates.template_rows(seed, sys.maxsize, held_out, code, more)
     while len(rows) < size:
         row = next(source)
         if row["instruction"] in asked:
@@ -53,8 +53,7 @@ def source_rows(args: Namespace) -> Rows:
     """The rows that the flags of generate_data.py ask for, solved by their source. Raises UserError
     where there are none."""
     if args.gsm8k is None and args.math is None:
-        form = "prose" if args.no_code else "values" if args.values else "variables"
-        return from_templates(args.rows or ROWS, args.seed, args.held_out, form,
+        return from_templates(args.rows or ROWS, args.seed, args.held_out, not args.no_code,
                               args.more_templates)
     source: Iterator[Row | Rejection]
     corrections = None if args.original_labels or args.math else Corrections()

@@ -47,9 +47,6 @@ DISTRACTORS = (
     "{S} has slept {n} hours this week.", "Yesterday {S} wrote {n} letters.")
 MOST_DISTRACTORS = 2
 SIZE = 500  # questions of a cell of the suite
-# Of solutions: code with variables that last; code that writes earlier results out, a turn for each
-# calculation; and prose with the results in it, without an interpreter.
-FORMS = "variables", "values", "prose"
 
 
 class Template(NamedTuple):
@@ -90,17 +87,17 @@ def _unmark(lines: str) -> list[str]:
     return [line[2:] for line in lines.splitlines()]
 
 
-def template_rows(seed: int | str, n: int, held_out: bool = False, form: str = FORMS[0],
+def template_rows(seed: int | str, n: int, held_out: bool = False, code: bool = True,
                   more: int = 0) -> Iterator[Row]:
-    """`n` rows. The question of row i depends on the seed, i, `held_out` and `more` only, its
-    solution also on `form`, one of FORMS."""
+    """`n` rows; row i depends on the seed, i, `held_out` and `more` only. With `code=False` the
+    same problems are solved in prose, with the results in it and without an interpreter."""
     for i in range(n):
         rng = Random(f"{TASK} {seed} {held_out} {i}")
         template = rng.choice(templates(held_out, more))
         numbers, values = draw_numbers(template, rng)
         words = {**fillings(rng), **numbers}
         yield {"instruction": story_text(template, words, rng), "input": "",
-               "output": solution_text(template, words, form), "answer": str(values[-1]),
+               "output": solution_text(template, words, code), "answer": str(values[-1]),
                "task": TASK, "source": template.name}
 
 
@@ -154,28 +151,23 @@ def worked_steps(template: Template,
     return steps
 
 
-def solution_text(template: Template, words: Mapping[str, object], form: str) -> str:
-    """The tagged solution in one of FORMS; `words` hold the numbers too."""
+def solution_text(template: Template, words: Mapping[str, object], code: bool) -> str:
+    """The tagged solution, in code or in prose; `words` hold the numbers too."""
     steps = []
     variables: dict[str, Number] = {}
     for prose, lines in worked_steps(template, words):
         prose = prose.format(**words)
-        if form == "variables":
+        last, _, result = lines[-1]  # the last step's is the answer
+        if code:
             program = [f"{name} = {expression}" for name, expression, _ in lines]
-            last, _, value = lines[-1]
-            steps.append(Step(prose, "\n".join([*program, f"print({last})"]), str(value)))
+            steps.append(Step(prose, "\n".join([*program, f"print({last})"]), str(result)))
             continue
         for name, expression, value in lines:
             known = re.sub(r"[a-z]\w*", lambda m: str(variables[m[0]]), expression)
+            prose += f"\n{name} = {known.replace('//', '/')} = {value}"
             variables[name] = value
-            if form == "values":
-                steps.append(Step(prose, f"print({known})", str(value)))
-                prose = ""
-            else:
-                prose += f"\n{name} = {known.replace('//', '/')} = {value}"
-        if prose:
-            steps.append(Step(prose))
-    return render(steps, str(value))
+        steps.append(Step(prose))
+    return render(steps, str(result))
 
 
 def story_text(template: Template, words: Mapping[str, object], rng: Random) -> str:

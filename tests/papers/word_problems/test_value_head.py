@@ -87,7 +87,7 @@ def test_the_scripts_flag_decides_whether_outputs_are_learnt(tmp_path, tokenizer
 
 def test_rows_without_outputs_are_as_before(tmp_path, tokenizer):
     """Prose, sums, and an `<output>` that no code precedes: learnt as a whole."""
-    rows = [*template_rows(2, 4, form="prose"),
+    rows = [*template_rows(2, 4, code=False),
             {"instruction": "1 + 1", "output": "1 + 1 = 2"},
             {"instruction": "What?", "output": "<output>\n5\n</output>"}]
     path = write(tmp_path / "rows.jsonl", rows)

@@ -28,9 +28,7 @@ def test_rows_of_the_templates(make, tmp_path):
     rows, shown = make("--rows", 40, "--seed", 3)
     assert rows == list(template_rows(3, 40)) and "40 rows" in shown
     prose, _ = make("--rows", 40, "--seed", 3, "--no-code")
-    assert prose == list(template_rows(3, 40, form="prose"))
-    values, _ = make("--rows", 40, "--seed", 3, "--values")
-    assert values == list(template_rows(3, 40, form="values"))
+    assert prose == list(template_rows(3, 40, code=False))
     more, _ = make("--rows", 40, "--seed", 3, "--more-templates")
     assert more == list(template_rows(3, 40, more=373)) != rows
     some, _ = make("--rows", 40, "--seed", 3, "--more-templates", 178)
@@ -194,9 +192,6 @@ def test_flags_of_another_task_are_refused(flags, tmp_path):
     (["--max-new-tokens", "0", "--from-model", "x"], "--max-new-tokens 0"),
     (["--skip", "4"], "--skip leaves out"), (["--more-templates", "374"], "there are 373"),
     (["--more-templates", "-1"], "--more-templates -1"),
-    (["--values", "--gsm8k", "x"], "--gsm8k goes without .*--values"),
-    (["--values", "--no-code"], "--values is about code"),
-    (["--values", "--from-model", "x"], "--values is about code"),
     (["--more-templates", "--held-out"], "none of --more-templates"),
     (["--from-model", "x", "--temperature", "0"], "--temperature 0"),
     (["--samples", "0", "--from-model", "x"], "--samples 0"), (["--gsm8k", "nowhere"], "train"),

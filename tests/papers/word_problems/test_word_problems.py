@@ -238,17 +238,8 @@ def test_every_template_runs_in_the_sandbox():
     assert turns[1] > 10 and turns[2] > 10
 
 
-def test_the_same_problems_with_values_in_place_of_variables():
-    for names, values in zip(template_rows(9, 200), template_rows(9, 200, form="values")):
-        assert {**names, "output": ""} == {**values, "output": ""}
-        turns = TURN.findall(values["output"])
-        assert all(re.fullmatch(r"print\([-+*/() \d]+\)", code) for code, _ in turns), values
-        assert turns_are_right(values, execute) and turns[-1][1] == values["answer"]
-        assert final_answer(values["output"]) == names["answer"]
-
-
 def test_the_same_problems_in_prose():
-    for code, prose in zip(template_rows(9, 200), template_rows(9, 200, form="prose")):
+    for code, prose in zip(template_rows(9, 200), template_rows(9, 200, code=False)):
         assert {**code, "output": ""} == {**prose, "output": ""}
         assert "<code>" not in prose["output"] and "<output>" not in prose["output"]
         assert final_answer(prose["output"]) == code["answer"]
