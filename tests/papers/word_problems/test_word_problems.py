@@ -203,6 +203,19 @@ def test_a_tenth_of_the_templates_is_held_out():
         t.name for t in held_out}
 
 
+def test_no_further_template_is_told_like_one_that_is_held_out():  # by their words but small ones
+    small = re.compile(r"\b(an?|the|of|to|in|on|at|is|are|was|were|and|each|every|how|many|much|do|"
+                       r"does|for|it|they|all|with|from|that|by|has|have|had|as|be|still)\b")
+
+    def words(template):
+        story = re.sub(r"{\w+}", "", template.story.lower())
+        return set(re.findall("[a-z]+", small.sub("", story)))
+
+    for held_out in map(words, templates(held_out=True)):
+        for more in map(words, templates(more=373)[len(templates()):]):
+            assert len(more & held_out) <= 0.25 * len(more | held_out), (more, held_out)
+
+
 def test_rows_are_reproducible_and_varied():
     rows = list(template_rows(3, 1500))
     assert rows[:40] == list(template_rows(3, 40)) != list(template_rows(4, 40))
