@@ -158,7 +158,7 @@ def tokenizer_of(base: str | Path, config: LlamaConfig) -> Tokenizer:
                         f"only {config.vocab_size}: it belongs to another model")
     ours, theirs = (tokenizer.bos_id, tokenizer.eos_id), (config.bos_id, config.eos_id)
     begins = None if tokenizer.bos_id is None else tokenizer.piece(tokenizer.bos_id)
-    if ours != theirs and (begins not in (None, PARTING) or ours[1] != theirs[1]):
+    if ours[1] != theirs[1] or ours[0] != theirs[0] and begins not in (None, PARTING):
         print(f"note: bos and eos are {ours} in {tokenizer.path}, {theirs} in the model's "
               "settings; the tokenizer's are used")
     if tokenizer.groups_digits:

@@ -24,7 +24,7 @@ class WordProblems(Paper):
 
     def add_flags(self, parser: ArgumentParser) -> None:
         add = parser.add_argument_group("with --task word_problems").add_argument
-        more = len(self.templates.read("more_stories.txt"))
+        more = len(self.templates.further())
         add("--more-templates", type=int, nargs="?", default=0, const=more, metavar="N",
             help=f"draw from N further templates too, for a base that has read a language, without "
             f"N from all {more} (default: 45 templates)")
@@ -73,7 +73,7 @@ class WordProblems(Paper):
             refuse_given(given, "{flag}: a model marks its code as it has learnt to", "markup")
         refuse_below(args, 1, "rows", "samples", "max_new_tokens", "batch_size")
         refuse_below(args, 0, "more_templates")
-        if args.more_templates > (most := len(self.templates.read("more_stories.txt"))):
+        if args.more_templates > (most := len(self.templates.further())):
             raise UserError(f"--more-templates {args.more_templates}: there are {most}")
         if args.gsm8k and args.math:
             raise UserError("--gsm8k and --math exclude each other: write a file of each")

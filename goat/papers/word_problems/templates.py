@@ -61,16 +61,20 @@ class Template(NamedTuple):
 @cache
 def templates(held_out: bool = False, more: int = 0) -> tuple[Template, ...]:
     """Every tenth template of stories.txt if `held_out`, else all others and the first `more` of
-    more_stories.txt, of which none is held out."""
-    found = [t for i, t in enumerate(read("stories.txt")) if (i % 10 == 9) == held_out]
-    return (*found, *(() if held_out else read("more_stories.txt")[:more]))
+    further()."""
+    found = [t for i, t in enumerate(_read("stories.txt")) if (i % 10 == 9) == held_out]
+    return (*found, *(() if held_out else further()[:more]))
 
 
 @cache
-def read(name: str) -> tuple[Template, ...]:
-    """The templates of a file of this folder."""
+def further() -> list[Template]:
+    """The templates of more_stories.txt, of which none is held out."""
+    return _read("more_stories.txt")
+
+
+def _read(name: str) -> list[Template]:
     text = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return tuple(_parse(p) for p in text.strip().split("\n\n") if not p.startswith("#"))
+    return [_parse(p) for p in text.strip().split("\n\n") if not p.startswith("#")]
 
 
 def _parse(paragraph: str) -> Template:
