@@ -89,7 +89,8 @@ def ask(model: Llama, tokenizer: Tokenizer, text: str, args: argparse.Namespace)
     """Print the model's working for a question and what a check of it finds."""
     found = None if args.interpreter else read_question(text)
     if args.wording == "bare" and not (found and found[0].worded):
-        raise UserError(f"--bare needs a question like 397 * 4429, not {text!r}")
+        flag = "--bare" if args.bare else "--wording bare"
+        raise UserError(f"{flag} needs a question like 397 * 4429, not {text!r}")
     if found:
         paper, operands = found
         asked = ("", "{} {} {} = ".format(*operands)) if args.wording == "bare" else (text, "")

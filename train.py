@@ -42,11 +42,10 @@ from goat.training.setup import (identity, load_data, load_held_out, load_model,
                                  save_result)
 
 
-def answer_loss(model: Llama, batch: Batch, where: torch.device,
-                value_scale: float = 0.0) -> Tensor:
+def answer_loss(model: Llama, batch: Batch, value_scale: float = 0.0) -> Tensor:
     """The sum of the cross-entropies of the batch's answer tokens, in fp32, plus, where the batch
     has values, `value_scale` times the sum of their squared errors."""
-    counts = batch.counts
+    where, counts = model.device, batch.counts
     hidden = model.hidden(batch.tokens.to(where), model.rows(batch.lengths), counts.to(where))
     loss = token_loss(model.lm_head, hidden, batch.labels[counts].to(where))
     if batch.values is not None:
@@ -63,7 +62,7 @@ def token_loss(head: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
     return head_loss(hidden, head.weight, labels, IGNORE)  # the same, for a frozen head
 
 
-def trial_pass(model: Llama, optimizer: Optimizer, batches: Iterable[Batch], where: torch.device,
+def trial_pass(model: Llama, optimizer: Optimizer, batches: Iterable[Batch],
                workload: memory.Workload) -> MemoryMeter:
     """A forward and backward pass that learns nothing, over the one of `batches` that needs most,
     beside gradients and optimizer state of full size: a run that does not fit fails now and not
@@ -72,27 +71,27 @@ def trial_pass(model: Llama, optimizer: Optimizer, batches: Iterable[Batch], whe
         return memory.plan(model.config, memory.of_batch(workload, batch)).total
 
     batch = max(batches, key=needed)
-    meter = MemoryMeter(where, needed(batch))
+    meter = MemoryMeter(model.device, needed(batch))
     reserve = optimizer.future_state()
     grads = [torch.zeros_like(p) for p in optimizer.masters]
     for p, grad in zip(optimizer.masters, grads):
         p.grad = grad
     with meter.first_pass([*model.state_dict().values(), *optimizer.masters, *grads]):
-        answer_loss(model, batch, where).backward()
+        answer_loss(model, batch).backward()
     optimizer.skip()
     del reserve
     return meter
 
 
-def idle_pass(model: Llama, optimizer: Optimizer, where: torch.device, batch: Batch) -> None:
+def idle_pass(model: Llama, optimizer: Optimizer, batch: Batch) -> None:
     """A forward and backward pass that learns nothing, for the clock."""
-    optimizer.backward(answer_loss(model, batch, where))
+    optimizer.backward(answer_loss(model, batch))
     optimizer.clip(1.0)  # waits for a GPU
     optimizer.skip()
 
 
 def add_gradients(model: Llama, window: list[Batch], optimizer: Optimizer, group: Group,
-                  where: torch.device, value_weight: float | None) -> tuple[float, int]:
+                  value_weight: float | None) -> tuple[float, int]:
     """Forward and backward over a window, the gradients of all processes added up: (its loss, how
     many answer tokens it has). The loss is the mean over these plus, if values are learnt,
     `value_weight` times their mean squared error."""
@@ -104,7 +103,7 @@ def add_gradients(model: Llama, window: list[Batch], optimizer: Optimizer, group
         value_scale = value_weight * answers / max(1, valued)  # divided by `answers` below
     losses = []  # read when all are on their way: a GPU need not wait for Python in between
     for batch in window:
-        loss = answer_loss(model, batch, where, value_scale) / answers
+        loss = answer_loss(model, batch, value_scale) / answers
         optimizer.backward(loss)
         losses.append(loss.detach())
     group.sum_gradients(optimizer.masters)
@@ -181,7 +180,7 @@ def main(argv: list[str] | None = None) -> int | None:
     # data: what a step sees depends on (seed, step) only
     data = load_data(args, tokenizer, group.share)
     if args.peek:
-        show(islice(peek(model, tokenizer, data, where), args.peek), group)
+        show(islice(peek(model, tokenizer, data), args.peek), group)
         return None
     held_out = load_held_out(args, tokenizer, data)
     asked = args.max_steps or math.ceil(len(data) * args.epochs / args.batch)
@@ -200,8 +199,8 @@ def main(argv: list[str] | None = None) -> int | None:
         optimizer.load_state_dict(state)
 
     # loop: one window, one optimizer step; its dropout, too, depends on (seed, step) only
-    meter = trial_pass(model, optimizer, data.largest(), where, workload)
-    say(pace.start(foresee(data.window(pace.first), partial(idle_pass, model, optimizer, where))))
+    meter = trial_pass(model, optimizer, data.largest(), workload)
+    say(pace.start(foresee(data.window(pace.first), partial(idle_pass, model, optimizer))))
     seen, bad_steps, stopping = 0, 0, False
     progress = tqdm(pace, initial=pace.first, total=pace.steps, unit="step",
                     disable=not group.writer)
@@ -209,7 +208,7 @@ def main(argv: list[str] | None = None) -> int | None:
         for step in progress:
             torch.manual_seed(((args.seed * 1_000_003 + step) * 1009 + group.rank) % 2**63)
             window = data.window(step)
-            loss, answers = add_gradients(model, window, optimizer, group, where,
+            loss, answers = add_gradients(model, window, optimizer, group,
                                           args.value_weight if args.value_head else None)
             norm = optimizer.clip(args.clip)
             if math.isfinite(loss + norm):
@@ -229,7 +228,7 @@ def main(argv: list[str] | None = None) -> int | None:
                            seconds=round(pace.seconds, 1))
                 progress.set_postfix(loss=f"{loss:.4f}", tok_s=f"{speed:,.0f}")
             if held_out and group.writer and (done % args.eval_every == 0 or last):
-                found = held_out.measure(model, tokenizer, partial(answer_loss, where=where))
+                found = held_out.measure(model, tokenizer, answer_loss)
                 folder.log(step=done, **found)
                 progress.write(f"step {done}: " + ", ".join(f"{k} {v:g}" for k, v in found.items()))
                 if args.keep == "best":

@@ -158,7 +158,7 @@ def build_ours(bench: Bench, base: str, checkpointing: bool) -> Step:
     if base == "int8 x int8":
         use_int8_inputs(model, bench.args.threshold)
     model.checkpointing = checkpointing
-    return our_step(model, bench.where)
+    return our_step(model)
 
 
 @torch.no_grad()

@@ -81,10 +81,10 @@ def width(batch: Batch) -> int:
 
 # ---- steps ---------------------------------------------------------------------------------------
 
-def our_step(model: Llama, where: torch.device) -> Step:
+def our_step(model: Llama) -> Step:
     """A step of ours: the head on answer positions only."""
     lora.add_lora(model, 64).train()
-    return stepper(model, partial(train.answer_loss, model, where=where))
+    return stepper(model, partial(train.answer_loss, model))
 
 
 def transformers_model(folder: str | Path, dtype: torch.dtype, where: torch.device) -> Any:

@@ -124,12 +124,12 @@ def products(config: LlamaConfig, rank: int, rows: int, length: int) -> dict[str
 def count(config: LlamaConfig, rank: int, rows: int, length: int) -> tuple[int, int]:
     """The FLOP of a pass: all, and those of plain products, which attention's are not (there is one
     for each row and head)."""
-    where, model = torch.device("meta"), blank_model(config)
-    with where:
+    model = blank_model(config)
+    with torch.device("meta"):
         lora.add_lora(model, rank).train()
     tokens = torch.zeros(rows * length, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
-        train.answer_loss(model, Batch(tokens, tokens, [length] * rows), where).backward()
+        train.answer_loss(model, Batch(tokens, tokens, [length] * rows)).backward()
     return counter.get_total_flops(), counter.get_flop_counts()["Global"][torch.ops.aten.mm]
 
 
@@ -160,16 +160,16 @@ def measure(where: torch.device, dtype: torch.dtype, repeats: int, rows: int, le
     tokens = torch.randint(config.vocab_size, (rows * length,),
                            generator=torch.Generator().manual_seed(0))
     batch, best = Batch(tokens, tokens, [length] * rows), float("inf")
-    saved = saved_bytes(model, batch, where)
+    saved = saved_bytes(model, batch)
     for _ in range(repeats + 1):  # the first pass builds kernels
         began = now(where)
-        train.answer_loss(model, batch, where).backward()
+        train.answer_loss(model, batch).backward()
         best = min(best, now(where) - began)
     adapter = 16 * sum(p.numel() for p in lora.trainable(model))
     return [1e3 * best, tokens.numel() / best, saved / 1e6, adapter / 1e6]
 
 
-def saved_bytes(model: Llama, batch: Batch, where: torch.device) -> int:
+def saved_bytes(model: Llama, batch: Batch) -> int:
     """The bytes, parameters not counted, that autograd keeps for a backward pass."""
     kept: list[Tensor] = []  # alive to the end, so that no address is used twice
 
@@ -178,6 +178,6 @@ def saved_bytes(model: Llama, batch: Batch, where: torch.device) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        train.answer_loss(model, batch, where)
+        train.answer_loss(model, batch)
     own = storages(model.parameters())
     return sum(size for at, size in storages(kept).items() if at not in own)

@@ -77,7 +77,7 @@ def compare(name: str, base: Path, data: RowBatches, where: torch.device, dtype:
     model = checkpoint.load_model(base, dtype=dtype, device=where)
     largest = max(len(batch.tokens) for step in range(args.steps) for batch in data.window(step))
     products = bare_products(model, largest)
-    ours, theirs = our_step(model, where), peft_step(transformers_model(base, dtype, where), where)
+    ours, theirs = our_step(model), peft_step(transformers_model(base, dtype, where), where)
     contestants: dict[str, tuple[Step, Window]] = {
         "goat": (ours, data.window), "peft, bucketed": (theirs, data.window),
         "peft, padded": (theirs, partial(by_rows, data, size=16))}

@@ -62,7 +62,7 @@ def plot(paths: Sequence[str | os.PathLike], out: str | os.PathLike) -> None:
         bars = [[100 * (score.exact - score.low) for _, score in points],
                 [100 * (score.high - score.exact) for _, score in points]]
         axes.errorbar(x, y, bars, label=cell, marker="o", capsize=3)
-    if numeric and min(x for points in cells.values() for x, _ in points) > 0:
+    if numeric and min((x for points in cells.values() for x, _ in points), default=0) > 0:
         axes.set_xscale("log")
     elif not numeric:
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right")

@@ -67,7 +67,7 @@ def is_log(path: str | os.PathLike) -> bool:
         raise UserError(f"{path} is empty: leave it out")
     try:
         row = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return first.startswith('{"settings"')  # cut short: `read_log` names the line
     return isinstance(row, dict) and "records" not in row and ("settings" in row or "step" in row)
 

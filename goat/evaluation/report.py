@@ -212,7 +212,7 @@ def read_results(path: str | os.PathLike) -> list[Record]:
     try:
         whole = json.loads(Path(path).read_text(encoding="utf-8"))
         return [Record(**record) for record in whole["records"]]
-    except (ValueError, KeyError, TypeError):  # no JSON, no UTF-8, no records
+    except (ValueError, RecursionError, KeyError, TypeError):  # no JSON, no UTF-8, no records
         raise UserError(f"{path}: this is no results file of eval.py (see its --out)")
 
 

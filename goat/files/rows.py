@@ -111,11 +111,11 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
     Raises UserError naming file and line (or row) for what is no JSON object.
     """
     unit, texts = row_texts(path)
-    for number, text in texts:
+    for place, (number, text) in enumerate(texts):
         try:
             row = parse_row(text)
         except UserError as error:
-            row = _whole_object(path) if (unit, number) == ("line", 1) else {}
+            row = _whole_object(path) if unit == "line" and place == 0 else {}
             if not row:
                 raise UserError(f"{path}, {unit} {number}: {error}")
         if "instruction" not in row and isinstance(row.get("examples"), list):  # a BIG-bench task
@@ -222,13 +222,14 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[bytes], object]]:
             if path.suffix != ".json":
                 yield file.write
             else:
-                separator = b"[\n"
+                separator = b"\n"
 
                 def append(lines: bytes) -> None:
                     nonlocal separator
                     file.write(separator + lines[:-1].replace(b"\n", b",\n"))
                     separator = b",\n"
 
+                file.write(b"[")
                 yield append
                 file.write(b"\n]\n")
             file.close()  # a full disk may show only now

@@ -50,12 +50,11 @@ class DecodingBatch:
 
     def __init__(self, model: Llama, size: int):
         self.model = model
-        self.device = model.model.embed_tokens.weight.device
         self.rows: list[Row | None] = [None] * size
         self.cache = model.cache(size, 0)
 
     def tensor(self, ids: list[int] | list[list[int]]) -> Tensor:
-        return torch.tensor(ids, dtype=torch.long, device=self.device)
+        return torch.tensor(ids, dtype=torch.long, device=self.model.device)
 
     def free(self) -> list[int]:
         return [i for i, row in enumerate(self.rows) if row is None]
@@ -88,7 +87,7 @@ class DecodingBatch:
         longest = max(map(len, prompts))
         length = round_up(longest, PREFILL_STEP)
         tokens = self.tensor([ids + [0] * (length - len(ids)) for ids in prompts])
-        positions = torch.arange(length, device=self.device).expand(group, length)
+        positions = torch.arange(length, device=self.model.device).expand(group, length)
         read = self.model.cache(group, length)
         last = self.tensor([i * length + len(ids) - 1 for i, ids in enumerate(prompts)])
         hidden = self.model.hidden(tokens.flatten(), read.at(positions), last)  # (group, C)
@@ -110,7 +109,7 @@ class DecodingBatch:
         """
         tokens = self.tensor(reading)
         first = self.tensor([[row.position if row else 0] for row in self.rows])  # (B, 1)
-        positions = first + torch.arange(tokens.size(1), device=self.device)  # (B, T)
+        positions = first + torch.arange(tokens.size(1), device=self.model.device)  # (B, T)
         self.resize(max(row.position for row in self.rows if row) + tokens.size(1))
         hidden = self.model.hidden(tokens.flatten(), self.cache.at(positions))
         return self.model.lm_head(hidden).view(*tokens.shape, -1)
@@ -265,7 +264,7 @@ def decode(model: Llama, tokenizer, waiting: deque[Row], batch_size: int, sampli
 def guesses_are_costly(model: Llama) -> bool:
     """Does a second token to read cost nearly as much as the first? On a CPU it does in a wide
     model, whose products take the time."""
-    return model.model.embed_tokens.weight.device.type == "cpu" and model.config.dim >= WIDE
+    return model.device.type == "cpu" and model.config.dim >= WIDE
 
 
 def tokens_to_read(rows: list[Row | None], costly: bool) -> int:

@@ -121,7 +121,7 @@ def keep_mask(x: Tensor, dropout: float) -> Tensor:
     generator = np.random.SFC64(int(torch.randint(2 ** 63 - 1, ())))
     bits = torch.from_numpy(generator.random_raw(math.ceil(x.numel() / 4)).view(np.int16))
     bits = bits[: x.numel()].view(x.shape)  # -2^15 … 2^15 - 1
-    return bits.ge_(round(dropout * 2 ** 16) - 2 ** 15).to(x.dtype)
+    return bits.ge_(min(round(dropout * 2 ** 16), 2 ** 16 - 1) - 2 ** 15).to(x.dtype)
 
 
 # ---- int8 weights --------------------------------------------------------------------------------

@@ -147,6 +147,11 @@ class Llama(nn.Module):
         if config.tie_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is, and its inputs must be."""
+        return self.model.embed_tokens.weight.device
+
     def forward(self, tokens: Tensor) -> Tensor:
         B, T = tokens.shape
         return self.lm_head(self.hidden(tokens.flatten(), self.rows([T] * B))).view(B, T, -1)

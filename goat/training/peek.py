@@ -17,7 +17,7 @@ GREEN, PLAIN = "\033[32m", "\033[0m"
 HEAD = f"{'position':>8}{'id':>8}  {'token':<16}{'to be guessed':<16}{'loss':>9}"
 
 
-def peek(model: Llama, tokenizer: Tokenizer, data, where: torch.device) -> Iterator[str]:
+def peek(model: Llama, tokenizer: Tokenizer, data) -> Iterator[str]:
     """The rows of the windows, without end, one text each: every token with its position in the
     row, its id and, where something is learnt, what must be guessed behind it and the loss of the
     guess (marked *; on a terminal in colour too).
@@ -30,7 +30,7 @@ def peek(model: Llama, tokenizer: Tokenizer, data, where: torch.device) -> Itera
     for step in count():
         numbers = data.row_numbers(step)[data.share]
         for batch in reversed(data.window(step)):
-            losses = token_losses(model, batch, where).split(batch.lengths)
+            losses = token_losses(model, batch).split(batch.lengths)
             for (tokens, labels, values), loss in reversed(list(zip(batch.rows(), losses))):
                 if not ((labels != IGNORE) | (values != 0)).any():
                     continue  # an empty row
@@ -41,12 +41,12 @@ def peek(model: Llama, tokenizer: Tokenizer, data, where: torch.device) -> Itera
 
 
 @torch.no_grad()
-def token_losses(model: Llama, batch: Batch, where: torch.device) -> Tensor:
+def token_losses(model: Llama, batch: Batch) -> Tensor:
     """(N,) fp32: the cross-entropy at each token, 0 where nothing is learnt."""
-    hidden = model.hidden(batch.tokens.to(where), model.rows(batch.lengths))
+    hidden = model.hidden(batch.tokens.to(model.device), model.rows(batch.lengths))
     found = torch.zeros(len(batch.tokens))
     for places in (batch.labels != IGNORE).nonzero()[:, 0].split(1024):  # many logits at a time
-        logits = model.lm_head(hidden[places.to(where)]).float().cpu()
+        logits = model.lm_head(hidden[places.to(model.device)]).float().cpu()
         found[places] = F.cross_entropy(logits, batch.labels[places], reduction="none").abs()
     return found
 

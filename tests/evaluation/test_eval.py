@@ -196,6 +196,9 @@ def test_curves_are_drawn(run, scholar, tmp_path, names):
         shutil.copy(tmp_path / "results.json", file)
     script.main(["--compare", *map(str, files), "--plot", str(tmp_path / "curves.png")])
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    files[0].write_text('{"records": []}')  # cut off before its first answer
+    curves.plot(files[:1], tmp_path / "none.png")
+    assert (tmp_path / "none.png").is_file()
 
 
 def test_only_some_cells(run):
@@ -265,6 +268,8 @@ def test_ask(run, monkeypatch):
     assert "not checked" in run("--ask", "Who?")[1]
     with pytest.raises(UserError, match="--bare needs a question like"):
         run("--ask", "Who?", "--bare")
+    with pytest.raises(UserError, match="--wording bare needs a question like"):
+        run("--ask", "Who?", "--wording", "bare")
     lines = iter(["caf\udce9 3 + 4", "Who?", ""])
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
     monkeypatch.setattr(evaluate, "stream", lambda model, tokenizer, prompts, **options: iter(

@@ -146,6 +146,8 @@ def test_the_table_comes_before_matplotlib_is_missed(logs, monkeypatch, tmp_path
     ('{"step": Infinity, "loss": 1}\n', ", line 1: 'step' and 'loss' must be numbers"),
     ("# notes\n", ": this is no results file"),
     ('{"records": [' + "1" * 5000 + "]}", ": this is no results file"),
+    ('{"records": ' + "[" * 200_000, ": this is no results file"),
+    ('{"settings": ' + "[" * 200_000, ", line 1: not a JSON object"),
 ])
 def test_what_is_no_log_is_named(tmp_path, content, message):
     bad = tmp_path / "bad.jsonl"

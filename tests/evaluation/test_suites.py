@@ -200,8 +200,8 @@ def test_what_a_run_is_evaluated_on(task, flags):
 def test_bigbench_json_and_line_pairs(tmp_path):
     task = {"name": "x", "examples": [{"input": "What is 417 plus 285?", "target": "702"},
                                       {"input": "What is 8 divided by 4?", "target": ["2"]}]}
-    for indent in (None, 2):
-        path = write(tmp_path / "task.json", json.dumps(task, indent=indent))
+    for indent, before in ((None, ""), (2, ""), (2, " \n")):
+        path = write(tmp_path / "task.json", before + json.dumps(task, indent=indent))
         assert [(q.operands, q.answer) for q in read_questions(path)] == [
             ((417, "+", 285), "702"), ((8, "/", 4), "2")]
     task["examples"] = [{"input": "What is 3 times 4?",

@@ -24,6 +24,7 @@ WRITERS = {  # the name of a file -> what writes it
     "a.json": lambda file: write_text(file, "{}"),
     "rows.jsonl": lambda file: write_lines(file, ROWS),
     "rows.json": lambda file: write_lines(file, ROWS),
+    "none.json": lambda file: write_lines(file, []),
     "model.safetensors": lambda file: write_tensors(TENSORS, file)}
 each_writer = pytest.mark.parametrize("name", WRITERS)
 

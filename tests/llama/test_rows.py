@@ -15,7 +15,6 @@ from goat.training.batches import IGNORE, Batch
 from support.adapters import learnt
 from support.tiny import GROUPED, tiny_config, tiny_model, tiny_tokens
 
-CPU = torch.device("cpu")
 LENGTHS = [16, 9, 1, 40, 0, 5]  # with filler in some, and one row that is empty
 ANSWERS = [(3, 12), (2, 5), (0, 1), (6, 7), (0, 0), (1, 5)]  # each row's targets: from, to
 
@@ -95,7 +94,7 @@ def test_loss_and_gradients_are_those_of_the_padded_rectangle(kind, config, chec
     expected = padded_loss(model.train(), batch, 0.7)
     model.checkpointing = checkpointing
     losses, gradients = [], []
-    for loss in (expected, train.answer_loss(model, batch, CPU, 0.7)):
+    for loss in (expected, train.answer_loss(model, batch, 0.7)):
         model.zero_grad()
         loss.backward()
         losses.append(loss.item())
@@ -111,6 +110,6 @@ def test_no_filler_is_computed_and_behind_the_last_attention_only_what_counts():
     model, batch, computed = tiny_model(), batch_of(), []
     for block in model.model.layers:
         block.mlp.register_forward_hook(lambda module, x, output: computed.append(len(output)))
-    train.answer_loss(model, batch, CPU)
+    train.answer_loss(model, batch)
     targets = int((batch.labels != IGNORE).sum())
     assert computed == [sum(LENGTHS), -(-targets // 8) * 8]

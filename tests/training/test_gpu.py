@@ -103,7 +103,7 @@ def test_the_ledger_foresees_the_peak(int8, checkpointing):
     model.checkpointing = checkpointing
     tokens = torch.randint(0, 2048, (rows * length,))
     batch = Batch(tokens, tokens.roll(-1), [length] * rows)
-    train.answer_loss(model, batch, torch.device("cuda")).backward()
+    train.answer_loss(model, batch).backward()
     measured = torch.cuda.max_memory_allocated() - before
     ledger = memory.plan(config, memory.Workload(  # else its defaults, which are add_lora's
         micro_batch=rows, length=length, int8=int8, checkpointing=checkpointing))

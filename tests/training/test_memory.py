@@ -24,7 +24,6 @@ from goat.training.memory import (GB, LIBRARIES, PRESETS, Workload, largest, of_
 from goat.training.memory_meter import LiveTensors, storages
 from support.tiny import GROUPED, tiny_config, tiny_model
 
-CPU = torch.device("cpu")
 CONFIGS = [GROUPED, tiny_config(n_kv_heads=4, n_layers=3),
            tiny_config(n_kv_heads=1, head_dim=16, tie_embeddings=True)]
 TARGETS = [ATTENTION_TARGETS, ALL_TARGETS, ("q_proj",), ("o_proj",), ("up_proj",),
@@ -86,7 +85,7 @@ def saved_bytes(model, loss):
 
 def check_saved(config, s):
     model, batch = build(config, s), batch_of(s)
-    kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch, CPU))
+    kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch))
     assert kept == sum(plan(config, of_batch(s, batch)).saved.values()), s
 
 
@@ -126,7 +125,7 @@ def test_weights_gradients_and_moments_are_exact(config, int8):
     model, state = build(config, s), plan(config, s).state
     learning = trainable(model)
     optimizer = torch.optim.AdamW(learning)
-    train.answer_loss(model, batch_of(s), CPU).backward()
+    train.answer_loss(model, batch_of(s)).backward()
     optimizer.step()
     moments = [t for of_one in optimizer.state.values() for t in of_one.values() if t.dim()]
     int8_layers = [m for m in model.modules() if isinstance(m, Int8Linear)]
@@ -171,7 +170,7 @@ def test_a_run_on_a_cpu_measures_what_was_predicted(changes, dtype):
     model, batch = build(config, s), batch_of(s)
     optimizer = optimizer_of(model)
     smaller = batch_of(replace(s, micro_batch=4))
-    meter = train.trial_pass(model, optimizer, [smaller, batch, smaller], CPU, s)
+    meter = train.trial_pass(model, optimizer, [smaller, batch, smaller], s)
     assert all(p.grad is None for p in (*optimizer.masters, *model.parameters()))
     step(optimizer)
     said = meter.measured(optimizer)
@@ -189,7 +188,7 @@ def test_an_adapted_head_keeps_its_logits(targets):
     s = Workload(rank=4, targets=targets, muon=True, dropout=0.0, micro_batch=8, length=48,
                  adapted_head=True, fused=False)
     model, batch = build(config, s), batch_of(s)
-    kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch, CPU))
+    kept, _ = saved_bytes(model, lambda: train.answer_loss(model, batch))
     predicted = sum(plan(config, of_batch(s, batch)).saved.values())
     assert kept == pytest.approx(predicted, rel=0.02)
     assert predicted > 1.5 * sum(plan(config, of_batch(replace(s, adapted_head=False),
@@ -211,7 +210,7 @@ def test_few_answers_behind_long_prompts_are_predicted_too(rank, kv_heads, rows,
     batch = batch_of(s, answers=0)
     batch.labels.view(rows, length)[:, -2:] = 1
     optimizer = optimizer_of(model)
-    meter = train.trial_pass(model, optimizer, [batch], CPU, s)
+    meter = train.trial_pass(model, optimizer, [batch], s)
     step(optimizer)
     assert meter.total(optimizer) == pytest.approx(meter.predicted, rel=0.02)
 

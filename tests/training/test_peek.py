@@ -19,7 +19,6 @@ from goat.training.peek import GREEN, PLAIN, peek
 from goat.training.skill_stream import SkillStream
 from support.runs import flags
 
-CPU = torch.device("cpu")
 ROWS = [{"instruction": f"What is {a} + 1?", "input": "", "output": f"{a} + 1 = {a + 1}"}
         for a in (7, 77, 777)]
 
@@ -34,7 +33,7 @@ def path(tmp_path_factory):
 def show(base, path, rows):
     tokenizer, model = open_tokenizer(base), checkpoint.load_model(base)
     data = RowBatches(path, tokenizer, 3, 512, 100, seed=0)
-    return list(islice(peek(model.train(), tokenizer, data, CPU), rows)), tokenizer, model
+    return list(islice(peek(model.train(), tokenizer, data), rows)), tokenizer, model
 
 
 def test_every_token_its_id_and_position_and_what_is_learnt_with_its_loss(tiny_base, path):
@@ -92,9 +91,9 @@ def test_values_and_blocks_are_shown_too(tiny_base, tmp_path):
                             for i, label in ((2, "correct"), (3, "wrong"))))
     tokenizer, model = open_tokenizer(tiny_base), checkpoint.load_model(tiny_base)
     data = RowBatches(path, tokenizer, 2, 512, 100, seed=0, valued=True)
-    right, wrong = sorted(islice(peek(model, tokenizer, data, CPU), 2))
+    right, wrong = sorted(islice(peek(model, tokenizer, data), 2))
     assert right.endswith("  value +1") and wrong.endswith("  value -1")
     assert wrong.count("*") == 1 and "row 2: 0 tokens are learnt" in wrong
     stream = SkillStream(tokenizer, budget=512, max_digits=3, steps=9, seed=0, reserved=())
-    block = next(peek(model, tokenizer, stream, CPU))
+    block = next(peek(model, tokenizer, stream))
     assert block.startswith("rows of a block: ") and block.count("<s>") > 2

@@ -272,7 +272,7 @@ def test_an_adapter_is_trained_further(tiny_base, rows, tmp_path):
     model = load_adapter(checkpoint.load_model(tiny_base), tmp_path / "a" / "adapter")
     data = train.load_data(train.parse_args(words), open_tokenizer(tiny_base))
     window = data.window(0)
-    loss = sum(train.answer_loss(model, batch, torch.device("cpu")).item() for batch in window)
+    loss = sum(train.answer_loss(model, batch).item() for batch in window)
     answers = sum(int((batch.labels != IGNORE).sum()) for batch in window)
     first = log(tmp_path / "b")[0]["loss"]
     assert first == pytest.approx(loss / answers, abs=2e-5)

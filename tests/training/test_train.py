@@ -107,7 +107,7 @@ def test_loss_of_a_window_is_that_of_one_big_batch(tiny_base, rows):
     whole = data.collate(data.drawn(0), 24, 512)
     for window in (cut, [whole]):
         optimizer.skip()  # forgets the gradients
-        losses.append(train.add_gradients(model, window, optimizer, ALONE, CPU, None)[0])
+        losses.append(train.add_gradients(model, window, optimizer, ALONE, None)[0])
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
     assert len(cut) > 3 and len(whole.lengths) == 24
     assert losses[0] == pytest.approx(losses[1], abs=3e-6)
@@ -271,9 +271,9 @@ class NotANumber:
     def __init__(self, at: int):
         self.calls, self.at, self.real = 0, at, train.answer_loss
 
-    def __call__(self, model, batch, where, *rest):
+    def __call__(self, model, batch, *rest):
         self.calls += 1
-        loss = self.real(model, batch, where, *rest)
+        loss = self.real(model, batch, *rest)
         return loss * float("nan") if self.calls == self.at else loss
 
 
@@ -302,7 +302,7 @@ def test_a_bad_step_can_be_passed_over(tiny_base, rows, tmp_path, monkeypatch):
 def test_out_of_memory_shows_before_the_first_step(tiny_base, rows, tmp_path, monkeypatch):
     shapes = []
 
-    def too_much(model, batch, where):
+    def too_much(model, batch, *rest):
         shapes.append((len(batch.lengths), max(batch.lengths)))
         raise torch.OutOfMemoryError("tried to allocate 3 GiB")
 

@@ -21,8 +21,6 @@ from goat.training.batches import RowBatches
 from goat.training.validation import Validation
 from support.runs import BASE, adapter, flags, stop_after_first
 
-CPU = torch.device("cpu")
-
 
 def looks(folder) -> list[dict]:
     lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
@@ -53,8 +51,7 @@ def test_loss_and_exact_match_are_the_plain_ones(tiny_base, tmp_path):
     path = tmp_path / "val.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in made))
     data = RowBatches(path, tokenizer, 3, 64, 100, seed=0)
-    found = Validation(data, range(3)).measure(
-        model, tokenizer, lambda model, batch: train.answer_loss(model, batch, CPU))
+    found = Validation(data, range(3)).measure(model, tokenizer, train.answer_loss)
     losses = []
     for row in made:
         ids, n_prompt = tokenizer.encode_pair(row_prompt(row), row["output"])
@@ -75,7 +72,7 @@ def test_solutions_with_code_are_run(tiny_base, tmp_path, monkeypatch):
     path.write_text("".join(json.dumps(row) + "\n" for row in template_rows(0, 2)))
     tokenizer, model = open_tokenizer(tiny_base), checkpoint.load_model(tiny_base)
     found = Validation(RowBatches(path, tokenizer, 2, 4096, 1000, seed=0), range(2)).measure(
-        model, tokenizer, lambda model, batch: train.answer_loss(model, batch, CPU))
+        model, tokenizer, train.answer_loss)
     assert found["val_asked"] == 2 and found["val_exact"] == 0.0
     assert asked == {"interpreter": True, "max_new_tokens": PAPERS["word_problems"].new_tokens}
 

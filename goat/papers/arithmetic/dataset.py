@@ -23,7 +23,6 @@ from goat.papers import Operands
 from goat.papers.arithmetic import mixtures, suites, wordings
 from goat.papers.arithmetic.operations import operation
 from goat.papers.arithmetic.solutions import OMITTABLE
-from goat.papers.arithmetic.wordings import escaped
 
 
 @dataclass(frozen=True)
@@ -110,30 +109,24 @@ def _lines(recipe: Recipe, rows_of: dict[str, list[int]], first: list[int], seco
            rng: np.random.Generator) -> tuple[list[str], list[int]]:
     """(JSON lines, lengths of the outputs) of these questions, worded at random."""
     size, steps = len(first), recipe.steps and not recipe.bare
-    flips = rng.random((size, len(wordings.NOISE))) < wordings.NOISE
-    codes = flips @ (1 << np.arange(len(wordings.NOISE)))
-    drawn = rng.random(size)
+    noise = (rng.random((size, len(wordings.NOISE))) < wordings.NOISE).tolist()
+    drawn = rng.random(size).tolist()
     lines, lengths = [""] * size, [0] * size
     for task, rows in rows_of.items():
         op = operation(mixtures.OPERATORS[task])
-        sign, end = f" {escaped(op.symbol)} ", f'"task": "{escaped(task)}"}}\n'
-        frames = wordings.frames(op.symbol, recipe.held_out)
-        slots = (drawn[rows] * len(wordings.slots(op.symbol, recipe.held_out))).astype(int)
-        places = (slots << len(wordings.NOISE) | codes[rows]).tolist()
-        if recipe.bare:
-            frames = [wordings.Frame("", sign, "", False)] * len(frames)
-        for i, place in zip(rows, places, strict=True):
-            x, y = first[i], second[i]
-            solution, answer = op.solve(x, y, steps, recipe.omit)
+        templates = wordings.slots(op.symbol, recipe.held_out)
+        for i in rows:
+            a, b = first[i], second[i]
+            expression = f"{a} {op.symbol} {b}"
+            solution, answer = op.solve(a, b, steps, recipe.omit)
             if recipe.bare:
-                solution = answer
+                text, solution = expression, answer
+            else:
+                text = templates[int(drawn[i] * len(templates))].format(
+                    input=wordings.vary(a, op.symbol, b, *noise[i]), a=a, b=b)
             lengths[i] = len(solution)
-            a, b = str(x), str(y)
-            head, middle, tail, turned = frames[place]
-            left, right = (b, a) if turned else (a, b)
-            lines[i] = (f'{{"instruction": "{head}{left}{middle}{right}{tail}", '  # as json.dumps
-                        f'"input": "{a}{sign}{b}", "output": "{escaped(solution)}", '
-                        f'"answer": "{escaped(answer)}", {end}')
+            lines[i] = json.dumps({"instruction": text, "input": expression, "output": solution,
+                                   "answer": answer, "task": task}) + "\n"
     return lines, lengths
 
 

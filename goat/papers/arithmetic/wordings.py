@@ -10,11 +10,8 @@ Every tenth template is held out of training, to measure whether new wordings ar
 """
 
 import random
-import re
 from functools import cache
 from itertools import product
-from json.encoder import encode_basestring_ascii
-from typing import NamedTuple
 
 from goat.papers.arithmetic.operations import operation
 
@@ -128,36 +125,3 @@ def phrase(a: int, op: str, b: int, rng: random.Random, held_out: bool = False) 
     template = rng.choice(slots(op, held_out))
     noise = [rng.random() < probability for probability in NOISE]
     return template.format(input=vary(a, op, b, *noise), a=a, b=b)
-
-
-def escaped(text: str) -> str:
-    """A text as it stands between the quotes of a JSON string."""
-    return encode_basestring_ascii(text)[1:-1]
-
-
-class Frame(NamedTuple):
-    """An instruction around its operands, head + a + middle + b + tail, as JSON writes it."""
-
-    head: str
-    middle: str
-    tail: str
-    turned: bool  # b stands before a
-
-
-@cache
-def frames(op: str, held_out: bool = False) -> list[Frame]:
-    """All instructions of an operation, to write millions of them: `phrase` as a table. Entry `16 *
-    i + code` is slot i under the noise `code`, whose bit k stands for NOISE[k]."""
-    codes = range(1 << len(NOISE))
-    noise = [[bool(code >> k & 1) for k in range(len(NOISE))] for code in codes]
-    expressions = [re.split("[{}]", escaped(vary("{", op, "}", *flips))) for flips in noise]
-    table = []
-    for template in map(escaped, slots(op, held_out)):
-        before, is_template, after = template.partition("{input}")
-        if is_template:
-            table += [Frame(before + left, middle, right + after, False)
-                      for left, middle, right in expressions]
-        else:
-            head, first, middle, _, tail = re.split(r"(\{a\}|\{b\})", template)
-            table += [Frame(head, middle, tail, first == "{b}")] * len(codes)
-    return table

@@ -182,14 +182,14 @@ _DRESS = [(re.compile(pattern), plain) for pattern, plain in (
     (r"[$€£¥₹] *", ""), (r"−", "-"),
     (r"(?<![a-zA-Z])([cdkm]?m|in|ft|yd|mi|inches|feet|meters|units)(?:[²³]|\^\{?[23]\}?)", r"\1"))]
 _FACTOR = re.compile(r"(k|dozen|(hundred|thousand|million|billion|trillion)(th)?|half|halve|third|"
-                     r"tenth)s?\b", re.IGNORECASE)
+                     r"tenth|and|or|plus|minus)s?\b", re.IGNORECASE)
 LONGEST_NUMBER = 100  # characters; longer texts are no answers, and costly to convert
 
 
 def parse_number(text: str) -> Fraction | None:
     """The exact value of "$1,234.50", "18 eggs", "25%" (25), "3 1/2" or "1.5e3", also in Markdown
     or LaTeX ("**18**", "\\boxed{18}"); else None. Also None for what is more than a number and a
-    unit, as "2 million", "12k" and "3½"."""
+    unit, as "2 million", "12k", "3½" and "5 or six"."""
     if len(text) > LONGEST_NUMBER:
         return None
     for pattern, plain in _DRESS:
@@ -233,7 +233,7 @@ def calculate(expression: str, names: Mapping[str, Number] = {}) -> tuple[str, N
     try:
         tree = ast.parse(_LEADING_ZEROS.sub("", expression.strip()), mode="eval")
         value = _evaluate(tree.body, names)
-    except (SyntaxError, KeyError, ZeroDivisionError):
+    except (SyntaxError, KeyError, ZeroDivisionError, RecursionError):
         raise ValueError(f"{expression!r} cannot be calculated")
     return ast.unparse(tree), value
 
@@ -241,7 +241,7 @@ def calculate(expression: str, names: Mapping[str, Number] = {}) -> tuple[str, N
 def _evaluate(node: ast.expr, names: Mapping[str, Number]) -> Number:
     """The value of a syntax tree, in which exact divisions are turned into `//` on the way."""
     match node:
-        case ast.Constant(value=int() as whole):
+        case ast.Constant(value=int() as whole) if not isinstance(whole, bool):
             return whole
         case ast.Constant(value=float() as decimal):
             return Fraction(str(decimal))

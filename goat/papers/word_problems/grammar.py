@@ -17,7 +17,6 @@ and nothing is calculated: what a tree is worth, worth.py says.
 
 from collections.abc import Callable
 from fractions import Fraction
-from functools import partial
 from itertools import product
 
 from goat.papers.word_problems.latex import (CLOCK, FUNCTIONS, LETTERS, RELATIONS, Unreadable,
@@ -128,14 +127,11 @@ class Parser:
 
     def sum(self) -> Tree:
         self.take("\\approx")
-        terms = [self.term(self.product)]
-        while self.peek() in ("+", "-"):
-            terms.append(self.term(partial(self.signed, self.product)))  # 2 - -3
+        terms = [self.product() if self.take("+") else self.signed(self.product)]
+        while sign := self.take("+", "-"):
+            term = self.signed(self.product)  # 2 - -3
+            terms.append(("*", MINUS, term) if sign == "-" else term)
         return ("+", *terms) if len(terms) > 1 else terms[0]
-
-    def term(self, part: Callable[[], Tree]) -> Tree:
-        sign, tree = self.take("+", "-"), part()
-        return ("*", MINUS, tree) if sign == "-" else tree
 
     def product(self) -> Tree:
         factors = [self.power()]
@@ -230,8 +226,8 @@ class Parser:
 
     def number(self, kind: str, token: str) -> Tree:
         if kind == "mixed":
-            whole, _, half = token.partition(" ")
-            return "number", self.fraction(half.strip()) + int(whole)
+            whole, half = token.split()
+            return "number", self.fraction(half) + int(whole)
         if kind == "repeating":
             fixed, _, digits = token.rstrip("}").partition("\\overline{")
             scale = 10 ** len(fixed.partition(".")[2])

@@ -76,7 +76,8 @@ def solution_text(worked: str, answer: str) -> str:
     parts = [part.strip() for part in re.split(r"\n\s*\n", _PICTURE.sub("", worked))]
     parts = [part for part in parts if part]
     most = MAX_STEPS - 1
-    parts[most - 1:] = ["\n".join(parts[most - 1:])] * (len(parts) >= most)
+    if len(parts) > most:
+        parts[most - 1:] = ["\n".join(parts[most - 1:])]
     return render([Step(part) for part in parts], answer)
 
 

@@ -37,9 +37,10 @@ TOKENS_A_ROW = 128  # times the rows of a batch: the tokens of a pass that value
 class ValueHead(nn.Module):
     """Hidden states (..., C) to values (...) between -1 and 1, in fp32. It starts at 0."""
 
-    def __init__(self, dim: int, dropout: float = 0.1):
+    dropout = 0.1
+
+    def __init__(self, dim: int):
         super().__init__()
-        self.dropout = dropout
         self.weight, self.bias = nn.Parameter(torch.zeros(1, dim)), nn.Parameter(torch.zeros(1))
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class ValueHead(nn.Module):
 
 def add(model: Llama) -> Llama:
     """Put a fresh head on the model as `model.value_head`. Returns the model."""
-    model.value_head = ValueHead(model.config.dim).to(model.model.embed_tokens.weight.device)
+    model.value_head = ValueHead(model.config.dim).to(model.device)
     return model.train(model.training)
 
 
@@ -87,7 +88,6 @@ def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
            budget: int = 128 * TOKENS_A_ROW) -> Iterator[tuple[int, float]]:
     """The number of each (prompt, solution) and its value, read at its last token; longest first.
     `budget` is the largest number of solutions times tokens of the longest in a pass."""
-    device = model.model.embed_tokens.weight.device
     ids = [tokenizer.continued(prompt, text)[:model.config.max_positions]
            for prompt, text in solutions]
     order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
@@ -97,7 +97,7 @@ def values(model: Llama, tokenizer, solutions: Sequence[tuple[str, str]],
             count = max(1, budget // len(ids[order[0]]))
             some, order = order[:count], order[count:]
             lengths = [len(ids[i]) for i in some]
-            tokens = torch.tensor([token for i in some for token in ids[i]], device=device)
-            last = torch.tensor(lengths, device=device).cumsum(0) - 1
+            tokens = torch.tensor([token for i in some for token in ids[i]]).to(model.device)
+            last = torch.tensor(lengths).cumsum(0).to(model.device) - 1
             hidden = model.hidden(tokens, model.rows(lengths), last)  # (B, C)
             yield from zip(some, head(hidden).tolist())

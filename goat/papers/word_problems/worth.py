@@ -50,10 +50,9 @@ def names(tree: Tree) -> set[str]:
     return set().union(*(names(part) for part in tree[1:] if isinstance(part, tuple)))
 
 
-def mentions(tree: Tree, *nodes: str) -> bool:
+def mentions(tree: Tree, node: str) -> bool:
     """Whether a kind of node or a name stands anywhere in a tree."""
-    return any(part in nodes if isinstance(part, str) else
-               isinstance(part, tuple) and mentions(part, *nodes) for part in tree)
+    return any(part == node or isinstance(part, tuple) and mentions(part, node) for part in tree)
 
 
 def points(trees: Sequence[Tree]) -> Iterator[tuple[Value, ...]]:

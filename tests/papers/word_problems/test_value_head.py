@@ -175,7 +175,7 @@ def test_the_loss_is_cross_entropy_and_a_tenth_of_the_squared_error(tiny_base, t
     assert len(window) > 2
     optimizer = train.Optimizer(model, [model.value_head.weight], torch.float32, lr=0.1,
                                 muon_lr=0.0, betas=(0.9, 0.9), weight_decay=0.0)
-    loss, _ = train.add_gradients(model, window, optimizer, ALONE, torch.device("cpu"), 0.1)
+    loss, _ = train.add_gradients(model, window, optimizer, ALONE, 0.1)
     with torch.no_grad():
         entropy, errors = [], []
         for b in window:

@@ -74,6 +74,7 @@ def test_same_number(given, gold):
     ("18 19", "18"), ("24\nE: too late", "24"),
     ("nan", "0"), ("inf", "1"), ("--5", "5"), ("-$-5", "5"), ("10.0049", "10"), ("5 or 6", "5"),
     ("2 million", "2"), ("2 trillion", "2"), ("1 half", "1"), ("20 hundredths", "20"),
+    ("3 and a half", "3"), ("5 or six", "5"), ("5 and up", "5"),
     ("12k", "12"), ("3 dozen eggs", "3"), ("3½", "3"), ("5²", "5"),
     ("1e999999999", "1"), ("9" * 5000, "9"), ("0x12", "18"), ("1_8", "18"),
     ("3**2", "32"), ("3 ** 2", "32"), ("3**2", "3"), ("5 **2/3", "5"), ("5 **2/3", "17/3"),
@@ -90,7 +91,8 @@ def test_calculate():
     assert calculate("80/100*10")[1] == 8 and calculate("05 + .50 ")[1] == 5.5
     assert calculate("-7 + +a * 2", {"a": 3}) == ("-7 + +a * 2", -1)
     assert calculate("0.1 + 0.2")[1] * 10 == 3  # exact, unlike Python
-    for wrong in ("2 ** 9", "f(1)", "1 / 0", "a", "1 +", "'a'", "__import__('os')", ""):
+    for wrong in ("2 ** 9", "f(1)", "1 / 0", "a", "1 +", "'a'", "__import__('os')", "",
+                  "True + 1", "1" + "+1" * 20_000):
         with pytest.raises(ValueError):
             calculate(wrong)
 
