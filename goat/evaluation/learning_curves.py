@@ -4,7 +4,6 @@ A log is what train.py writes (goat/training/run_folder.py): JSON lines, each of
 what was measured at a step. After --resume steps may come again: the later line counts.
 """
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from goat.errors import UserError
 from goat.evaluation import curves
 from goat.evaluation.report import letters, percent
 from goat.files.atomic import is_special
-from goat.files.rows import open_text, read_rows
+from goat.files.rows import open_text, parse_row, read_rows
 
 TITLES = {"loss": "loss", "val_loss": "held-out", "val_exact": "exact"}
 STYLES: dict[str, dict] = {  # dots on the thin line too: a run may have logged only once
@@ -66,10 +65,10 @@ def is_log(path: str | os.PathLike) -> bool:
     if not first:
         raise UserError(f"{path} is empty: leave it out")
     try:
-        row = json.loads(first)
-    except (ValueError, RecursionError):
+        row = parse_row(first)
+    except UserError:
         return first.startswith('{"settings"')  # cut short: `read_log` names the line
-    return isinstance(row, dict) and "records" not in row and ("settings" in row or "step" in row)
+    return "records" not in row and ("settings" in row or "step" in row)
 
 
 def read_log(path: str | os.PathLike, run: int = 0) -> list[Column]:

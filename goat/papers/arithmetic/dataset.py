@@ -122,8 +122,8 @@ def _lines(recipe: Recipe, rows_of: dict[str, list[int]], first: list[int], seco
             if recipe.bare:
                 text, solution = expression, answer
             else:
-                text = templates[int(drawn[i] * len(templates))].format(
-                    input=wordings.vary(a, op.symbol, b, *noise[i]), a=a, b=b)
+                template = templates[int(drawn[i] * len(templates))]
+                text = wordings.filled(template, a, op.symbol, b, noise[i])
             lengths[i] = len(solution)
             lines[i] = json.dumps({"instruction": text, "input": expression, "output": solution,
                                    "answer": answer, "task": task}) + "\n"

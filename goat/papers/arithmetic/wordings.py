@@ -10,6 +10,7 @@ Every tenth template is held out of training, to measure whether new wordings ar
 """
 
 import random
+from collections.abc import Iterable
 from functools import cache
 from itertools import product
 
@@ -123,5 +124,9 @@ def phrase(a: int, op: str, b: int, rng: random.Random, held_out: bool = False) 
     """Word the question `a op b` at random, as an instruction. `held_out=True` draws from the
     wordings that training never shows, False from all others."""
     template = rng.choice(slots(op, held_out))
-    noise = [rng.random() < probability for probability in NOISE]
+    return filled(template, a, op, b, [rng.random() < probability for probability in NOISE])
+
+
+def filled(template: str, a: int, op: str, b: int, noise: Iterable[bool]) -> str:
+    """The instruction that a template makes of `a op b` under this noise, see `vary`."""
     return template.format(input=vary(a, op, b, *noise), a=a, b=b)

@@ -13,7 +13,7 @@ from goat.papers import prompt, row_prompt
 from goat.papers.arithmetic import wordings
 from goat.papers.arithmetic.operations import OPERATIONS
 from goat.papers.arithmetic.questions import find_question, read_instruction
-from goat.papers.arithmetic.wordings import TEMPLATES, WEIGHTED, phrase, slots, vary
+from goat.papers.arithmetic.wordings import TEMPLATES, WEIGHTED, filled, phrase, slots, vary
 
 OPS = list(OPERATIONS)
 
@@ -139,7 +139,7 @@ def test_every_instruction_asks_its_question(op):
     """All wordings under all sixteen kinds of noise are read as the question that they word."""
     for template in (*slots(op), *slots(op, held_out=True)):
         for noise in product((False, True), repeat=4):
-            text = template.format(input=vary(71, op, 8, *noise), a=71, b=8)
+            text = filled(template, 71, op, 8, noise)
             asked = find_question(text)
             assert asked in readings(op) and asked == read_instruction(text), text
 
