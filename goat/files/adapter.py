@@ -9,8 +9,8 @@ The tensors of one adapted layer are named
 where the first `base_model.model.` stands for PEFT's wrapper and the second `model.` is the
 LLaMA's own. The scaling is lora_alpha / r, or lora_alpha / sqrt(r) with `use_rslora`.
 
-The mean of adapters that went on from each other, or one of them in a file of half the size:
-`python -m goat.files.adapter average A B --out DIR`, `… average A --dtype bf16 --out DIR`
+The mean of adapters that went on from each other, or one of them in a smaller file:
+`python -m goat.files.adapter average A B --out DIR`, `… A --rank 16 --dtype bf16 --out DIR`
 """
 
 import math
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from goat.cli import parser_for, run
+from goat.cli import parser_for, refuse_below, run
 from goat.device import DTYPES
 from goat.errors import UserError
 from goat.files.atomic import refuse_full
@@ -103,15 +103,20 @@ def load_adapter(model: Llama, path: str | Path) -> Llama:
     weights = weights_file(folder)
     factors, linear = read_factors(model, config, weights), linear_layers(model)
     rank, alpha, dropout = config["r"], config["lora_alpha"], config.get("lora_dropout") or 0.0
-    scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     model.requires_grad_(False)
     for name, (a, b) in factors.items():
-        layer = LoRALinear(linear[name], rank, alpha, dropout, scaling,
+        layer = LoRALinear(linear[name], rank, alpha, dropout, scaling(config),
                            torch.Generator())  # draws an A to be overwritten, not globally
         layer.lora_A.data.copy_(a)
         layer.lora_B.data.copy_(b)
         model.set_submodule(name, layer.train(model.training))
     return model
+
+
+def scaling(config: dict) -> float:
+    """What BA is multiplied by."""
+    rank = config["r"]
+    return config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def has_value_head(folder: str | Path | None) -> bool:
@@ -211,14 +216,16 @@ def refuse_useless(factors: dict[str, tuple[Tensor, Tensor]], where: str) -> Non
                         "has it been trained?")
 
 
-def average(folders: Sequence[Path], out: Path, dtype: torch.dtype = torch.float32) -> None:
+def average(folders: Sequence[Path], out: Path, dtype: torch.dtype = torch.float32,
+            rank: int | None = None) -> None:
     """Write the mean of the LoRA matrices of several adapters as a new PEFT folder, and of their
-    value heads where all have one, in numbers of `dtype`.
+    value heads where all have one, in numbers of `dtype` and, if given, cut to `rank`.
 
     It often answers better what none of them was taught ("model soups", Wortsman et al. 2022,
     arXiv 2203.05482). Means of A and of B belong together only where the adapters lie close to
     each other, as those do of which one was trained further from the other. Raises UserError for
-    adapters of other settings, names or shapes than the first one's, and for a full `out`.
+    adapters of other settings, names or shapes than the first one's, for a rank above theirs, and
+    for a full `out`.
     """
     refuse_full(out)
     configs = [read_adapter_config(folder / CONFIG) for folder in folders]
@@ -230,6 +237,8 @@ def average(folders: Sequence[Path], out: Path, dtype: torch.dtype = torch.float
                 raise UserError(f"{folder / CONFIG}: {key} is {own!r}, but {first!r} in "
                                 f"{folders[0]}; only adapters of equal settings have a mean")
     means = {WEIGHTS[0]: mean([weights_file(folder) for folder in folders])}
+    if rank:
+        means[WEIGHTS[0]], configs[0] = cut(means[WEIGHTS[0]], configs[0], rank)
     heads = [folder / VALUE_HEAD for folder in folders]
     if with_head := [head for head in heads if head.is_file()]:
         if with_head != heads:
@@ -254,6 +263,33 @@ def mean(files: Sequence[Path]) -> dict[str, Tensor]:
     return {name: total / len(files) for name, total in sums.items()}
 
 
+def cut(tensors: dict[str, Tensor], config: dict, rank: int) -> tuple[dict[str, Tensor], dict]:
+    """The adapter of this rank that is nearest: of each layer's scaling · BA the largest singular
+    values (Eckart and Young 1936), half of each in A and half in B. Its scaling is 1.
+
+    `tensors`: names in PEFT's form, A (R, in) and B (out, R); returns them with `rank` for R, and
+    the config. Raises UserError for a rank above R or a layer's width, and for a broken adapter.
+    """
+    tensors, full = dict(tensors), [config["r"]]
+    pairs = [(name, name.replace(".lora_A.", ".lora_B.")) for name in tensors if ".lora_A." in name]
+    if not pairs or any(name_b not in tensors or [*tensors[name_a].shape[:-1]] != full
+                        or [*tensors[name_b].shape[1:]] != full for name_a, name_b in pairs):
+        raise UserError(f"--rank {rank}: the adapter's file does not hold matrices A and B of the "
+                        f"rank {full[0]} that its {CONFIG} gives")
+    most = min(size for pair in pairs for name in pair for size in tensors[name].shape)
+    if rank > most:
+        raise UserError(f"--rank {rank}: the adapter's rank or a layer's width is {most}; cut to "
+                        "that or less")
+    for name_a, name_b in pairs:
+        # B = Q R and A.T = P S, so B A = Q (R S.T) P.T: only a small matrix is left to decompose
+        (q, r), (p, s) = torch.linalg.qr(tensors[name_b]), torch.linalg.qr(tensors[name_a].T)
+        u, values, v = torch.linalg.svd(scaling(config) * r @ s.T)
+        root = values[:rank].sqrt()
+        tensors[name_a] = root[:, None] * (v[:rank] @ p.T)
+        tensors[name_b] = q @ u[:, :rank] * root
+    return tensors, {**config, "r": rank, "lora_alpha": rank, "use_rslora": False}
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = parser_for("python -m goat.files.adapter", __doc__)
     averaging = parser.add_subparsers(dest="command", required=True).add_parser(
@@ -262,8 +298,12 @@ def main(argv: list[str] | None = None) -> None:
     averaging.add_argument("--out", required=True, help="new folder for the mean")
     averaging.add_argument("--dtype", choices=DTYPES, default="fp32",
                            help="of the numbers in the file (default fp32; bf16 halves it)")
+    averaging.add_argument("--rank", type=int,
+                           help="cut to this rank: each layer keeps its largest singular values")
     args = parser.parse_args(argv)
-    average([Path(adapter) for adapter in args.adapters], Path(args.out), DTYPES[args.dtype])
+    refuse_below(args, 1, "rank")
+    average([Path(adapter) for adapter in args.adapters], Path(args.out), DTYPES[args.dtype],
+            args.rank)
     print(f"{args.out}: the mean of {', '.join(args.adapters)}")
 
 

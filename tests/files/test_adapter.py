@@ -9,6 +9,7 @@ import json
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -348,6 +349,41 @@ def test_the_mean_of_adapters(tmp_path, folder, capsys):
     for name, half in load_file(tmp_path / "half" / "adapter_model.safetensors").items():
         assert torch.equal(half, mean[name].bfloat16()) and half.dtype == torch.bfloat16
     load_adapter(tiny_model(), tmp_path / "half")
+
+
+@pytest.mark.parametrize("scaling", [3.0, 6.0], ids=["plain", "rslora"])
+@pytest.mark.parametrize("rank", [1, 3, 4])
+def test_an_adapter_cut_to_a_rank(tmp_path, rank, scaling):
+    """Each layer's change is the nearest one of that rank, by numpy's decomposition of the whole
+    product, and at the full rank the same one."""
+    save_adapter(trained(targets=ALL_TARGETS, scaling=scaling), tmp_path / "a", "some/base")
+    adapter.main(["average", str(tmp_path / "a"), "--rank", str(rank),
+                  "--out", str(tmp_path / "cut")])
+    config = json.loads((tmp_path / "cut" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (rank, rank, False)
+    whole, cut = (lora_layers(load_adapter(tiny_model(), tmp_path / name)) for name in ("a", "cut"))
+    assert whole.keys() == cut.keys()
+    for name, layer in whole.items():
+        change, short = ((one.scaling * one.lora_B @ one.lora_A).detach().double().numpy()
+                         for one in (layer, cut[name]))
+        u, values, v = np.linalg.svd(change, full_matrices=False)
+        nearest = u[:, :rank] * values[:rank] @ v[:rank]
+        np.testing.assert_allclose(short, nearest, atol=1e-5)
+
+
+def test_what_cannot_be_cut(tmp_path, folder):
+    for rank, said in ((0, "must be 1 or more"), (5, "or a layer's width is 4")):
+        with pytest.raises(UserError, match=f"--rank {rank}.*{said}"):
+            adapter.main(["average", str(folder), "--rank", str(rank),
+                          "--out", str(tmp_path / "cut")])
+    edit(folder, r=3)
+    with pytest.raises(UserError, match="not hold matrices A and B of the rank 3"):
+        adapter.average([folder], tmp_path / "cut", rank=2)
+    edit(folder, r=4)
+    rewrite(folder, lambda tensors: tensors.pop(f"{Q0}.lora_B.weight"))
+    with pytest.raises(UserError, match="not hold matrices A and B"):
+        adapter.average([folder], tmp_path / "cut", rank=2)
+    assert not (tmp_path / "cut").exists()
 
 
 def test_the_mean_of_value_heads(tmp_path, folder):
