@@ -304,7 +304,8 @@ def main(argv: list[str] | None = None) -> None:
     refuse_below(args, 1, "rank")
     average([Path(adapter) for adapter in args.adapters], Path(args.out), DTYPES[args.dtype],
             args.rank)
-    print(f"{args.out}: the mean of {', '.join(args.adapters)}")
+    print(f"{args.out}: the mean of {', '.join(args.adapters)}"
+          f"{f', cut to rank {args.rank}' if args.rank else ''}")
 
 
 if __name__ == "__main__":
